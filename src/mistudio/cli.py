@@ -1,0 +1,217 @@
+"""The `mistudio` command: assembles every domain's commands; adds `serve`, `worker`, `demo`, `db` and `settings`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.main import get_command
+
+from mistudio import __version__
+from mistudio.console import console_options, open_console
+from mistudio.domain import load
+from mistudio.domains import all_domains, import_tables
+from mistudio.errors import StudioError
+from mistudio.settings import Settings
+
+app = typer.Typer(
+    name="mistudio",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A workbench for research on sparse autoencoders. Exit codes: 0 done, 1 failed, 2 wrong usage.",
+)
+database_commands = typer.Typer(no_args_is_help=True, help="Bring the database schema up or down, or check it.")
+app.add_typer(database_commands, name="db")
+
+
+def _set_json(_context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    console_options.as_json = console_options.as_json or value
+    return value
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.", dir_okay=False)] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The folder that holds everything miStudio stores.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Read the flags that every command shares."""
+    flags: dict[str, Any] = {}
+    for assignment in set_ or []:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise click.BadParameter(f"“{assignment}” is not NAME=VALUE.", param_hint="--set")
+        flags[name.strip()] = _typed(name.strip(), value)
+    if data_dir is not None:
+        flags["data_dir"] = data_dir
+    console_options.config = config
+    console_options.flags = flags
+
+
+def _typed(name: str, value: str) -> Any:
+    field = Settings.model_fields.get(name)
+    if field is not None and "list" in str(field.annotation):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return None if value == "" else value
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind to.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the browser at the address.")] = False,
+) -> None:
+    """Serve the app and run its jobs."""
+    from mistudio.serving import serve as serve_app
+
+    console_options.flags |= {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    serve_app(console_options.load(), open_browser=open_browser)
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="Queues to work on, by resource.")] = "cpu,gpu,io",
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Jobs at once.")] = 1,
+) -> None:
+    """Run jobs from Redis (dispatch=celery) on this machine."""
+    loaded = console_options.load()
+    if loaded.settings.dispatch != "celery" or loaded.settings.redis_url is None:
+        raise StudioError(
+            "worker_needs_celery",
+            "A worker takes its jobs from Redis, but dispatch is not “celery” or redis_url is not set.",
+            hint="Set MISTUDIO_DISPATCH=celery and MISTUDIO_REDIS_URL; without them `mistudio serve` runs the jobs itself.",
+        )
+    from mistudio.celery_app import run_worker
+
+    run_worker(loaded, queues=[queue.strip() for queue in queues.split(",")], concurrency=concurrency)
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option(help="Stop after the summary instead of serving.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port to serve on afterwards.")] = None,
+) -> None:
+    """Carry one real run through every room: text, model, SAE, features, labels, steering."""
+    from mistudio.demo.run import run_demo
+
+    if port is not None:
+        console_options.flags["port"] = port
+    run_demo(console_options, headless=headless)
+
+
+@app.command()
+def settings() -> None:
+    """Print the effective settings with the source of each."""
+    from mistudio.console import Console
+    from mistudio.db import Database
+
+    loaded = console_options.load()
+    values = loaded.settings.model_dump(mode="json")
+    console = Console(loaded, Database("sqlite://"), as_json=console_options.as_json)
+    console.emit(
+        [
+            {"name": name, "value": values[name], "source": loaded.sources[name], "meaning": field.description}
+            for name, field in Settings.model_fields.items()
+        ]
+    )
+
+
+@database_commands.command("upgrade")
+def database_upgrade(revision: Annotated[str, typer.Argument(help="Target revision.")] = "head") -> None:
+    """Migrate the database up (by default to this version's schema)."""
+    from mistudio.db import Base
+    from mistudio.db.migrate import check, upgrade
+
+    with open_console(migrate=False) as console:
+        upgrade(console.database, Base.metadata, revision)
+        state = check(console.database, Base.metadata)
+        console.emit({"revision": state.current, "newest": state.head})
+
+
+@database_commands.command("downgrade")
+def database_downgrade(revision: Annotated[str, typer.Argument(help="Target revision, or base.")]) -> None:
+    """Migrate the database down. What the older schema cannot hold is lost."""
+    from mistudio.db import Base
+    from mistudio.db.migrate import downgrade
+
+    with open_console(migrate=False) as console:
+        downgrade(console.database, Base.metadata, revision)
+        console.emit({"revision": revision})
+
+
+@database_commands.command("check")
+def database_check() -> None:
+    """Compare the database with this version's schema; exit 1 if they differ."""
+    from mistudio.db import Base
+    from mistudio.db.migrate import check
+
+    with open_console(migrate=False) as console:
+        state = check(console.database, Base.metadata)
+        console.emit({"revision": state.current, "newest": state.head, "differences": state.differences})
+        if not state.up_to_date:
+            raise typer.Exit(1)
+
+
+def build_command() -> click.Command:
+    """The whole command tree: built-in commands, each domain's, and `--json` on every one."""
+    domains = all_domains()
+    import_tables(domains)
+    for domain in domains:
+        if domain.commands:
+            app.add_typer(load(domain.commands), name=domain.name)
+    command = get_command(app)
+    _add_json_flag(command)
+    return command
+
+
+def _add_json_flag(command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _add_json_flag(child)
+    command.params.append(
+        click.Option(
+            ["--json"], is_flag=True, expose_value=False, callback=_set_json, help="Print the result as JSON."
+        )
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a StudioError is one line on stderr and exit code 1."""
+    try:
+        build_command()(args=arguments, prog_name="mistudio")
+    except Exception as error:
+        message = public_message(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"mistudio: {message}\n")
+        sys.exit(1)
+
+
+def public_message(error: Exception) -> str | None:
+    """The one line that a person is shown for this error; None for a defect of ours."""
+    if isinstance(error, StudioError):
+        fields = "".join(f" {name}: {problem}." for name, problem in error.fields.items())
+        return f"{error}{fields}"
+    if hasattr(error, "code") and hasattr(error, "message"):  # the science floor's own public errors
+        hint = getattr(error, "hint", None)
+        return f"{error.message} {hint}" if hint else str(error.message)  # type: ignore[attr-defined]
+    return None
+
+
+if __name__ == "__main__":
+    main()

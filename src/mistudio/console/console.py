@@ -1,0 +1,140 @@
+"""What every command shares: its settings, its database, its output and its patience with jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console as RichConsole
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from mistudio.db import Database
+from mistudio.settings import LoadedSettings, Settings, load_settings
+
+
+@dataclass
+class ConsoleOptions:
+    """The flags that every command understands."""
+
+    config: Path | None = None
+    flags: dict[str, Any] = field(default_factory=dict[str, Any])
+    as_json: bool = False
+
+    def load(self) -> LoadedSettings:
+        """The settings under these flags."""
+        return load_settings(config=self.config, flags=self.flags)
+
+
+console_options = ConsoleOptions()
+"""Filled by the command line before a command runs; a process runs one command."""
+
+
+class Console:
+    """An open command: settings, database, printing and job running."""
+
+    def __init__(self, loaded: LoadedSettings, database: Database, *, as_json: bool) -> None:
+        self.loaded = loaded
+        self.settings: Settings = loaded.settings
+        self.database = database
+        self.as_json = as_json
+        self._out = RichConsole(highlight=False, soft_wrap=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A write transaction."""
+        with self.database.session() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for queries alone."""
+        with self.database.reading() as session:
+            yield session
+
+    def run(self, job_id: str) -> dict[str, Any]:
+        """Run the job to its end with a progress bar on stderr; return its result.
+
+        Raises StudioError with the job's own error when it failed, `job_cancelled` when it was cancelled.
+        """
+        from mistudio.console.waiting import run_job
+
+        return run_job(self.database, self.loaded, job_id)
+
+    def emit(self, data: Any, *, table: Sequence[str] = (), title: str | None = None) -> None:
+        """Print `data` (models, dicts or lists of them): as JSON under --json, else as a table or key/value lines.
+
+        `table` names the columns to show, in order; dotted names reach into nested objects.
+        """
+        plain = _plain(data)
+        if self.as_json:
+            sys.stdout.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+            return
+        if isinstance(plain, list):
+            rows: list[Any] = plain
+            columns = list(table) or (list(rows[0]) if rows and isinstance(rows[0], dict) else ["value"])
+            grid = Table(*columns, title=title, box=None, header_style="bold", pad_edge=False)
+            for row in rows:
+                grid.add_row(*(_cell(row, column) for column in columns))
+            self._out.print(grid if rows else f"No {title or 'rows'}.")
+            return
+        if isinstance(plain, dict):
+            grid = Table(box=None, show_header=False, pad_edge=False, title=title)
+            for key in table or list(plain):
+                grid.add_row(key, _cell(plain, key))
+            self._out.print(grid)
+            return
+        self._out.print(str(plain), markup=False)
+
+    def say(self, message: str) -> None:
+        """A line for the person, on stderr, so that stdout stays what was asked for."""
+        sys.stderr.write(message + "\n")
+
+
+@contextmanager
+def open_console(*, migrate: bool = True) -> Iterator[Console]:
+    """Open settings and database for one command; the schema is brought up to date first unless `migrate` is off."""
+    loaded = console_options.load()
+    database = Database(loaded.settings.effective_database_url)
+    try:
+        if migrate:
+            from mistudio.db import Base
+            from mistudio.db.migrate import upgrade
+
+            upgrade(database, Base.metadata)
+        yield Console(loaded, database, as_json=console_options.as_json)
+    finally:
+        database.dispose()
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, BaseModel):
+        return data.model_dump(mode="json")
+    if isinstance(data, dict):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(item) for item in data]
+    if isinstance(data, Path):
+        return str(data)
+    return data
+
+
+def _cell(row: Any, column: str) -> str:
+    value: Any = row
+    for part in column.split("."):
+        value = value.get(part) if isinstance(value, dict) else (value if column == "value" else None)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
