@@ -29,6 +29,17 @@ TEXT_NAME = "State of the Union"
 
 Report = Callable[[str], None]
 
+_PARTIES = {
+    "d": "Democratic",
+    "dr": "Democratic-Republican",
+    "f": "Federalist",
+    "n": "none",
+    "nu": "National Union",
+    "r": "Republican",
+    "w": "Whig",
+    "wd": "Whig-Democratic",
+}
+
 
 @dataclass(frozen=True)
 class Address:
@@ -91,11 +102,10 @@ def fetch_addresses(cache: Path, report: Report = lambda _line: None) -> list[Ad
 
 def _address(path: Path) -> Address:
     year, *president, party = path.stem.split("_")
-    parties = {"d": "Democratic", "r": "Republican", "w": "Whig", "f": "Federalist", "n": "none"}
     return Address(
         year=int(year),
         president=" ".join(president).title(),
-        party=parties.get(party, party),
+        party=_PARTIES[party],
         text=path.read_text("utf-8", errors="strict"),
     )
 
