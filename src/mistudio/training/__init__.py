@@ -1,0 +1,20 @@
+"""Trainings: an SAE learned from a model's activations on a tokenization, with live metrics and checkpoints."""
+
+from mistudio.domain import Domain, JobKind
+
+domain = Domain(
+    name="train",
+    tables="mistudio.training.tables",
+    router="mistudio.training.routes:router",
+    commands="mistudio.training.commands:app",
+    job_kinds=(
+        JobKind(
+            name="training.run",
+            work="mistudio.training.work:run_training",
+            params="mistudio.training.schemas:TrainingJob",
+            resource="gpu",
+            resumable=True,
+        ),
+    ),
+    snapshots={"trainings": "mistudio.training.runs:snapshot"},
+)

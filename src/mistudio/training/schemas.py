@@ -1,0 +1,124 @@
+"""What crosses the API about trainings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mistudio.jobs import JobOut
+from mistudio.sae.config import TrainerConfig
+
+
+class TrainingCreate(BaseModel):
+    """What to train, on what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(
+        None, max_length=200, title="Name", description="How the run is listed. Default: hook point, width and k."
+    )
+    tokenization_id: str = Field(title="Tokenization", description="The tokens to train on; it names the model too.")
+    hook: str = Field(title="Hook point", description="Where in the model the activations are taken.")
+    cache_id: str | None = Field(
+        None,
+        title="Activation cache",
+        description="Train from these stored activations. Without one the model runs alongside the training.",
+    )
+    held_out_tokens: int = Field(
+        16_384,
+        ge=0,
+        le=10_000_000,
+        title="Held-out tokens",
+        description="Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured "
+        "on them.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    config: TrainerConfig = Field(default_factory=TrainerConfig)
+
+
+class TrainingUpdate(BaseModel):
+    """Changes to a training's name or notes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    notes: str | None = Field(None, max_length=20_000)
+
+
+class TrainingJob(BaseModel):
+    """Parameters of the job `training.run`."""
+
+    training_id: str
+
+
+class CheckpointOut(BaseModel):
+    """A state from which the training can go on."""
+
+    step: int
+    tokens: int
+    bytes: int
+    created_at: datetime
+
+
+class TrainingOut(BaseModel):
+    """A training with its newest job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    notes: str
+    model_id: str
+    model_name: str
+    tokenization_id: str
+    dataset_id: str
+    dataset_name: str
+    cache_id: str | None
+    hook: str
+    d_in: int
+    config: TrainerConfig
+    held_out_tokens: int
+    total_steps: int
+    tokens_trained: int
+    last_metrics: dict[str, float] | None
+    sae_id: str | None = Field(description="The SAE that this training registered when it ended.")
+    created_at: datetime
+    job: JobOut | None
+
+
+class TrainingDetail(TrainingOut):
+    """A training with its files."""
+
+    bytes: int = Field(description="Disk used by metrics and checkpoints.")
+    checkpoints: list[CheckpointOut]
+
+
+class MetricSeries(BaseModel):
+    """Metric points as columns of equal length; `step`, `tokens` and `time` (seconds since the start) among them."""
+
+    columns: dict[str, list[float | None]]
+    total_points: int
+    last_step: int
+
+
+class Forecast(BaseModel):
+    """What a training will take, before it starts. Bytes and seconds, with the reasoning shown."""
+
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    tokens_per_second: float
+    basis: str = Field(description="Where the rate comes from: a run measured on this machine, or an assumption.")
+    parts: dict[str, int] = Field(description="Memory by what needs it, in bytes.")
+    available_memory_bytes: int
+    available_disk_bytes: int
+    warnings: list[str]
+
+
+class TrainingForm(BaseModel):
+    """The schemas from which the form is generated, and what each metric means."""
+
+    schema_: dict[str, Any] = Field(alias="schema", serialization_alias="schema")
+    metrics: dict[str, dict[str, str]]
