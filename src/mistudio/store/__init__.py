@@ -1,0 +1,64 @@
+"""Files that machines append and read in bulk: atomic, checksummed, memory-mapped. Knows numpy only.
+
+Arrays go in and out as numpy; bfloat16 is its bits as uint16 (`precision`).
+"""
+
+from mistudio.store.activations import ActivationCache, ActivationCacheWriter, TokenRows
+from mistudio.store.arrays import ArrayFolder, write_arrays
+from mistudio.store.atomic import FolderDraft, atomic_file, atomic_folder, sweep_temporaries
+from mistudio.store.errors import (
+    AlreadyThere,
+    DiskFull,
+    NotStorable,
+    StoreError,
+    TooFewTokens,
+    TornFile,
+    disk_errors,
+)
+from mistudio.store.examples import Examples, ExampleStore, LatentPage, write_examples
+from mistudio.store.folders import delete_folder, empty_trash, folder_bytes, owner_folder
+from mistudio.store.manifest import FileEntry, verify
+from mistudio.store.metrics import MetricLog, downsample, read_metrics
+from mistudio.store.precision import Precision, from_bfloat16, to_bfloat16
+from mistudio.store.shards import is_finished
+from mistudio.store.shuffle import ShuffledBatches
+from mistudio.store.tokens import TokenStore, TokenStoreWriter
+
+__all__ = [
+    "ActivationCache",
+    "ActivationCacheWriter",
+    "AlreadyThere",
+    "ArrayFolder",
+    "DiskFull",
+    "ExampleStore",
+    "Examples",
+    "FileEntry",
+    "FolderDraft",
+    "LatentPage",
+    "MetricLog",
+    "NotStorable",
+    "Precision",
+    "ShuffledBatches",
+    "StoreError",
+    "TokenRows",
+    "TokenStore",
+    "TokenStoreWriter",
+    "TooFewTokens",
+    "TornFile",
+    "atomic_file",
+    "atomic_folder",
+    "delete_folder",
+    "disk_errors",
+    "downsample",
+    "empty_trash",
+    "folder_bytes",
+    "from_bfloat16",
+    "is_finished",
+    "owner_folder",
+    "read_metrics",
+    "sweep_temporaries",
+    "to_bfloat16",
+    "verify",
+    "write_arrays",
+    "write_examples",
+]
