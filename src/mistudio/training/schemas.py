@@ -82,7 +82,7 @@ class TrainingOut(BaseModel):
     held_out_tokens: int
     total_steps: int
     tokens_trained: int
-    last_metrics: dict[str, float] | None
+    last_metrics: dict[str, float | None] | None
     sae_id: str | None = Field(description="The SAE that this training registered when it ended.")
     created_at: datetime
     job: JobOut | None
@@ -120,5 +120,5 @@ class Forecast(BaseModel):
 class TrainingForm(BaseModel):
     """The schemas from which the form is generated, and what each metric means."""
 
-    schema_: dict[str, Any] = Field(alias="schema", serialization_alias="schema")
+    form: dict[str, Any]
     metrics: dict[str, dict[str, str]]
