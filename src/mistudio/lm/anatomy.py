@@ -1,0 +1,171 @@
+"""Finds a transformer's blocks and what in them reads and writes the residual stream, by looking.
+
+There is no table of architectures. The stack of blocks is the module list that is as long as the model is
+deep. What a block's parts are for is found by running four tokens through one block of each shape and
+comparing tensors bit by bit: the attention's contribution is the child output `a` for which a later child
+reads exactly `x + a`; the MLP's is the child output `m` for which the block returns exactly `x + a + m`.
+So a hook point exists only where the model was seen to compute it, whatever its modules are called, and a
+post-norm (Gemma), a parallel block (GPT-NeoX, Phi) or a missing pre-norm (OLMo 2) needs no special case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mistudio.lm.errors import ModelLoadError
+from mistudio.lm.hooks import BlockKind
+
+
+class ForwardStopped(Exception):
+    """Raised inside a forward pass to leave it once everything wanted has been seen."""
+
+
+@dataclass(frozen=True)
+class BlockAnatomy:
+    """Names of a block's children by what they do; None where the block has no such place."""
+
+    attn_write: str | None
+    mid_reader: str | None
+    mlp: str | None
+    mlp_write: str | None
+    parallel: bool
+
+    @property
+    def kinds(self) -> tuple[BlockKind, ...]:
+        """The kinds of hook point that the block has, in the order in which it computes them."""
+        kinds: list[BlockKind] = ["resid_pre"]
+        if self.attn_write is not None:
+            kinds.append("attn_out")
+        if self.mid_reader is not None:
+            kinds.append("resid_mid")
+        if self.mlp is not None:
+            kinds.append("mlp_in")
+        if self.mlp_write is not None:
+            kinds.append("mlp_out")
+        return (*kinds, "resid_post")
+
+
+@dataclass
+class _Seen:
+    """One child's call during the probe."""
+
+    name: str
+    reads: Tensor
+    writes: Tensor
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The tensor itself, or the first tensor of a module's tuple output."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (tuple, list)):
+        return next((item for item in value if isinstance(item, Tensor)), None)
+    return None
+
+
+def input_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The hidden states that a module was called with, positionally or by name."""
+    if args and isinstance(args[0], Tensor):
+        return args[0]
+    named = kwargs.get("hidden_states")
+    return named if isinstance(named, Tensor) else first_tensor(list(kwargs.values()))
+
+
+def find_blocks(decoder: nn.Module, n_layers: int, architecture: str) -> nn.ModuleList:
+    """The decoder's stack of blocks: its outermost module list of length `n_layers`."""
+    stacks = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
+    if not stacks:
+        raise ModelLoadError(
+            "unsupported_architecture",
+            f"No stack of {n_layers} transformer blocks was found inside {architecture}.",
+            "Only decoder-only transformers whose blocks stand in one list are supported.",
+        )
+    return stacks[0]
+
+
+def find_anatomies(decoder: nn.Module, blocks: nn.ModuleList, device: torch.device) -> list[BlockAnatomy]:
+    """The anatomy of every block, seen on four tokens through one block of each distinct shape.
+
+    The pass stops at the last block that has to be looked at, usually the first one.
+    """
+    shapes = [tuple((name, type(child)) for name, child in block.named_children()) for block in blocks]
+    looked_at = sorted({shape: index for index, shape in reversed(list(enumerate(shapes)))}.values())
+    found: dict[tuple[tuple[str, type[nn.Module]], ...], BlockAnatomy] = {}
+    handles: list[Any] = []
+
+    def look(index: int) -> None:
+        block = blocks[index]
+        seen: list[_Seen] = []
+        entry: list[Tensor] = []
+
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            tensor = input_tensor(args, kwargs)
+            if tensor is not None:
+                entry.append(tensor)
+
+        def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            left = first_tensor(output)
+            if not entry or left is None:
+                raise ForwardStopped
+            found[shapes[index]] = _read(block, seen, entry[0], left)
+            if index == looked_at[-1]:
+                raise ForwardStopped
+
+        def child_called(name: str) -> Any:
+            def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+                reads, writes = input_tensor(args, kwargs), first_tensor(output)
+                if reads is not None and writes is not None:
+                    seen.append(_Seen(name, reads, writes))
+
+            return record
+
+        handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
+        for name, child in block.named_children():
+            handles.append(child.register_forward_hook(child_called(name), with_kwargs=True))
+        handles.append(block.register_forward_hook(after, with_kwargs=True))
+
+    for index in looked_at:
+        look(index)
+    try:
+        with torch.no_grad():
+            decoder(input_ids=torch.arange(4, device=device).unsqueeze(0), use_cache=False)
+    except ForwardStopped:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    unseen = BlockAnatomy(None, None, None, None, parallel=False)
+    return [found.get(shape, unseen) for shape in shapes]
+
+
+def _read(block: nn.Module, seen: list[_Seen], x: Tensor, y: Tensor) -> BlockAnatomy:
+    children = dict(block.named_children())
+    # Attention and MLP are the children that hold matrices; norms hold vectors, dropouts nothing.
+    heavy = [i for i, call in enumerate(seen) if any(p.ndim >= 2 for p in children[call.name].parameters())]
+    if len(heavy) < 2:
+        return BlockAnatomy(None, None, None, None, parallel=False)
+    attention, mlp = heavy[0], heavy[-1]
+    mlp_name = seen[mlp].name
+
+    for a in range(attention, mlp):
+        middle = x + seen[a].writes
+        if torch.equal(middle, x):
+            continue
+        reader = next((call.name for call in seen[a + 1 :] if torch.equal(call.reads, middle)), None)
+        if reader is None:
+            continue
+        for m in range(mlp, len(seen)):
+            if torch.equal(middle + seen[m].writes, y):
+                return BlockAnatomy(seen[a].name, reader, mlp_name, seen[m].name, parallel=False)
+    for a in range(attention, len(seen)):
+        for m in range(mlp, len(seen)):
+            left, right = seen[a].writes, seen[m].writes
+            if a != m and left.shape == x.shape and right.shape == x.shape:
+                sums = (left + right + x, x + left + right, x + right + left)
+                if any(torch.equal(total, y) for total in sums):
+                    return BlockAnatomy(seen[a].name, None, mlp_name, seen[m].name, parallel=True)
+    return BlockAnatomy(None, None, mlp_name, None, parallel=False)
