@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from mistudio.jobs import JobContext
+from mistudio.jobs import JobContext, JobInterrupted
 from mistudio.saes.library import register_sae
 from mistudio.store import MetricLog
 from mistudio.training.checkpoints import drop_checkpoints, list_checkpoints, write_checkpoint
@@ -52,6 +52,11 @@ def run_training(context: JobContext, params: TrainingJob) -> dict[str, Any]:
                 write_checkpoint(folder, trainer, position)
             if trainer.done or context.stop_requested:
                 break
+    except JobInterrupted:
+        if trainer.steps_done:
+            points.sync()
+            write_checkpoint(folder, trainer, position)
+        raise
     finally:
         points.close(trainer.tokens_seen)
 
@@ -108,7 +113,6 @@ class _Points:
         self._log: MetricLog | None = None
         self._pending: list[dict[str, float]] = []
         self._published = 0.0
-        self._clock = (time.monotonic(), None)
         self._previous: tuple[float, float] | None = None
         self.last: dict[str, float] = {}
 
@@ -135,7 +139,8 @@ class _Points:
 
     def _publish(self, now: float) -> None:
         if self._pending:
-            self._log and self._log.flush()
+            if self._log is not None:
+                self._log.flush()  # what is announced can be read back
             names = list(self._pending[0])
             columns = {name: [_number(point[name]) for point in self._pending] for name in names}
             self._context.publish(self._channel, "metrics", {"columns": columns})

@@ -1,0 +1,126 @@
+"""Run a job from the command line to its end, with a progress bar that shows rate and time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from mistudio.db import Database
+from mistudio.errors import StudioError
+from mistudio.jobs import Job, cancel, get_job
+from mistudio.jobs.local import LocalDispatcher
+from mistudio.jobs.schemas import FINAL_STATES
+from mistudio.settings import LoadedSettings
+
+_POLL_SECONDS = 0.1
+_LINE_SECONDS = 15.0
+
+
+def run_job(database: Database, loaded: LoadedSettings, job_id: str) -> dict[str, Any]:
+    """Wait for the job, running it here unless a server or worker takes it first; returns its result.
+
+    Ctrl-C cancels it. Raises StudioError with the job's error, or `job_cancelled`.
+    """
+    dispatcher = None
+    if loaded.settings.dispatch == "local":
+        dispatcher = LocalDispatcher(database, loaded.settings, only={job_id})
+        dispatcher.start()
+    try:
+        try:
+            job = _watch(database, job_id)
+        except KeyboardInterrupt:
+            with database.session() as session:
+                cancel(session, job_id)
+            job = _watch(database, job_id)
+    finally:
+        if dispatcher is not None:
+            dispatcher.stop()
+    if job.state == "failed":
+        error = job.error or {}
+        raise StudioError(
+            error.get("code", "job_failed"), error.get("message", "The job failed."), hint=error.get("hint")
+        )
+    if job.state == "cancelled":
+        raise StudioError("job_cancelled", f"{job.title}: cancelled.")
+    return job.result or {}
+
+
+def _watch(database: Database, job_id: str) -> Job:
+    show, close = _bar() if sys.stderr.isatty() else _lines()
+    try:
+        while True:
+            with database.reading() as session:
+                job = get_job(session, job_id)
+            show(job)
+            if job.state in FINAL_STATES:
+                return job
+            time.sleep(_POLL_SECONDS)
+    finally:
+        close()
+
+
+def _bar() -> tuple[Callable[[Job], None], Callable[[], None]]:
+    progress = Progress(
+        TextColumn("{task.description:<44}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[figures]:<34}"),
+        TimeElapsedColumn(),
+        console=RichConsole(stderr=True),
+    )
+    task: TaskID = progress.add_task("", total=None, figures="")
+    progress.start()
+
+    def show(job: Job) -> None:
+        ended = job.state in FINAL_STATES
+        progress.update(
+            task,
+            description=_heading(job),
+            total=1.0 if ended else job.total,
+            completed=1.0 if ended else (job.done or 0.0),
+            figures=job.state if ended else figures(job),
+        )
+
+    return show, progress.stop
+
+
+def _lines() -> tuple[Callable[[Job], None], Callable[[], None]]:
+    last: dict[str, Any] = {"at": 0.0, "said": ("", "")}
+
+    def show(job: Job) -> None:
+        said = (job.stage or "", job.state)
+        now = time.monotonic()
+        if said != last["said"] or now - last["at"] >= _LINE_SECONDS:
+            last.update(at=now, said=said)
+            sys.stderr.write(f"{_heading(job)}: {job.state} {figures(job)}".rstrip() + "\n")
+            sys.stderr.flush()
+
+    return show, lambda: None
+
+
+def _heading(job: Job) -> str:
+    return f"{job.title} · {job.stage}" if job.stage and job.state == "running" else job.title
+
+
+def figures(job: Job) -> str:
+    """`120k/400k tokens · 1.9k/s · 2:31 left`, with what is known."""
+    parts: list[str] = []
+    if job.done is not None and job.total:
+        parts.append(f"{_short(job.done)}/{_short(job.total)} {job.unit or ''}".rstrip())
+    if job.rate:
+        parts.append(f"{_short(job.rate)}/s")
+    if job.seconds_left is not None and job.state == "running":
+        seconds = round(job.seconds_left)
+        parts.append(f"{seconds // 60}:{seconds % 60:02d} left")
+    return " · ".join(parts)
+
+
+def _short(number: float) -> str:
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number:.3g}"
