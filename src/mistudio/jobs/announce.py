@@ -28,22 +28,20 @@ class Publisher(Protocol):
         ...
 
 
-def job_channels(job: Job) -> tuple[str, str, str]:
-    """The channels on which a job's changes are told: its own, the list of all, its subject's."""
-    return (f"jobs/{job.id}", "jobs", job.subject)
-
-
-def job_event(job: Job) -> dict[str, Any]:
+def job_event(job: Job | JobOut) -> dict[str, Any]:
     """The data of an event of type `job`: JobOut as JSON."""
     return JobOut.model_validate(job).model_dump(mode="json")
 
 
-def publish_job(publisher: Publisher, job: Job) -> None:
-    """Publish the job's present state on all of its channels. A carrier that fails is logged, not raised."""
+def publish_job(publisher: Publisher, job: Job | JobOut, key: str | None = None) -> None:
+    """Publish the job's present state on all of its channels. A carrier that fails is logged, not raised.
+
+    A change of state has no `key` and always gets through; progress has one: the newest replaces the rest.
+    """
     data = job_event(job)
-    for channel in job_channels(job):
+    for channel in (f"jobs/{job.id}", "jobs", job.subject):
         try:
-            publisher.publish(channel, "job", data, f"job:{job.id}")
+            publisher.publish(channel, "job", data, key)
         except Exception:
             logger.exception("the event of job %s on %s could not be published", job.id, channel)
 

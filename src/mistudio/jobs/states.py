@@ -158,24 +158,27 @@ def renew(
     return _advance(session, where, {"lease_expires_at": expires, **(progress or {})})
 
 
-def settle(session: Session, lease: Lease, end: End) -> Job | None:
+def settle(session: Session, lease: Lease, end: End, *, progress: dict[str, Any] | None = None) -> Job | None:
     """End a running attempt. None if the lease was lost, or the attempt had been settled before."""
-    return _settle(session, lease, end, [])
+    return _settle(session, lease, end, [], progress or {})
 
 
 def take_over(session: Session, lease: Lease, end: End, *, expired_before: datetime | None) -> Job | None:
     """End an attempt whose owner died; with `expired_before`, only if the lease expired before then."""
-    return _settle(session, lease, end, [Job.lease_expires_at <= expired_before] if expired_before else [])
+    also = [Job.lease_expires_at <= expired_before] if expired_before else []
+    return _settle(session, lease, end, also, {})
 
 
-def _settle(session: Session, lease: Lease, end: End, also: list[ColumnElement[bool]]) -> Job | None:
+def _settle(
+    session: Session, lease: Lease, end: End, also: list[ColumnElement[bool]], progress: dict[str, Any]
+) -> Job | None:
     held = select(Job).where(*lease.holds()).execution_options(populate_existing=True)
     running = session.scalars(held).one_or_none()
     if running is None:
         return None
     # A running job can become a cancelling one between two tries, never the reverse.
     for state in ("running", "cancelling"):
-        values = _landing_values(state, end, running)
+        values = progress | _landing_values(state, end, running)
         if job := _transition(session, [*lease.holds(), Job.state == state, *also], values):
             if job.finished_at is not None:
                 session.execute(delete(JobMessage).where(JobMessage.job_id == job.id))

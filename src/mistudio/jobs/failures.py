@@ -1,0 +1,77 @@
+"""What a failed job tells its owner: code, message and hint. Tracebacks are for the job's log."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+from mistudio.jobs.schemas import JobError
+
+INTERRUPTED = JobError(
+    code="interrupted",
+    message="The job was interrupted: the server or machine that ran it was stopped.",
+    hint="Retry it. What it had not finished starts again.",
+)
+_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def public_error(error: BaseException, job_id: str) -> JobError:
+    """The error as its owner sees it. One that has `code` and `message` is public as it stands."""
+    code, message = getattr(error, "code", None), getattr(error, "message", None)
+    if isinstance(code, str) and isinstance(message, str):
+        hint = getattr(error, "hint", None)
+        return JobError(code=code, message=message, hint=hint if isinstance(hint, str) else None)
+    if type(error).__name__ == "OutOfMemoryError" and type(error).__module__.startswith("torch"):
+        return JobError(
+            code="gpu_out_of_memory",
+            message="The GPU ran out of memory.",
+            hint="Use a smaller batch, model or dictionary, or free the GPU, and retry.",
+        )
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return JobError(
+            code="out_of_memory",
+            message="The machine ran out of memory.",
+            hint="Use a smaller batch, model or dictionary, or close other programs, and retry.",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return JobError(
+            code="disk_full",
+            message="The disk that holds the data folder is full.",
+            hint="Delete what is no longer needed, or free space otherwise, and retry.",
+        )
+    return JobError(
+        code="internal",
+        message=f"The job {job_id} failed because of an unexpected error.",
+        hint="The job's log has the details.",
+    )
+
+
+def killed_from_outside(return_code: int) -> bool:
+    """Whether the process was ended by a signal that programs do not send themselves."""
+    return return_code < 0 and -return_code in _OUTSIDE
+
+
+def exit_error(return_code: int) -> JobError:
+    """Why a job's process ended without a result; negative codes are signals."""
+    if return_code == -signal.SIGKILL:
+        return JobError(
+            code="killed",
+            message="The job was killed by the system, probably because memory ran out.",
+            hint="Use a smaller batch, model or dictionary, or close other programs, and retry.",
+        )
+    if return_code < 0:
+        name = signal.Signals(-return_code).name if -return_code in set(signal.Signals) else str(-return_code)
+        if killed_from_outside(return_code):
+            return JobError(
+                code="killed", message=f"The job was ended from outside ({name}).", hint="Retry it."
+            )
+        return JobError(
+            code="crashed",
+            message=f"The job's process crashed ({name}).",
+            hint="The job's log has the details.",
+        )
+    return JobError(
+        code="crashed",
+        message=f"The job's process ended without a result (exit status {return_code}).",
+        hint="The job's log has the details.",
+    )
