@@ -9,6 +9,7 @@ from mistudio.store.atomic import FolderDraft, atomic_file, atomic_folder, sweep
 from mistudio.store.errors import (
     AlreadyThere,
     DiskFull,
+    FolderDeleted,
     NotStorable,
     StoreError,
     TooFewTokens,
@@ -33,6 +34,7 @@ __all__ = [
     "ExampleStore",
     "Examples",
     "FileEntry",
+    "FolderDeleted",
     "FolderDraft",
     "LatentPage",
     "MetricLog",

@@ -21,15 +21,17 @@ PART = ".part-"
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Generator[BinaryIO, None, None]:
+def atomic_file(path: str | os.PathLike[str], make_parents: bool = True) -> Generator[BinaryIO, None, None]:
     """Write a file that appears under its name only when the block ends without an exception.
 
     Yields a binary file. Replaces an existing file. On any exception nothing new is left.
-    Raises `DiskFull` when the disk has no room.
+    Raises `DiskFull` when the disk has no room; without `make_parents`, FileNotFoundError when the folder
+    is not there (a writer must not bring back the folder of an owner deleted meanwhile).
     """
     path = Path(path)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         part, fd = _new_part_file(path)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -63,11 +65,12 @@ def atomic_folder(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
 class FolderDraft:
     """The temporary form of a folder; `commit` gives it its name, `abort` removes it."""
 
-    def __init__(self, target: str | os.PathLike[str]) -> None:
+    def __init__(self, target: str | os.PathLike[str], make_parents: bool = True) -> None:
         self.target = Path(target)
         _refuse_existing(self.target)
         with disk_errors(self.target):
-            self.target.parent.mkdir(parents=True, exist_ok=True)
+            if make_parents:
+                self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path, self._lock = _new_part_folder(self.target)
         self._open = True
 

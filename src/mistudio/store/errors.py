@@ -60,6 +60,16 @@ class AlreadyThere(StoreError):
         self.path = Path(path)
 
 
+class FolderDeleted(StoreError):
+    """The folder of a running writer was deleted, as happens when its owner is."""
+
+    code = "folder-deleted"
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(f"{os.fspath(path)} was deleted while it was being written.", "Start it anew.")
+        self.path = Path(path)
+
+
 class NotStorable(StoreError):
     """Values cannot be kept in the chosen precision."""
 

@@ -9,14 +9,15 @@ import json
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mistudio.store.atomic import FolderDraft, atomic_file, sweep_temporaries
-from mistudio.store.errors import AlreadyThere, TornFile, disk_errors
+from mistudio.store.errors import AlreadyThere, FolderDeleted, TornFile, disk_errors
 from mistudio.store.manifest import MANIFEST, FileEntry, manifest_bytes, measure, read_json, verify
 from mistudio.store.npy import Array, NpyWriter, map_npy
 
@@ -110,9 +111,9 @@ class ShardWriter:
         if self._closed:
             raise ValueError(f"{self.folder} is closed for writing: open it with resume.")
         try:
-            with disk_errors(self.folder):
+            with self._errors():
                 if self._draft is None:
-                    self._draft = FolderDraft(self.folder / shard_name(len(self.shards)))
+                    self._draft = FolderDraft(self.folder / shard_name(len(self.shards)), make_parents=False)
                     self._files = {
                         name: NpyWriter(self._draft.path / f"{name}.npy", spec.dtype, spec.row_shape)
                         for name, spec in self._columns.items()
@@ -158,15 +159,26 @@ class ShardWriter:
             raise ValueError(f"{self.folder} is closed for writing: open it with resume.")
         self._seal()
         self._closed = True
-        with atomic_file(self.folder / _INDEX) as file:
-            file.write(json.dumps({"shards": self.shards}).encode())
-        known: dict[str, FileEntry] = {}
-        for shard in self.shards:
-            entries = verify(self.folder / shard["name"])
-            known |= {f"{shard['name']}/{name}": entry for name, entry in entries.items()}
-        entries = measure(self.folder, known)
-        with atomic_file(self.folder / MANIFEST) as file:
-            file.write(manifest_bytes(entries))
+        with self._errors():
+            with atomic_file(self.folder / _INDEX, make_parents=False) as file:
+                file.write(json.dumps({"shards": self.shards}).encode())
+            known: dict[str, FileEntry] = {}
+            for shard in self.shards:
+                entries = verify(self.folder / shard["name"])
+                known |= {f"{shard['name']}/{name}": entry for name, entry in entries.items()}
+            entries = measure(self.folder, known)
+            with atomic_file(self.folder / MANIFEST, make_parents=False) as file:
+                file.write(manifest_bytes(entries))
+
+    @contextmanager
+    def _errors(self) -> Generator[None, None, None]:
+        try:
+            with disk_errors(self.folder):
+                yield
+        except FileNotFoundError as error:
+            if self.folder.exists():
+                raise
+            raise FolderDeleted(self.folder) from error
 
     def _uneven(self) -> list[str]:
         return [name for name, file in self._files.items() if file.rows != self._whole_rows]
@@ -175,11 +187,11 @@ class ShardWriter:
         if not self._whole_rows or self._draft is None:
             return
         try:
-            with disk_errors(self.folder):
+            with self._errors():
                 known = {f"{name}.npy": file.close() for name, file in self._files.items()}
                 content = {"rows": self._whole_rows, "state": self.state, "notes": self.notes}
                 (self._draft.path / _SHARD).write_text(json.dumps(content))
-            self._draft.commit(known)
+                self._draft.commit(known)
         except BaseException:
             self.drop()
             raise

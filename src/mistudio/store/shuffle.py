@@ -15,13 +15,14 @@ class ShuffledBatches(Iterator[Array]):
     """Iterator over batches [batch_size, d] in an order fixed by (seed, sizes): resumable by batch number.
 
     In each epoch every row comes exactly once. The rows are cut into blocks of 256 neighbours; the blocks
-    of the whole cache are permuted; each run of `window_tokens` / 256 permuted blocks is read into memory
-    (in file order, each block one sequential read) and its rows are permuted. While one window is used, a
-    thread reads the next. Memory: two windows in their stored precision.
+    of the whole cache are permuted; each run of W ≥ `window_tokens` / 256 permuted blocks is read into
+    memory (in file order, each block one sequential read) and its rows are permuted. The windows of an epoch
+    are of equal size, less than twice `window_tokens` (close to it in a large cache), so that none is poorly
+    mixed. While one window is used, a thread reads the next. Memory: two windows in their stored precision.
 
-    Mixing: a batch draws its rows from W = window_tokens/256 places chosen uniformly from the whole cache,
+    Mixing: a batch draws its rows from W places chosen uniformly from the whole cache (all, if it has fewer),
     so the mean of any quantity over a batch of B rows has standard deviation ≤ σ·sqrt(1/W + 1/B) even where
-    all rows of a block are equal; a full shuffle has σ·sqrt(1/B). With the defaults W = 256.
+    all rows of a block are equal; a full shuffle has σ·sqrt(1/B). By default W ≥ 256.
 
     Batches run on across epochs, so all have the same size; rows left over at the very end are not given.
     `batch` is the number of the next batch; `epoch` and `position` say where in the data it begins.
@@ -51,7 +52,9 @@ class ShuffledBatches(Iterator[Array]):
         self.n_batches = None if epochs is None else n_rows * epochs // batch_size
         self._epochs = epochs
         self._read, self._decode, self._seed = read, decode, seed
-        self._window_blocks = max(1, window_tokens // BLOCK)
+        n_blocks = -(-n_rows // BLOCK)
+        n_windows = max(1, n_blocks // max(1, window_tokens // BLOCK))
+        self._edges = np.arange(n_windows + 1) * n_blocks // n_windows
         self._order: tuple[int, Array, Array] | None = None
         self._window: tuple[int, int, dict[str, Array], Array] | None = None
         self._ahead: tuple[int, int, Future[dict[str, Array]]] | None = None
@@ -114,15 +117,13 @@ class ShuffledBatches(Iterator[Array]):
         if self._order is None or self._order[0] != epoch:
             blocks = self._rng(epoch, 0).permutation(-(-self.n_rows // BLOCK))
             ends = np.cumsum(np.minimum(BLOCK, self.n_rows - blocks * BLOCK))
-            starts = np.concatenate(
-                [[0], ends[self._window_blocks - 1 : -1 : self._window_blocks], ends[-1:]]
-            )
+            starts = np.concatenate([[0], ends[self._edges[1:] - 1]])
             self._order = (epoch, blocks, starts)
         return self._order[1], self._order[2]
 
     def _window_block_list(self, epoch: int, window: int) -> Array:
         blocks, _ = self._blocks(epoch)
-        return np.sort(blocks[window * self._window_blocks : (window + 1) * self._window_blocks])
+        return np.sort(blocks[self._edges[window] : self._edges[window + 1]])
 
     def _load(self, blocks: Array) -> dict[str, Array]:
         out: dict[str, Array] = {}
