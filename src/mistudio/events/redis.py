@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from mistudio.errors import StudioError
 from mistudio.events.bus import HISTORY_EVENTS, HISTORY_SECONDS, Event, EventBus, Replay
 from mistudio.events.coalescing import Announcement
 from mistudio.events.local import LocalBus
@@ -101,16 +102,24 @@ class RedisBus(EventBus):
             super().publish(channel, type, data, key)
 
     def read(self, channel: str, last_seq: int | None = None) -> Replay:
-        """See EventBus. Raises redis.exceptions.RedisError while Redis is away."""
+        """See EventBus. Raises StudioError `redis_unreachable`."""
         if self._is_local(channel):
             return self._local.read(channel, last_seq)
-        answer = cast(
-            "list[Any]",
-            self._read_script(
-                keys=[_key(channel, "seq"), _key(channel, "log")],
-                args=["" if last_seq is None else last_seq, _SEQ_SECONDS],
-            ),
-        )
+        try:
+            answer = cast(
+                "list[Any]",
+                self._read_script(
+                    keys=[_key(channel, "seq"), _key(channel, "log")],
+                    args=["" if last_seq is None else last_seq, _SEQ_SECONDS],
+                ),
+            )
+        except RedisError as error:
+            raise StudioError(
+                "redis_unreachable",
+                "The server that carries events (Redis) does not answer.",
+                hint="Check redis_url and that Redis runs; the rest of miStudio goes on.",
+                status=503,
+            ) from error
         events = [cast("Event", from_json(item)) for item in answer[1]] if len(answer) > 1 else None
         return Replay(int(answer[0]), events)
 

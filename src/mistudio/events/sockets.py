@@ -92,13 +92,17 @@ class EventSockets:
         self._loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._emit()), asyncio.create_task(self._cut_off_slow_clients())]
 
+    async def disconnect_all(self) -> None:
+        """Send every client away (it will try to come back, here or to another server)."""
+        for sid in list(self._addresses):
+            await self._server.disconnect(sid, ignore_queue=True)
+
     async def stop(self) -> None:
         """Disconnect everybody and end."""
         self._loop = None
         for task in self._tasks:
             task.cancel()
-        for sid in list(self._addresses):
-            await self._server.disconnect(sid, ignore_queue=True)
+        await self.disconnect_all()
         await self._server.shutdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,9 +149,7 @@ class EventSockets:
             if isinstance(code, str) and isinstance(message, str):
                 return _error(code, message)
             _log.exception("A subscription failed")
-            return _error(
-                "internal_error", "The state of this channel cannot be read; the log has the details."
-            )
+            return _error("internal_error", "This channel cannot be read; see the log.")
 
     def _answer(self, channel: str, last_seq: int | None) -> dict[str, Any]:
         replay = self._bus.read(channel, last_seq)

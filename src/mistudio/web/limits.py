@@ -21,7 +21,8 @@ MAX_ADDRESSES = 20_000
 
 
 def accepts_upload(endpoint: Endpoint) -> Endpoint:
-    """Mark a route function (below `@router.post`) as one whose body may be as large as `max_upload_bytes`."""
+    """Mark a route function (below `@router.post`) as one whose body may be as large as
+    `max_upload_bytes`."""
     setattr(endpoint, _MARK, True)
     return endpoint
 

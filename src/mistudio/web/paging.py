@@ -15,7 +15,6 @@ from mistudio.errors import StudioError
 
 MAX_LIMIT = 500
 
-Row = TypeVar("Row")
 Item = TypeVar("Item")
 
 
@@ -31,7 +30,8 @@ class Page(BaseModel, Generic[Item]):
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which part of a list is asked for. `sort` names fields, `-` before one for descending: `-created_at,name`."""
+    """Which part of a list is asked for. `sort` names fields, `-` before one for descending:
+    `-created_at,name`."""
 
     limit: int = 50
     offset: int = 0
@@ -64,19 +64,19 @@ PageDep = Annotated[PageRequest, Depends(_page_request)]
 
 def paginate(
     session: Session,
-    statement: Select[tuple[Row]],
+    statement: Select[Any],
     page: PageRequest,
     *,
     sorts: Mapping[str, Any],
     default_sort: str,
     search: Sequence[Any] = (),
-    out: Callable[[Row], Any] | None = None,
+    out: Callable[[Any], Any] | None = None,
 ) -> Page[Any]:
     """Run `statement` for one page.
 
-    `sorts` maps the names that `?sort=` may use to columns; the last entry also breaks ties, so make it unique (the
-    id). `search` are text columns of which one must contain `q`, whatever its case. `out` turns a row into what the
-    API returns (default: the row itself). Raises StudioError `sort_unknown`.
+    `sorts` maps the names that `?sort=` may use to columns; the last entry also breaks ties, so make it
+    unique (the id). `search` are text columns of which one must contain `q`, whatever its case. `out` turns
+    a row into what the API returns (default: the row itself). Raises StudioError `sort_unknown`.
     """
     if page.q and search:
         pattern = "%" + page.q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"

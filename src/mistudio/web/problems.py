@@ -1,4 +1,5 @@
-"""Errors over HTTP: problem+json (RFC 9457) with a stable code, a hint, the fields at fault and the request's id."""
+"""Errors over HTTP: problem+json (RFC 9457) with a stable code, a hint, the fields at fault and the
+request's id."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class Dispatcher(Protocol):
 class Studio:
     """One running application: settings, database, events, and who runs its jobs.
 
-    `read_state(channel)` returns `{"seq": int, "snapshot": dict | None}`, the same that a joining socket is given.
-    `checks` are named probes for `/ready`; each returns None when well, else one sentence.
+    `read_state(channel)` returns `{"seq": int, "snapshot": dict | None}`, the same that a joining socket is
+    given. `checks` are named probes for `/ready`; each returns None when well, else one sentence.
     """
 
     loaded: LoadedSettings
@@ -72,8 +72,8 @@ def _reading(request: Request) -> Iterator[Session]:
         yield session
 
 
-# scope="function": the transaction is committed before the response leaves, so that a client can read what it wrote
-# and a failing commit is an error response.
+# scope="function": the transaction is committed before the response leaves, so that a client can read what
+# it wrote and a failing commit is an error response.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 """A write transaction: committed when the route returns, rolled back when it raises."""
 ReadingDep = Annotated[Session, Depends(_reading, scope="function")]

@@ -1,0 +1,83 @@
+"""The processes that work for miStudio on this machine: this server, and one process tree per job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+
+import psutil
+
+from mistudio.monitor.schemas import WorkProcess
+
+JOB_MODULE = "mistudio.job_process"
+
+
+def job_of(command: Sequence[str]) -> str | None:
+    """The job that a command line such as `python -m mistudio.job_process jb_…` works for."""
+    for word, following in pairwise(command):
+        if word == JOB_MODULE:
+            return following
+    return None
+
+
+class WorkProcesses:
+    """Finds job processes and measures them. A command line is read once per process, not once per sample."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[psutil.Process, str | None] = {}
+        # Processor time is a difference between two looks at the same object.
+        self._measured: dict[psutil.Process, psutil.Process] = {}
+
+    def read(self, gpu_memory: dict[int, int] | None = None) -> list[WorkProcess]:
+        """Server first, then jobs by age. `gpu_memory` is bytes by process id."""
+        seen = {process: self._jobs.get(process, "?") for process in psutil.process_iter()}
+        self._jobs = {process: _job(process) if job == "?" else job for process, job in seen.items()}
+        jobs = [(process, job) for process, job in self._jobs.items() if job is not None]
+        found: list[WorkProcess] = []
+        kept: dict[psutil.Process, psutil.Process] = {}
+        for process, job in [(psutil.Process(os.getpid()), None), *jobs]:
+            try:
+                found.append(self._tree(process, job, gpu_memory, kept))
+            except psutil.Error:
+                continue  # it ended while we looked
+        self._measured = kept
+        return [found[0], *sorted(found[1:], key=lambda work: work.started_at)] if found else []
+
+    def _tree(
+        self,
+        root: psutil.Process,
+        job: str | None,
+        gpu_memory: dict[int, int] | None,
+        kept: dict[psutil.Process, psutil.Process],
+    ) -> WorkProcess:
+        members = [root, *(root.children(recursive=True) if job is not None else [])]
+        cpu, rss, threads = 0.0, 0, 0
+        for member in members:
+            member = kept[member] = self._measured.get(member, member)
+            try:
+                with member.oneshot():
+                    cpu += member.cpu_percent()
+                    rss += member.memory_info().rss
+                    threads += member.num_threads()
+            except psutil.Error:
+                if member == root:
+                    raise
+        held = None if gpu_memory is None else sum(gpu_memory.get(member.pid, 0) for member in members)
+        return WorkProcess(
+            pid=root.pid,
+            role="server" if job is None else "job",
+            job_id=job,
+            cpu=round(cpu, 1),
+            rss=rss,
+            threads=threads,
+            started_at=root.create_time(),
+            gpu_memory=held,
+        )
+
+
+def _job(process: psutil.Process) -> str | None:
+    try:
+        return job_of(process.cmdline())
+    except psutil.Error:
+        return None

@@ -1,0 +1,138 @@
+"""Puts the web floor together: routers in, a FastAPI application with all its layers out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import compile_path
+
+from mistudio import __version__
+from mistudio.errors import StudioError
+from mistudio.settings import Settings
+from mistudio.web.boundary import Boundary
+from mistudio.web.guard import Guard
+from mistudio.web.interface import Interface
+from mistudio.web.limits import BodyLimit, RateLimit, is_upload
+from mistudio.web.problems import Problem, problem_for, problem_response, problems
+
+API = "/api/v1"
+
+
+def build_api(
+    settings: Settings,
+    routers: Sequence[APIRouter],
+    *,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """The application with these routers under `/api/v1`, the UI everywhere else, and every guard and
+    limit."""
+    app = FastAPI(
+        title="miStudio",
+        version=__version__,
+        description="Train, read and steer with sparse autoencoders. Errors are problem+json.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        responses=problems(403, 413, 422, 429, 500),
+        middleware=[
+            Middleware(Boundary, cross_origin=bool(settings.allowed_origins)),
+            Middleware(
+                Guard,
+                host=settings.host,
+                allowed_hosts=settings.allowed_hosts,
+                allowed_origins=settings.allowed_origins,
+            ),
+            Middleware(RateLimit, per_minute=settings.rate_limit_per_minute),
+            *_cross_origin(settings),
+            Middleware(
+                BodyLimit,
+                limit=settings.max_body_bytes,
+                upload_limit=settings.max_upload_bytes,
+                uploads=_upload_paths(routers),
+            ),
+        ],
+    )
+    for router in routers:
+        app.include_router(router, prefix=API)
+    for kind in (StudioError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _answer_with_problem)
+    app.router.default = Interface()
+    _complete_openapi(app)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _cross_origin(settings: Settings) -> list[Middleware]:
+    if not settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Retry-After", "Content-Disposition"],
+        )
+    ]
+
+
+def _upload_paths(routers: Sequence[APIRouter]) -> list[re.Pattern[str]]:
+    return [
+        compile_path(API + route.path)[0]
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and is_upload(route.endpoint)
+    ]
+
+
+async def _answer_with_problem(request: Request, error: Exception) -> Response:
+    found = problem_for(error)
+    if found is None:  # only called for kinds that have one
+        raise error
+    headers = getattr(error, "headers", None)
+    return problem_response(found, request.scope.get("request_id"), headers)
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    """Add the schema that the error responses refer to, and refuse two operations of one name."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = schema
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            _refuse_duplicates(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi
+
+
+def _refuse_duplicates(document: dict[str, Any]) -> None:
+    seen: dict[str, str] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            here = f"{method.upper()} {path}"
+            name = operation["operationId"]
+            if name in seen:
+                raise ValueError(f"{seen[name]} and {here} share the operation id “{name}”")
+            seen[name] = here
