@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for the tests, from packages of the development environment, without root."""
+"""Real PostgreSQL and Redis servers for the tests, from packages of the development environment; no root."""
 
 from __future__ import annotations
 
