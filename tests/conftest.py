@@ -12,7 +12,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-for _name in [name for name in os.environ if name.startswith("MISTUDIO_") and not name.startswith("MISTUDIO_TEST_")]:
+for _name in [
+    name for name in os.environ if name.startswith("MISTUDIO_") and not name.startswith("MISTUDIO_TEST_")
+]:
     del os.environ[_name]  # a developer's own settings must not steer the tests
 
 

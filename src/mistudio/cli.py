@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A workbench for research on sparse autoencoders. Exit codes: 0 done, 1 failed, 2 wrong usage.",
 )
-database_commands = typer.Typer(no_args_is_help=True, help="Bring the database schema up or down, or check it.")
+database_commands = typer.Typer(
+    no_args_is_help=True, help="Bring the database schema up or down, or check it."
+)
 app.add_typer(database_commands, name="db")
 
 
@@ -42,7 +44,9 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.", dir_okay=False)] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="The folder that holds everything miStudio stores.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The folder that holds everything miStudio stores.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated.")
     ] = None,
@@ -94,7 +98,7 @@ def worker(
         raise StudioError(
             "worker_needs_celery",
             "A worker takes its jobs from Redis, but dispatch is not “celery” or redis_url is not set.",
-            hint="Set MISTUDIO_DISPATCH=celery and MISTUDIO_REDIS_URL; without them `mistudio serve` runs the jobs itself.",
+            hint="Set MISTUDIO_DISPATCH=celery and MISTUDIO_REDIS_URL; else `mistudio serve` runs the jobs itself.",
         )
     from mistudio.celery_app import run_worker
 
@@ -125,7 +129,12 @@ def settings() -> None:
     console = Console(loaded, Database("sqlite://"), as_json=console_options.as_json)
     console.emit(
         [
-            {"name": name, "value": values[name], "source": loaded.sources[name], "meaning": field.description}
+            {
+                "name": name,
+                "value": values[name],
+                "source": loaded.sources[name],
+                "meaning": field.description,
+            }
             for name, field in Settings.model_fields.items()
         ]
     )

@@ -34,8 +34,12 @@ def test_every_foreign_key_has_an_index_and_a_rule(metadata: Any) -> None:
         leading.append([column.name for column in table.primary_key.columns])
         for constraint in table.foreign_key_constraints:
             columns = [column.name for column in constraint.columns]
-            assert any(found[: len(columns)] == columns for found in leading), f"{table.name}.{columns}: no index"
-            assert constraint.ondelete in {"CASCADE", "SET NULL", "RESTRICT"}, f"{table.name}.{columns}: no rule"
+            assert any(found[: len(columns)] == columns for found in leading), (
+                f"{table.name}.{columns}: no index"
+            )
+            assert constraint.ondelete in {"CASCADE", "SET NULL", "RESTRICT"}, (
+                f"{table.name}.{columns}: no rule"
+            )
 
 
 def test_up_down_and_up_again_equals_the_metadata(empty_database: Database, metadata: Any) -> None:

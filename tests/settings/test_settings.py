@@ -10,7 +10,9 @@ from mistudio.errors import StudioError
 from mistudio.settings import Settings, load_settings
 
 
-def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_beat_environment_beats_file_beats_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tmp_path / "mistudio.toml"
     config.write_text("port = 1111\nhost = '127.0.0.2'\ncpu_slots = 3\n")
     monkeypatch.setenv("MISTUDIO_PORT", "2222")
@@ -30,7 +32,7 @@ def test_every_setting_says_what_it_means() -> None:
 def test_an_unknown_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "mistudio.toml"
     config.write_text("prot = 1\n")
-    with pytest.raises(StudioError, match="Unknown setting “prot” \\(file mistudio.toml\\)"):
+    with pytest.raises(StudioError, match=r"Unknown setting “prot” \(file mistudio\.toml\)"):
         load_settings(config=config)
     monkeypatch.setenv("MISTUDIO_PROT", "1")
     with pytest.raises(StudioError, match="MISTUDIO_PROT"):
@@ -39,7 +41,7 @@ def test_an_unknown_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_value_out_of_range_is_named_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTUDIO_PORT", "99999")
-    with pytest.raises(StudioError, match="“port” \\(environment\\)"):
+    with pytest.raises(StudioError, match=r"“port” \(environment\)"):
         load_settings()
 
 
@@ -47,7 +49,7 @@ def test_a_value_out_of_range_is_named_with_its_source(monkeypatch: pytest.Monke
 def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
     config = tmp_path / "mistudio.toml"
     config.write_bytes(content)
-    with pytest.raises(StudioError, match="mistudio.toml is not valid TOML"):
+    with pytest.raises(StudioError, match=r"mistudio\.toml is not valid TOML"):
         load_settings(config=config)
 
 

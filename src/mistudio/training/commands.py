@@ -31,7 +31,9 @@ def request_from_options(assignments: list[str], config: Path | None, **fixed: A
         try:
             body = json.loads(config.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise StudioError("config_unreadable", f"The file {config.name} is not readable JSON: {error}.") from error
+            raise StudioError(
+                "config_unreadable", f"The file {config.name} is not readable JSON: {error}."
+            ) from error
     body |= {name: value for name, value in fixed.items() if value is not None}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
@@ -64,10 +66,14 @@ def start(
     hook: Annotated[str, typer.Option(help="Hook point, e.g. blocks.6.hook_resid_post.")],
     cache: Annotated[str | None, typer.Option(help="Activation cache to train from (ac_…).")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with the request, as the API takes it.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file with the request, as the API takes it.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. d_sae=4096 or architecture.k=16."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. d_sae=4096 or architecture.k=16."
+        ),
     ] = None,
     forecast: Annotated[bool, typer.Option(help="Only print what it would take.")] = False,
 ) -> None:

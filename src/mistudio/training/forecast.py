@@ -119,11 +119,13 @@ def _warnings(
             "lower the width or the batch size."
         )
     if disk > available_disk:
-        found.append(f"This writes about {disk / 1e9:.1f} GB and the disk has {available_disk / 1e9:.1f} GB left.")
+        found.append(
+            f"This writes about {disk / 1e9:.1f} GB and the disk has {available_disk / 1e9:.1f} GB left."
+        )
     if config.total_tokens > 10 * max(available_tokens, 1):
         found.append(
-            f"{config.total_tokens:,} training tokens from {available_tokens:,} distinct ones repeat each more than ten "
-            "times: the dictionary may learn the text by heart."
+            f"{config.total_tokens:,} training tokens from {available_tokens:,} distinct ones repeat each more "
+            "than ten times: the dictionary may learn the text by heart."
         )
     if config.total_tokens < 50 * config.d_sae:
         found.append(
@@ -134,7 +136,7 @@ def _warnings(
         found.append(f"k = {config.architecture.k} is more than half the width of the activations ({d_in}).")
     if config.total_steps < config.warmup_steps:
         found.append(
-            f"The run has {config.total_steps:,} steps, fewer than the warm-up of {config.warmup_steps:,}: the learning "
-            "rate never reaches its full size."
+            f"The run has {config.total_steps:,} steps, fewer than the warm-up of {config.warmup_steps:,}: the "
+            "learning rate never reaches its full size."
         )
     return found

@@ -27,7 +27,12 @@ router = APIRouter(prefix="/trainings", tags=["trainings"])
 @router.get("", response_model=Page[TrainingOut], summary="List trainings", responses=problems(422))
 def list_trainings(session: ReadingDep, page: PageDep) -> Page[TrainingOut]:
     """Newest first unless sorted otherwise."""
-    sorts = {"created_at": Training.created_at, "name": Training.name, "hook": Training.hook, "id": Training.id}
+    sorts = {
+        "created_at": Training.created_at,
+        "name": Training.name,
+        "hook": Training.hook,
+        "id": Training.id,
+    }
     found = paginate(
         session,
         select(Training),
@@ -53,14 +58,20 @@ def training_form() -> TrainingForm:
     )
 
 
-@router.post("/forecast", response_model=Forecast, summary="Forecast a training", responses=problems(404, 409, 422))
+@router.post(
+    "/forecast", response_model=Forecast, summary="Forecast a training", responses=problems(404, 409, 422)
+)
 def forecast_training(session: ReadingDep, settings: SettingsDep, request: TrainingCreate) -> Forecast:
     """Memory, disk and time that this training would take; nothing is started."""
     return runs.forecast_training(session, settings, request)
 
 
 @router.post(
-    "", status_code=202, response_model=TrainingOut, summary="Start a training", responses=problems(404, 409, 422)
+    "",
+    status_code=202,
+    response_model=TrainingOut,
+    summary="Start a training",
+    responses=problems(404, 409, 422),
 )
 def create_training(session: SessionDep, studio: StudioDep, request: TrainingCreate) -> TrainingOut:
     """Queue a training."""
@@ -69,9 +80,7 @@ def create_training(session: SessionDep, studio: StudioDep, request: TrainingCre
     return runs.out_many(session, [training])[0]
 
 
-@router.get(
-    "/{training_id}", response_model=TrainingDetail, summary="A training", responses=problems(404)
-)
+@router.get("/{training_id}", response_model=TrainingDetail, summary="A training", responses=problems(404))
 def get_training(session: ReadingDep, settings: SettingsDep, training_id: str) -> TrainingDetail:
     """One training with its checkpoints and the disk it uses."""
     return runs.detail(session, settings, training_id)
@@ -138,7 +147,9 @@ def resume_training(session: SessionDep, training_id: str) -> TrainingOut:
 
 
 @router.delete("/{training_id}", status_code=204, summary="Delete a training", responses=problems(404))
-def delete_training(session: SessionDep, studio: StudioDep, settings: SettingsDep, training_id: str) -> Response:
+def delete_training(
+    session: SessionDep, studio: StudioDep, settings: SettingsDep, training_id: str
+) -> Response:
     """Remove its row, points and checkpoints; a running job is cancelled. The SAE that it made stays."""
     runs.delete_training(session, settings, training_id)
     studio.events.publish("trainings", "deleted", {"id": training_id})

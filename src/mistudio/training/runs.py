@@ -16,11 +16,12 @@ from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.db import new_id
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobOut, latest_jobs
+from mistudio.models.deletion import delete_owner
 from mistudio.models.tables import Model
 from mistudio.sae.config import TopKConfig, TrainerConfig
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
-from mistudio.store import delete_folder, downsample, folder_bytes, owner_folder, read_metrics
+from mistudio.store import downsample, folder_bytes, owner_folder, read_metrics
 from mistudio.training.checkpoints import list_checkpoints
 from mistudio.training.forecast import (
     MeasuredRun,
@@ -67,8 +68,8 @@ def create_training(session: Session, request: TrainingCreate) -> Training:
     if available - request.held_out_tokens < config.batch_size:
         raise StudioError(
             "too_few_tokens",
-            f"There are {available:,} tokens, {request.held_out_tokens:,} of them held out: not enough for one batch of "
-            f"{config.batch_size:,}.",
+            f"There are {available:,} tokens, {request.held_out_tokens:,} of them held out: not enough for one "
+            f"batch of {config.batch_size:,}.",
             hint="Use more text, a smaller batch, or hold out less.",
             fields={"held_out_tokens": "leaves too few tokens to train on"},
         )
@@ -119,7 +120,9 @@ def _inputs(session: Session, request: TrainingCreate) -> tuple[Tokenization, Mo
     if tokenization is None:
         raise NotFound("tokenization", request.tokenization_id)
     if tokenization.n_tokens is None:
-        raise Conflict("tokenization_not_ready", f"The tokenization “{tokenization.name}” is not finished yet.")
+        raise Conflict(
+            "tokenization_not_ready", f"The tokenization “{tokenization.name}” is not finished yet."
+        )
     model = session.get(Model, tokenization.model_id)
     if model is None:
         raise NotFound("model", tokenization.model_id)
@@ -142,8 +145,8 @@ def _inputs(session: Session, request: TrainingCreate) -> tuple[Tokenization, Mo
         if cache.tokenization_id != tokenization.id or request.hook not in cache.hooks:
             raise StudioError(
                 "cache_does_not_fit",
-                f"The activation cache “{cache.name}” holds {', '.join(cache.hooks)} of another tokenization or without "
-                f"{request.hook}.",
+                f"The activation cache “{cache.name}” holds {', '.join(cache.hooks)} of another tokenization or "
+                f"without {request.hook}.",
                 hint="Choose a cache of this tokenization that holds the hook point, or none.",
                 fields={"cache_id": "does not hold this hook point of this tokenization"},
             )
@@ -218,7 +221,9 @@ def out_many(session: Session, trainings: Sequence[Training]) -> list[TrainingOu
 
 
 def _names(session: Session, table: type[Model], ids: Sequence[str]) -> dict[str, str]:
-    return {row[0]: row[1] for row in session.execute(select(table.id, table.name).where(table.id.in_(ids))).all()}
+    return {
+        row[0]: row[1] for row in session.execute(select(table.id, table.name).where(table.id.in_(ids))).all()
+    }
 
 
 def detail(session: Session, settings: Settings, training_id: str) -> TrainingDetail:
@@ -276,7 +281,9 @@ def resume_training(session: Session, training_id: str) -> Training:
     job = latest_jobs(session, [f"{TABLE}/{training_id}"]).get(f"{TABLE}/{training_id}")
     config = TrainerConfig.model_validate(training.config)
     if training.tokens_trained >= config.total_tokens:
-        raise Conflict("training_complete", f"“{training.name}” has seen all of its {config.total_tokens:,} tokens.")
+        raise Conflict(
+            "training_complete", f"“{training.name}” has seen all of its {config.total_tokens:,} tokens."
+        )
     if job is not None and job.state == "paused":
         jobs.resume(session, job.id)
     elif job is not None and job.state in ("failed", "cancelled"):
@@ -307,10 +314,8 @@ def stop_training(session: Session, training_id: str) -> Training:
 def delete_training(session: Session, settings: Settings, training_id: str) -> None:
     """Cancel its job, remove its row, and its folder by a rename; the SAE that it made stays."""
     training = get_training(session, training_id)
-    jobs.cancel_subject(session, f"{TABLE}/{training_id}")
-    session.delete(training)
-    session.flush()
-    delete_folder(settings.data_dir, training_folder(settings, training_id))
+    # The SAE is not a part of the run but what came out of it: its reference becomes null and it stays.
+    delete_owner(session, settings, TABLE, training.id, name=training.name, force=True)
 
 
 def snapshot(session: Session, channel: str) -> dict[str, Any]:

@@ -17,9 +17,14 @@ class TrainingCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(
-        None, max_length=200, title="Name", description="How the run is listed. Default: hook point, width and k."
+        None,
+        max_length=200,
+        title="Name",
+        description="How the run is listed. Default: hook point, width and k.",
     )
-    tokenization_id: str = Field(title="Tokenization", description="The tokens to train on; it names the model too.")
+    tokenization_id: str = Field(
+        title="Tokenization", description="The tokens to train on; it names the model too."
+    )
     hook: str = Field(title="Hook point", description="Where in the model the activations are taken.")
     cache_id: str | None = Field(
         None,
@@ -110,7 +115,9 @@ class Forecast(BaseModel):
     disk_bytes: int
     seconds: float
     tokens_per_second: float
-    basis: str = Field(description="Where the rate comes from: a run measured on this machine, or an assumption.")
+    basis: str = Field(
+        description="Where the rate comes from: a run measured on this machine, or an assumption."
+    )
     parts: dict[str, int] = Field(description="Memory by what needs it, in bytes.")
     available_memory_bytes: int
     available_disk_bytes: int

@@ -20,7 +20,9 @@ class Training(Base):
     name: Mapped[str] = mapped_column(String(200))
     notes: Mapped[str] = mapped_column(Text, default="")
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    tokenization_id: Mapped[str] = mapped_column(ForeignKey("tokenizations.id", ondelete="CASCADE"), index=True)
+    tokenization_id: Mapped[str] = mapped_column(
+        ForeignKey("tokenizations.id", ondelete="CASCADE"), index=True
+    )
     cache_id: Mapped[str | None] = mapped_column(
         ForeignKey("activation_caches.id", ondelete="SET NULL"), index=True
     )

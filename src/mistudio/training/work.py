@@ -64,7 +64,9 @@ def run_training(context: JobContext, params: TrainingJob) -> dict[str, Any]:
         return {"stopped": True, "steps": 0}
     write_checkpoint(folder, trainer, position)
     if not trainer.done:
-        context.log(f"Stopped at step {trainer.steps_done:,} of {config.total_steps:,}; what was learned is kept.")
+        context.log(
+            f"Stopped at step {trainer.steps_done:,} of {config.total_steps:,}; what was learned is kept."
+        )
     context.progress(0, None, "tokens", stage="Measure on held-out tokens")
     sae = trainer.finish(batches.sae_metadata())
     measured = _measure(sae, held_out, config.batch_size) if held_out is not None else points.last
