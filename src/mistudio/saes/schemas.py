@@ -1,0 +1,113 @@
+"""What crosses the API about SAEs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mistudio.jobs import JobOut
+
+
+class TrainedOrigin(BaseModel):
+    """It was trained here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal["trained"] = "trained"
+    tokens: int | None = Field(default=None, description="Tokens it was trained on.")
+    held_out_tokens: int | None = Field(default=None, description="Tokens its metrics were measured on.")
+
+
+class ImportedOrigin(BaseModel):
+    """It came from a file or folder."""
+
+    kind: Literal["imported"] = "imported"
+    path: str = Field(description="The folder or zip file. For an upload: the file's name.")
+    uploaded: bool = False
+
+
+SaeOrigin = Annotated[TrainedOrigin | ImportedOrigin, Field(discriminator="kind")]
+
+
+class SaeImport(BaseModel):
+    """An SAE to bring in: a folder with `cfg.json` and `sae_weights.safetensors`, or a zip file of one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(max_length=4000, description="A folder or zip file on the server.")
+    name: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Default: the folder's or file's name."
+    )
+    model_id: str | None = Field(
+        default=None, description="The model it belongs to. Default: the one that its configuration names."
+    )
+    hook: str | None = Field(
+        default=None, max_length=200, description="Its hook point. Default: the one in its configuration."
+    )
+
+
+class SaeChange(BaseModel):
+    """What may be changed about an SAE."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    notes: str | None = Field(default=None, max_length=20_000)
+    model_id: str | None = Field(default=None, description="The model it belongs to.")
+    hook: str | None = Field(default=None, max_length=200, description="The hook point that it reads.")
+
+
+class SaeOut(BaseModel):
+    """An SAE. `architecture`, `d_in`, `d_sae` and `bytes` are null until an import has succeeded."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    notes: str
+    training_id: str | None
+    model_id: str | None
+    model_name: str | None = None
+    hook: str | None
+    layer: int | None = Field(default=None, description="The layer of its hook point.")
+    architecture: str | None
+    d_in: int | None
+    d_sae: int | None
+    config: dict[str, Any] = Field(
+        description="Architecture, decoder norm, input centring and the file's metadata."
+    )
+    metrics: dict[str, float | None] = Field(description="Measured on held-out tokens where there were any.")
+    origin: SaeOrigin
+    bytes: int | None
+    ready: bool
+    created_at: datetime
+    extraction_count: int = 0
+    job: JobOut | None = Field(default=None, description="The job that imports it.")
+
+
+class Histogram(BaseModel):
+    """Counts between edges: `len(edges) == len(counts) + 1`."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class SaeWeights(BaseModel):
+    """What the weights look like."""
+
+    decoder_norms: Histogram = Field(description="‖W_dec[i]‖ over latents.")
+    encoder_norms: Histogram = Field(description="‖W_enc[i]‖ over latents.")
+    encoder_biases: Histogram
+    encoder_decoder_cosines: Histogram = Field(description="cos(W_enc[i], W_dec[i]) over latents.")
+
+
+class ImportParams(BaseModel):
+    """Parameters of the job `saes.import`."""
+
+    sae_id: str
+    path: str = Field(description="The folder or zip file.")
+    upload: bool = Field(default=False, description="The file belongs to the SAE and is removed afterwards.")
+    model_id: str | None = None
+    hook: str | None = None
