@@ -1,0 +1,1 @@
+export const featureRoutes = [] as const;

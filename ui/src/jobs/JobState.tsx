@@ -1,0 +1,74 @@
+import { Link } from "@tanstack/react-router";
+import { format, ProgressBar, StateBadge, shareDone, tip } from "@/kit";
+import { isActive, type Job, useJob } from "./live";
+
+/** The state of something in a table cell: ready, or its job's state with the share done, or why it failed. */
+export function JobCell({ job: embedded, ready }: { job: Job | null | undefined; ready?: boolean }) {
+  const job = useJob(embedded);
+  if (!job || (job.state === "succeeded" && ready !== false)) return <StateBadge state="ready" />;
+  const share = job.state === "running" ? shareDone(job) : null;
+  if (job.state === "failed" && job.error)
+    return (
+      <span {...tip([job.error.message, job.error.hint].filter(Boolean).join("\n"))}>
+        <StateBadge state="failed" />
+      </span>
+    );
+  return (
+    <span className="inline-flex items-center gap-2">
+      <StateBadge
+        state={job.state}
+        word={
+          share === null
+            ? undefined
+            : `${format.percent(share)}${job.seconds_left ? ` · ${format.duration(job.seconds_left)} left` : ""}`
+        }
+      />
+    </span>
+  );
+}
+
+/** The job under a page's header while it works, or the reason why it did not: bar, rate, time left, a way to stop. */
+export function JobBanner({
+  job: embedded,
+  onCancel,
+  onRetry,
+}: {
+  job: Job | null | undefined;
+  onCancel: (job: Job) => void;
+  onRetry: (job: Job) => void;
+}) {
+  const job = useJob(embedded);
+  if (!job || job.state === "succeeded") return null;
+  const log = (
+    <Link to="/jobs/$id" params={{ id: job.id }} className="shrink-0 text-accent hover:underline">
+      Log
+    </Link>
+  );
+  const action = (label: string, run: () => void) => (
+    <button type="button" onClick={run} className="shrink-0 rounded-[3px] text-accent hover:underline">
+      {label}
+    </button>
+  );
+  if (isActive(job))
+    return (
+      <div className="flex items-center gap-4 border-b border-line bg-surface px-5 py-2.5">
+        <StateBadge state={job.state} />
+        <div className="min-w-0 flex-1">
+          <ProgressBar progress={job} label={job.title} />
+        </div>
+        {log}
+        {job.state !== "cancelling" && action("Cancel", () => onCancel(job))}
+      </div>
+    );
+  return (
+    <div role="alert" className="flex items-start gap-4 border-b border-line bg-failed-wash px-5 py-2.5">
+      <StateBadge state={job.state} />
+      <div className="min-w-0 flex-1">
+        {job.error?.message ?? "It was cancelled before its end."}
+        {job.error?.hint && <div className="text-muted">{job.error.hint}</div>}
+      </div>
+      {log}
+      {action("Retry", () => onRetry(job))}
+    </div>
+  );
+}

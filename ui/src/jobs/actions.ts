@@ -1,0 +1,22 @@
+import { toast } from "sonner";
+import { api, body, queryClient } from "@/api/client";
+import { Problem } from "@/api/problem";
+import type { Job } from "./live";
+
+async function act(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+    void queryClient.invalidateQueries({ queryKey: ["jobs"] });
+  } catch (error) {
+    const problem = Problem.from(error);
+    toast.error(problem.detail, { description: problem.hint ?? undefined });
+  }
+}
+
+const at = (job: Pick<Job, "id">) => ({ params: { path: { job_id: job.id } } });
+
+export const cancelJob = (job: Pick<Job, "id">) =>
+  act(body(api.POST("/api/v1/jobs/{job_id}/cancel", at(job))));
+export const retryJob = (job: Pick<Job, "id">) => act(body(api.POST("/api/v1/jobs/{job_id}/retry", at(job))));
+/** End gracefully and keep what there is (a training saves its SAE). */
+export const stopJob = (job: Pick<Job, "id">) => act(body(api.POST("/api/v1/jobs/{job_id}/stop", at(job))));

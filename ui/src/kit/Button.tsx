@@ -1,0 +1,51 @@
+import type { ButtonHTMLAttributes, ReactNode, Ref } from "react";
+import { tip } from "./Tip";
+
+type Look = "primary" | "plain" | "quiet" | "danger";
+
+const LOOKS: Record<Look, string> = {
+  primary: "bg-accent text-accent-ink hover:brightness-110 border-transparent font-medium",
+  plain: "bg-surface border-line-strong hover:bg-hover",
+  quiet: "border-transparent text-muted hover:bg-hover hover:text-ink",
+  danger: "bg-failed text-failed-ink border-transparent hover:brightness-110 font-medium",
+};
+
+export interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
+  look?: Look;
+  icon?: ReactNode;
+  /** Work is under way: the button waits, and says so to screen readers. */
+  busy?: boolean;
+  /** A tooltip, with the key that does the same. */
+  hint?: string;
+  ref?: Ref<HTMLButtonElement>;
+}
+
+export function Button({ look = "plain", icon, busy, hint, children, className = "", ...rest }: ButtonProps) {
+  return (
+    <button
+      type="button"
+      {...tip(hint)}
+      {...rest}
+      disabled={rest.disabled || busy}
+      aria-busy={busy || undefined}
+      className={`inline-flex h-7 shrink-0 items-center justify-center gap-1.5 rounded-[5px] border px-2.5 text-sm whitespace-nowrap select-none disabled:cursor-default disabled:opacity-50 ${LOOKS[look]} ${className}`}
+    >
+      {icon}
+      {children}
+    </button>
+  );
+}
+
+/** A button that is only an icon: the label is its name and its tooltip. */
+export function IconButton({
+  label,
+  children,
+  className = "",
+  ...rest
+}: Omit<ButtonProps, "icon" | "hint"> & { label: string }) {
+  return (
+    <Button look="quiet" hint={label} aria-label={label} className={`w-7 px-0 ${className}`} {...rest}>
+      {children}
+    </Button>
+  );
+}

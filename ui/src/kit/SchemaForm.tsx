@@ -1,0 +1,125 @@
+import { ChevronRight } from "lucide-react";
+import { type FormEvent, type ReactNode, useEffect, useId, useMemo, useRef, useState } from "react";
+import { Problem } from "@/api/problem";
+import { Button } from "./Button";
+import { type JsonSchema, problemsOf, type Resolve, type Value } from "./jsonSchema";
+import { ObjectFields, type Widget } from "./schemaFields";
+import { ErrorNote } from "./states";
+
+export interface SchemaFormProps {
+  schema: JsonSchema;
+  resolve: Resolve;
+  value: Value;
+  onChange: (value: Value) => void;
+  /** Field paths shown at once, in this order ("source", "settings.context_length"); the others stand under Advanced. */
+  basic?: string[];
+  /** Paths that the page fills in itself. */
+  hidden?: string[];
+  /** Own inputs for some paths (a model picker). */
+  widgets?: Record<string, Widget>;
+  submit: string;
+  onSubmit: (value: Value) => Promise<unknown>;
+  onCancel?: () => void;
+  /** Between fields and buttons: a forecast, say. */
+  children?: ReactNode;
+}
+
+/**
+ * A form for one of the API's schemas: the server's descriptions, ranges and defaults, checked while one types; what
+ * the server still refuses is shown at the field that it names.
+ */
+export function SchemaForm(props: SchemaFormProps) {
+  const { schema, resolve, value, onChange, basic, hidden = [] } = props;
+  const form = useRef<HTMLFormElement>(null);
+  const base = useId();
+  const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
+  const [tried, setTried] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [refusal, setRefusal] = useState<Problem | null>(null);
+  const found = useMemo(() => problemsOf(schema, value, resolve), [schema, value, resolve]);
+  const hiddenPaths = new Set(hidden);
+  const problems = Object.fromEntries(Object.entries(found).filter(([path]) => !hiddenPaths.has(path)));
+  const errors: Record<string, string> = { ...refusal?.fields };
+  for (const [path, problem] of Object.entries(problems))
+    if (tried || (touched.has(path) && problem !== "Needed.")) errors[path] = problem;
+
+  useEffect(() => {
+    if (refusal || tried) form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+  }, [refusal, tried]);
+
+  const change = (path: string, next: Value) => {
+    setTouched((paths) => new Set(paths).add(path));
+    if (refusal) setRefusal(null);
+    onChange(next);
+  };
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setTried(true);
+    setRefusal(null);
+    if (Object.keys(problems).length > 0) {
+      form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+      return;
+    }
+    setBusy(true);
+    try {
+      await props.onSubmit(value);
+    } catch (error) {
+      setRefusal(Problem.from(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  const shared = {
+    resolve,
+    errors,
+    widgets: props.widgets ?? {},
+    hidden: hiddenPaths,
+    base,
+    onChange: change,
+  };
+  const advancedTrouble = basic
+    ? Object.keys(errors).filter((path) => !basic.some((one) => path === one || path.startsWith(`${one}.`)))
+        .length
+    : 0;
+  return (
+    <form ref={form} noValidate onSubmit={submit} className="flex flex-col gap-4">
+      <ObjectFields {...shared} schema={schema} value={value} path="" only={basic} />
+      {basic && (
+        <Advanced forced={advancedTrouble > 0}>
+          <ObjectFields {...shared} schema={schema} value={value} path="" except={basic} />
+        </Advanced>
+      )}
+      {props.children}
+      {refusal && <ErrorNote error={refusal} />}
+      <div className="flex justify-end gap-2">
+        {props.onCancel && <Button onClick={props.onCancel}>Cancel</Button>}
+        <Button type="submit" look="primary" busy={busy}>
+          {props.submit}
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+function Advanced({ forced, children }: { forced: boolean; children: ReactNode }) {
+  const [open, setOpen] = useState(false);
+  const shown = open || forced;
+  const id = useId();
+  return (
+    <div>
+      <button
+        type="button"
+        aria-expanded={shown}
+        aria-controls={id}
+        onClick={() => setOpen(!shown)}
+        className="flex items-center gap-1 rounded-[4px] text-muted hover:text-ink"
+      >
+        <ChevronRight size={14} className={shown ? "rotate-90" : ""} />
+        Advanced
+      </button>
+      <div id={id} hidden={!shown} className="mt-3">
+        {shown && children}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,73 @@
+import { keepPreviousData, type QueryKey, useQueries } from "@tanstack/react-query";
+import { useCallback, useMemo, useState } from "react";
+import { Problem } from "@/api/problem";
+
+/** Rows by position, some of them not here yet: what a table of any length scrolls over. */
+export interface RowSource<T> {
+  /** Undefined until the first answer. */
+  total: number | undefined;
+  row(index: number): T | undefined;
+  /** The table shows these positions now. */
+  want(first: number, last: number): void;
+  loading: boolean;
+  error: Problem | null;
+  retry(): void;
+}
+
+/** Rows that are all at hand. */
+export function useRows<T>(rows: T[] | undefined): RowSource<T> {
+  return useMemo(
+    () => ({
+      total: rows?.length,
+      row: (index) => rows?.[index],
+      want: () => {},
+      loading: rows === undefined,
+      error: null,
+      retry: () => {},
+    }),
+    [rows],
+  );
+}
+
+/**
+ * Rows of a paged route, fetched as they come into view: `fetchPage(offset, limit)`. Sorting and filtering are the
+ * server's, so they belong into `key`. While a new order is fetched the old rows stay.
+ */
+export function usePages<T>(
+  key: QueryKey,
+  fetchPage: (offset: number, limit: number, signal: AbortSignal) => Promise<{ items: T[]; total: number }>,
+  size = 100,
+): RowSource<T> {
+  const [range, setRange] = useState({ first: 0, last: 0 });
+  const pages: number[] = [];
+  for (let page = range.first; page <= range.last; page++) pages.push(page);
+  const results = useQueries({
+    queries: pages.map((page) => ({
+      queryKey: [...key, { page, size }],
+      queryFn: ({ signal }: { signal: AbortSignal }) => fetchPage(page * size, size, signal),
+      placeholderData: keepPreviousData,
+    })),
+  });
+  const want = useCallback(
+    (first: number, last: number) => {
+      const next = { first: Math.floor(first / size), last: Math.floor(Math.max(first, last) / size) };
+      setRange((now) => (now.first === next.first && now.last === next.last ? now : next));
+    },
+    [size],
+  );
+  const failed = results.find((result) => result.error);
+  const total = results.find((result) => result.data)?.data?.total;
+  return {
+    total,
+    row: (index) => {
+      const result = results[Math.floor(index / size) - range.first];
+      return result?.data?.items[index % size];
+    },
+    want,
+    loading: results.some((result) => result.isPending),
+    error: failed ? Problem.from(failed.error) : null,
+    retry: () => {
+      for (const result of results) if (result.error) void result.refetch();
+    },
+  };
+}

@@ -1,0 +1,43 @@
+import { useNavigate, useRouterState } from "@tanstack/react-router";
+import { useCallback } from "react";
+
+type Search = Record<string, unknown>;
+
+/** The URL's search parameters, whatever the page. */
+export function useSearchParams(): [Search, (change: Search, options?: { push?: boolean }) => void] {
+  const search = useRouterState({ select: (state) => state.location.search as Search });
+  const navigate = useNavigate();
+  const change = useCallback(
+    (next: Search, options: { push?: boolean } = {}) =>
+      void navigate({
+        to: ".",
+        search: ((previous: Search) => {
+          const merged: Search = { ...previous, ...next };
+          // What is at its default does not clutter the address.
+          for (const key of Object.keys(merged)) if (merged[key] === undefined) delete merged[key];
+          return merged;
+        }) as never,
+        replace: !options.push,
+      }),
+    [navigate],
+  );
+  return [search, change];
+}
+
+/** One piece of state that lives in the address: shareable, and back works. */
+export function useUrlState<T extends string | number | boolean>(
+  key: string,
+  initial: T,
+  options: { push?: boolean } = {},
+): [T, (value: T) => void] {
+  const [search, change] = useSearchParams();
+  const raw = search[key];
+  // The router parses "5" into a number: give back the type that the caller works with.
+  const value = raw === undefined ? initial : ((typeof initial === "string" ? String(raw) : raw) as T);
+  const push = options.push ?? false;
+  const set = useCallback(
+    (next: T) => change({ [key]: next === initial ? undefined : next }, { push }),
+    [change, key, initial, push],
+  );
+  return [value, set];
+}

@@ -1,0 +1,31 @@
+import {
+  Activity,
+  Boxes,
+  Database,
+  Grid3x3,
+  type LucideIcon,
+  Settings,
+  SlidersHorizontal,
+  Sparkles,
+  TrendingDown,
+} from "lucide-react";
+
+export interface Place {
+  to: string;
+  label: string;
+  /** Second key after g. */
+  key: string;
+  icon: LucideIcon;
+}
+
+/** The pages of the rail, in the order of the work. */
+export const PLACES: Place[] = [
+  { to: "/datasets", label: "Data sets", key: "d", icon: Database },
+  { to: "/models", label: "Models", key: "m", icon: Boxes },
+  { to: "/trainings", label: "Training", key: "t", icon: TrendingDown },
+  { to: "/saes", label: "SAEs", key: "s", icon: Grid3x3 },
+  { to: "/features", label: "Features", key: "f", icon: Sparkles },
+  { to: "/steering", label: "Steering", key: "x", icon: SlidersHorizontal },
+  { to: "/monitor", label: "Monitor", key: "o", icon: Activity },
+  { to: "/settings", label: "Settings", key: ",", icon: Settings },
+];

@@ -1,0 +1,1 @@
+export const steeringRoutes = [] as const;
