@@ -29,7 +29,8 @@ class HarvestSettings(BaseModel):
         "the same everywhere.",
     )
     skip_special_tokens: bool = Field(
-        default=True, description="Leave out end-of-text and other special tokens. Padding is always left out."
+        default=True,
+        description="Leave out end-of-text and other special tokens. Padding is always left out.",
     )
     outlier_multiple: float | None = Field(
         default=None,
@@ -59,7 +60,9 @@ class CacheForecastOut(BaseModel):
     bytes_free: int = Field(description="Free on the disk of the data folder.")
     memory_bytes: int = Field(description="Memory for weights, one forward pass and buffers.")
     memory_available: int
-    seconds: float | None = Field(description="From the last harvest of this model on this machine; null before.")
+    seconds: float | None = Field(
+        description="From the last harvest of this model on this machine; null before."
+    )
 
 
 class HookStatistics(BaseModel):

@@ -17,12 +17,14 @@ class ActivationCache(Base):
     """Activations of a model at some hook points on a tokenization's tokens."""
 
     __tablename__ = "activation_caches"
-    __table_args__ = ({"info": {"folder": "activations"}},)
+    __table_args__ = {"info": {"folders": ("activations",)}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("ac"))
     name: Mapped[str] = mapped_column(String(200), unique=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), index=True)
-    tokenization_id: Mapped[str] = mapped_column(ForeignKey("tokenizations.id", ondelete="CASCADE"), index=True)
+    tokenization_id: Mapped[str] = mapped_column(
+        ForeignKey("tokenizations.id", ondelete="CASCADE"), index=True
+    )
     hooks: Mapped[list[str]]
     dtype: Mapped[str] = mapped_column(String(20))
     settings: Mapped[dict[str, Any]]
@@ -33,6 +35,26 @@ class ActivationCache(Base):
 
     model: Mapped[Model] = relationship()
     tokenization: Mapped[Tokenization] = relationship()
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def tokenization_name(self) -> str:
+        """The tokenization's name."""
+        return self.tokenization.name
+
+    @property
+    def dataset_id(self) -> str:
+        """The data set that was tokenized."""
+        return self.tokenization.dataset_id
+
+    @property
+    def dataset_name(self) -> str:
+        """That data set's name."""
+        return self.tokenization.dataset.name
 
     @property
     def ready(self) -> bool:

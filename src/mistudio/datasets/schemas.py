@@ -74,14 +74,14 @@ class HubSource(_Source):
 
     kind: Literal["hub"] = "hub"
     repo: str = Field(pattern=REPO_PATTERN, max_length=200, examples=["roneneldan/TinyStories"])
-    config: str | None = Field(default=None, max_length=200, description="Configuration (subset) of the data set.")
+    config: str | None = Field(
+        default=None, max_length=200, description="Configuration (subset) of the data set."
+    )
     split: str = Field(default="train", max_length=200)
     revision: str = Field(default="main", max_length=200, description="Branch, tag or commit.")
 
 
-FileSource = Annotated[
-    TextSource | JsonLinesSource | CsvSource | ParquetSource, Field(discriminator="kind")
-]
+FileSource = Annotated[TextSource | JsonLinesSource | CsvSource | ParquetSource, Field(discriminator="kind")]
 DatasetSource = Annotated[
     TextSource | JsonLinesSource | CsvSource | ParquetSource | FolderSource | HubSource,
     Field(discriminator="kind"),
@@ -166,14 +166,15 @@ class TokenizationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    context_length: int = Field(default=128, ge=2, le=131_072, description="Tokens in a sequence.")
+    context_length: int = Field(default=128, ge=2, le=65_536, description="Tokens in a sequence.")
     packing: Literal["concatenate", "one_per_row"] = Field(
         default="concatenate",
         description="concatenate: rows are joined into one stream and cut into full sequences (the rest at the very "
         "end is dropped). one_per_row: a sequence never spans two rows; short ones are padded.",
     )
     eos_between_rows: bool = Field(
-        default=True, description="concatenate: put the end-of-text token between rows. one_per_row: end each row so."
+        default=True,
+        description="concatenate: put the end-of-text token between rows. one_per_row: end each row so.",
     )
     prepend_bos: bool | Literal["auto"] = Field(
         default="auto",
@@ -184,11 +185,17 @@ class TokenizationSettings(BaseModel):
         description="one_per_row: a row longer than a sequence is split into several, or only its beginning is kept.",
     )
     overlap: int = Field(
-        default=0, ge=0, description="Tokens that a sequence repeats from the end of the one before (of the same row)."
+        default=0,
+        ge=0,
+        description="Tokens that a sequence repeats from the end of the one before (of the same row).",
     )
-    min_characters: int = Field(default=1, ge=0, description="Shorter rows (without surrounding spaces) are dropped.")
+    min_characters: int = Field(
+        default=1, ge=0, description="Shorter rows (without surrounding spaces) are dropped."
+    )
     min_tokens: int = Field(
-        default=1, ge=1, description="one_per_row: sequences with fewer tokens (BOS and EOS not counted) are dropped."
+        default=1,
+        ge=1,
+        description="one_per_row: sequences with fewer tokens (BOS and EOS not counted) are dropped.",
     )
     max_rows: int | None = Field(default=None, ge=1, description="Read only the first rows.")
     max_tokens: int | None = Field(default=None, ge=1, description="Stop after this many tokens.")

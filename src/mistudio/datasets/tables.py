@@ -20,6 +20,7 @@ class Dataset(Base):
     """A data set. Everything after `source` is unknown until its `datasets.import` job has succeeded."""
 
     __tablename__ = "datasets"
+    __table_args__ = {"info": {"folders": ("datasets", "uploads")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("ds"))
     name: Mapped[str] = mapped_column(String(200), unique=True)
@@ -55,6 +56,16 @@ class Tokenization(Base):
 
     dataset: Mapped[Dataset] = relationship()
     model: Mapped[Model] = relationship()
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set's name."""
+        return self.dataset.name
+
+    @property
+    def model_name(self) -> str:
+        """The model's name."""
+        return self.model.name
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,190 @@
+"""Activation caches: forecast, add, list, delete."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, joinedload
+
+from mistudio.activations.schemas import CacheCreate, CacheForecastOut, CacheOut, HarvestParams
+from mistudio.activations.tables import ActivationCache
+from mistudio.datasets.tables import Tokenization
+from mistudio.datasets.tokenizations import ready_tokenization
+from mistudio.errors import Conflict, NotFound, StudioError
+from mistudio.jobs import Job, JobOut, latest_jobs, submit
+from mistudio.models.deletion import delete_owner
+from mistudio.models.library import model_folder, ready_model
+from mistudio.models.names import add_row, choose_name
+from mistudio.models.tables import Model
+from mistudio.settings import Settings
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Sequence (4), position (2) and token id (4) of each row.
+_ORIGIN_BYTES = 10
+_SHARD_TOKENS = 16_384
+
+
+def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tuple[ActivationCache, Job]:
+    """Note a cache and queue its harvest.
+
+    Raises StudioError `hook_not_found`, `disk_full`; Conflict `tokenization_not_ready`, `name_taken`.
+    """
+    tokenization = ready_tokenization(session, wanted.tokenization_id)
+    model = ready_model(session, tokenization.model_id)
+    widths = hook_widths(model, wanted.hooks)
+    forecast = forecast_cache(session, settings, wanted)
+    if forecast.bytes > forecast.bytes_free:
+        raise StudioError(
+            "disk_full",
+            f"The cache would take {forecast.bytes:,} bytes and {forecast.bytes_free:,} are free in the data folder.",
+            hint="Keep fewer tokens, cache fewer hooks, or train without a cache.",
+            status=507,
+        )
+    hooks = list(widths)
+    default = f"{model.name} · {hooks[0]}{f' and {len(hooks) - 1} more' if len(hooks) > 1 else ''}"
+    cache = ActivationCache(
+        name=choose_name(session, ActivationCache.name, wanted.name, default),
+        model=model,
+        tokenization=tokenization,
+        hooks=hooks,
+        dtype=wanted.dtype,
+        settings=wanted.settings.model_dump(mode="json"),
+    )
+    add_row(session, cache)
+    job = submit(
+        session,
+        "activations.harvest",
+        subject=f"activation_caches/{cache.id}",
+        title=f"Harvest {cache.name}",
+        params=HarvestParams(cache_id=cache.id),
+    )
+    return cache, job
+
+
+def hook_widths(model: Model, hooks: Sequence[str]) -> dict[str, int]:
+    """Each hook and the width of its activations. Raises StudioError `hook_not_found` naming close ones.
+
+    Paths of modules that the model's row does not list are left to the job, which has the model: their width is
+    taken for d_model.
+    """
+    from mistudio.lm.hooks import parse_hook
+
+    known = {str(point["name"]): int(point["d"]) for point in model.hook_points}
+    widths: dict[str, int] = {}
+    for hook in hooks:
+        parsed = parse_hook(hook)
+        name = str(parsed)
+        if parsed.kind != "module" and name not in known:
+            kinds = sorted({str(point["kind"]) for point in model.hook_points})
+            raise StudioError(
+                "hook_not_found",
+                f"{model.name} has no hook point “{hook}”.",
+                hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1}, each with "
+                f"{', '.join(f'hook_{kind}' for kind in kinds)}.",
+                status=422,
+                fields={"hooks": f"no hook point {hook}"},
+            )
+        widths[name] = known.get(name, model.d_model or 0)
+    return widths
+
+
+def forecast_cache(session: Session, settings: Settings, wanted: CacheCreate) -> CacheForecastOut:
+    """Bytes, memory and, after the first harvest of this model to these layers, seconds."""
+    import psutil
+
+    from mistudio.lm.footprint import estimate
+
+    tokenization = ready_tokenization(session, wanted.tokenization_id)
+    model = ready_model(session, tokenization.model_id)
+    widths = hook_widths(model, wanted.hooks)
+    n_tokens = min(tokenization.n_tokens or 0, wanted.settings.n_tokens or tokenization.n_tokens or 0)
+    values = sum(widths.values())
+    context = int(tokenization.settings["context_length"])
+    footprint = estimate(model_folder(settings, model.id))
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return CacheForecastOut(
+        n_tokens=n_tokens,
+        bytes=n_tokens * (values * BYTES[wanted.dtype] + _ORIGIN_BYTES),
+        bytes_free=shutil.disk_usage(settings.data_dir).free,
+        memory_bytes=footprint.harvest_bytes(wanted.settings.batch_sequences, context, len(widths))
+        + 2 * _SHARD_TOKENS * values * 4,
+        memory_available=psutil.virtual_memory().available,
+        seconds=_seconds(session, model, widths, n_tokens),
+    )
+
+
+def _seconds(session: Session, model: Model, widths: dict[str, int], n_tokens: int) -> float | None:
+    """From the speed of the newest harvest of this model, scaled by how many layers had to run."""
+    newest = session.scalars(
+        select(ActivationCache)
+        .where(ActivationCache.model_id == model.id, ActivationCache.n_tokens > 0)
+        .order_by(ActivationCache.created_at.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None or newest.statistics is None:
+        return None
+    before, now = _depth(newest.hooks, model), _depth(list(widths), model)
+    per_token = newest.statistics["seconds"] / max(1, newest.statistics["tokens_seen"])
+    return n_tokens * per_token * now / before
+
+
+def _depth(hooks: Sequence[str], model: Model) -> int:
+    from mistudio.lm.hooks import parse_hook
+
+    layers = [layer for hook in hooks if (layer := parse_hook(hook).layer) is not None]
+    return 1 + max(layers) if layers else max(1, model.n_layers or 1)
+
+
+def get_cache(session: Session, cache_id: str) -> ActivationCache:
+    """The cache of this id. Raises NotFound."""
+    found = session.scalar(list_query().where(ActivationCache.id == cache_id))
+    if found is None:
+        raise NotFound("activation_cache", cache_id)
+    return found
+
+
+def ready_cache(session: Session, cache_id: str) -> ActivationCache:
+    """As `get_cache`, and its activations are there. Raises Conflict `cache_not_ready`."""
+    cache = get_cache(session, cache_id)
+    if not cache.ready:
+        raise Conflict(
+            "cache_not_ready",
+            f"The activation cache “{cache.name}” is not complete.",
+            hint="Wait for its job, or retry it if it failed.",
+        )
+    return cache
+
+
+def list_query(
+    model_id: str | None = None, tokenization_id: str | None = None
+) -> Select[tuple[ActivationCache]]:
+    """Caches, of one model or one tokenization if given, with what their names need."""
+    query = select(ActivationCache).options(
+        joinedload(ActivationCache.model),
+        joinedload(ActivationCache.tokenization).joinedload(Tokenization.dataset),
+    )
+    if model_id is not None:
+        query = query.where(ActivationCache.model_id == model_id)
+    return (
+        query if tokenization_id is None else query.where(ActivationCache.tokenization_id == tokenization_id)
+    )
+
+
+def caches_out(session: Session, caches: Sequence[ActivationCache]) -> list[CacheOut]:
+    """Caches as they cross the API, each with its latest job."""
+    jobs = latest_jobs(session, [f"activation_caches/{cache.id}" for cache in caches])
+    found = [CacheOut.model_validate(cache) for cache in caches]
+    for out in found:
+        if job := jobs.get(f"activation_caches/{out.id}"):
+            out.job = JobOut.model_validate(job)
+    return found
+
+
+def delete_cache(
+    session: Session, settings: Settings, cache_id: str, *, force: bool = False
+) -> list[tuple[str, str]]:
+    """Delete a cache. Raises Conflict `in_use` while trainings refer to it; `force` leaves those without a cache."""
+    cache = get_cache(session, cache_id)
+    return delete_owner(session, settings, "activation_caches", cache.id, name=cache.name, force=force)
