@@ -13,9 +13,10 @@ from typer.main import get_command
 from mistudio import __version__
 from mistudio.console import console_options, open_console
 from mistudio.domain import load
-from mistudio.domains import all_domains, import_tables
+from mistudio.domains import all_domains, import_tables, job_kinds
 from mistudio.errors import StudioError
-from mistudio.settings import Settings
+from mistudio.jobs import register_kinds
+from mistudio.settings import Settings, load_settings
 
 app = typer.Typer(
     name="mistudio",
@@ -176,10 +177,18 @@ def database_check() -> None:
             raise typer.Exit(1)
 
 
+def _plugins() -> list[str]:
+    try:
+        return load_settings().settings.plugins
+    except StudioError:
+        return []  # the command itself will say what is wrong with the settings; --help must work without
+
+
 def build_command() -> click.Command:
     """The whole command tree: built-in commands, each domain's, and `--json` on every one."""
-    domains = all_domains()
+    domains = all_domains(_plugins())
     import_tables(domains)
+    register_kinds(job_kinds(domains))
     for domain in domains:
         if domain.commands:
             app.add_typer(load(domain.commands), name=domain.name)

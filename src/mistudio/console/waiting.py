@@ -28,7 +28,7 @@ def run_job(database: Database, loaded: LoadedSettings, job_id: str) -> dict[str
     """
     dispatcher = None
     if loaded.settings.dispatch == "local":
-        dispatcher = LocalDispatcher(database, loaded.settings, only={job_id})
+        dispatcher = LocalDispatcher(database, loaded.settings, _Unheard(), only={job_id})
         dispatcher.start()
     try:
         try:
@@ -48,6 +48,13 @@ def run_job(database: Database, loaded: LoadedSettings, job_id: str) -> dict[str
     if job.state == "cancelled":
         raise StudioError("job_cancelled", f"{job.title}: cancelled.")
     return job.result or {}
+
+
+class _Unheard:
+    """Nobody listens to a command's own events; a server on the same data folder sees the rows change."""
+
+    def publish(self, channel: str, type: str, data: Any, key: str | None = None) -> None:
+        """Drop the event."""
 
 
 def _watch(database: Database, job_id: str) -> Job:
