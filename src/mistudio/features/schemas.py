@@ -23,7 +23,7 @@ class ExtractionSettings(BaseModel):
     n_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Tokens to read, whole sequences. Default: all of a cache up to 2,000,000; without one up to 500,000.",
+        description="Tokens to read, in whole sequences. Default: up to 2,000,000 from a cache, 500,000 without one.",
     )
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Chooses the sequences and the quantile examples."
