@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
@@ -157,9 +158,7 @@ def ready_cache(session: Session, cache_id: str) -> ActivationCache:
     return cache
 
 
-def list_query(
-    model_id: str | None = None, tokenization_id: str | None = None
-) -> Select[tuple[ActivationCache]]:
+def list_query(model_id: str | None = None, tokenization_id: str | None = None) -> Select[Any]:
     """Caches, of one model or one tokenization if given, with what their names need."""
     query = select(ActivationCache).options(
         joinedload(ActivationCache.model),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -21,6 +21,8 @@ from mistudio.errors import StudioError
 
 Batches = Generator[tuple[pa.RecordBatch, int], None, None]
 """Batches, each with the bytes of the source read so far."""
+
+pc: Any = pyarrow.compute  # its functions are made at run time, so type checkers do not see them
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 2_000

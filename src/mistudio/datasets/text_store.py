@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from mistudio.store.errors import TornFile, disk_errors
 from mistudio.store.manifest import read_json, verify
 
 SHARD_BYTES = 128 << 20
+pc: Any = pyarrow.compute  # its functions are made at run time, so type checkers do not see them
 _INDEX = "rows.json"
 
 

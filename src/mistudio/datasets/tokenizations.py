@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
@@ -122,7 +123,7 @@ def not_ready(tokenization: Tokenization) -> Conflict:
     )
 
 
-def list_query(dataset_id: str | None = None, model_id: str | None = None) -> Select[tuple[Tokenization]]:
+def list_query(dataset_id: str | None = None, model_id: str | None = None) -> Select[Any]:
     """Tokenizations, of one data set or of one model if given."""
     query = _loaded()
     if dataset_id is not None:
@@ -197,5 +198,5 @@ def pack_texts(
     ]
 
 
-def _loaded() -> Select[tuple[Tokenization]]:
+def _loaded() -> Select[Any]:
     return select(Tokenization).options(joinedload(Tokenization.dataset), joinedload(Tokenization.model))

@@ -1,0 +1,7 @@
+"""Fixtures for the tests of data sets."""
+
+from __future__ import annotations
+
+from tests.models.conftest import kinds, tiny_model
+
+__all__ = ["kinds", "tiny_model"]
