@@ -1,0 +1,66 @@
+"""The dictionary: sparse autoencoders in pure PyTorch, usable alone in a notebook or script.
+
+Importing this package (or `mistudio.sae.config`, `mistudio.sae.metric_info`) loads no PyTorch: the web
+server imports the settings' schemas from here, and must start in a moment. Names below load on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mistudio.sae.config import ArchitectureConfig, StandardConfig, TopKConfig, TrainerConfig
+    from mistudio.sae.dictionary import SAE
+    from mistudio.sae.errors import SAEError, SAEFormatError, TornCheckpoint, TrainingDiverged
+    from mistudio.sae.formats import load_sae, save_sae
+    from mistudio.sae.latents import Latents
+    from mistudio.sae.metric_info import METRICS, MetricInfo
+    from mistudio.sae.metrics import Evaluation, EvaluationResult
+    from mistudio.sae.trainer import StepMetrics, Trainer
+
+_HOME = {
+    "ArchitectureConfig": "config",
+    "StandardConfig": "config",
+    "TopKConfig": "config",
+    "TrainerConfig": "config",
+    "SAE": "dictionary",
+    "SAEError": "errors",
+    "SAEFormatError": "errors",
+    "TornCheckpoint": "errors",
+    "TrainingDiverged": "errors",
+    "load_sae": "formats",
+    "save_sae": "formats",
+    "Latents": "latents",
+    "METRICS": "metric_info",
+    "MetricInfo": "metric_info",
+    "Evaluation": "metrics",
+    "EvaluationResult": "metrics",
+    "StepMetrics": "trainer",
+    "Trainer": "trainer",
+}
+
+__all__ = [
+    "METRICS",
+    "SAE",
+    "ArchitectureConfig",
+    "Evaluation",
+    "EvaluationResult",
+    "Latents",
+    "MetricInfo",
+    "SAEError",
+    "SAEFormatError",
+    "StandardConfig",
+    "StepMetrics",
+    "TopKConfig",
+    "TornCheckpoint",
+    "Trainer",
+    "TrainerConfig",
+    "TrainingDiverged",
+    "load_sae",
+    "save_sae",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

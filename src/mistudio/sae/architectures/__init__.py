@@ -1,0 +1,25 @@
+"""One file per architecture, behind the interface of `base`."""
+
+from typing import Any
+
+from mistudio.sae.architectures.base import Architecture, StepContext, StepGradients, reference_gradients
+from mistudio.sae.architectures.standard import Standard
+from mistudio.sae.architectures.topk import TopK
+from mistudio.sae.config import ArchitectureConfig
+
+ARCHITECTURES: dict[str, type[Architecture[Any]]] = {"topk": TopK, "standard": Standard}
+
+
+def build(config: ArchitectureConfig) -> Architecture[Any]:
+    """The architecture that a configuration names."""
+    return ARCHITECTURES[config.kind](config)
+
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "StepContext",
+    "StepGradients",
+    "build",
+    "reference_gradients",
+]

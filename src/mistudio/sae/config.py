@@ -1,0 +1,252 @@
+"""Every hyperparameter of a dictionary and its training, once.
+
+The training form, the CLI and the API take their labels, ranges and defaults from these schemas, so a
+field's `title` and `description` are read by users; `advanced` fields start folded away. This module
+imports no PyTorch.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_ADVANCED: dict[str, Any] = {"advanced": True}
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TopKConfig(_Config):
+    """Keep the k strongest latents of each token (Gao et al. 2024, arXiv 2406.04093)."""
+
+    kind: Literal["topk"] = Field("topk", title="Architecture")
+    k: int = Field(
+        32,
+        ge=1,
+        le=65_536,
+        title="Active latents (k)",
+        description="How many latents may be active on one token. Smaller is sparser and easier to read; "
+        "larger reconstructs better.",
+    )
+    aux_coefficient: float = Field(
+        1 / 32,
+        ge=0,
+        le=100,
+        title="AuxK coefficient",
+        description="Weight of the auxiliary loss that lets dead latents model what the live ones leave "
+        "over, so that they come back to life. 0 turns it off.",
+        json_schema_extra=_ADVANCED,
+    )
+    aux_k: int = Field(
+        256,
+        ge=1,
+        le=65_536,
+        title="AuxK latents",
+        description="How many dead latents take part in the auxiliary loss on one token. About half the "
+        "width of the activations is usual.",
+        json_schema_extra=_ADVANCED,
+    )
+
+
+class StandardConfig(_Config):
+    """ReLU latents with an L1 penalty weighted by decoder norms (Anthropic, April 2024 update)."""
+
+    kind: Literal["standard"] = Field("standard", title="Architecture")
+    l1_coefficient: float = Field(
+        5.0,
+        ge=0,
+        le=10_000,
+        title="L1 coefficient",
+        description="Weight of the sparsity penalty against the squared error. Larger gives fewer active "
+        "latents and a worse reconstruction; the right size depends on the scale of the activations.",
+    )
+    l1_warmup_steps: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        title="L1 warm-up",
+        description="Steps over which the penalty grows from 0 to its full weight. A slow start keeps "
+        "latents from dying early.",
+        json_schema_extra={"unit": "steps"},
+    )
+
+
+ArchitectureConfig = Annotated[TopKConfig | StandardConfig, Field(discriminator="kind")]
+
+
+class TrainerConfig(_Config):
+    """One training of one dictionary."""
+
+    architecture: ArchitectureConfig = Field(
+        default_factory=TopKConfig,
+        title="Architecture",
+        description="How pre-activations become sparse latents.",
+    )
+    d_sae: int = Field(
+        8192,
+        ge=1,
+        le=4_194_304,
+        title="Width of the dictionary",
+        description="Number of latents. Usually 8 to 32 times the width of the activations.",
+        json_schema_extra={"unit": "latents"},
+    )
+    total_tokens: int = Field(
+        10_000_000,
+        ge=1,
+        le=10**13,
+        title="Training tokens",
+        description="Activations seen during the whole training; sets the length of the schedule.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    batch_size: int = Field(
+        4096,
+        ge=1,
+        le=1_048_576,
+        title="Batch size",
+        description="Activations in one step.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    learning_rate: float = Field(
+        3e-4,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Adam's step size after warm-up. Wider dictionaries want smaller ones.",
+    )
+    warmup_steps: int = Field(
+        100,
+        ge=0,
+        le=10_000_000,
+        title="Learning rate warm-up",
+        description="Steps over which the learning rate grows from 0 to its full size.",
+        json_schema_extra={"unit": "steps"},
+    )
+    decay_fraction: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        title="Learning rate decay",
+        description="Last part of the training over which the learning rate falls linearly to 0. "
+        "0 keeps it constant.",
+        json_schema_extra={"unit": "share of the steps"},
+    )
+    dead_latent_window: int = Field(
+        1_000_000,
+        ge=1,
+        le=10**12,
+        title="Dead after",
+        description="A latent that has not been active for this many tokens counts as dead.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**63 - 1,
+        title="Seed",
+        description="Fixes the starting weights. The same seed and data give the same dictionary, to the bit.",
+    )
+    log_every: int = Field(
+        10,
+        ge=1,
+        le=1_000_000,
+        title="Record metrics every",
+        description="Steps between two points of the curves.",
+        json_schema_extra={"unit": "steps"},
+    )
+    checkpoint_every: int = Field(
+        1000,
+        ge=0,
+        le=10_000_000,
+        title="Checkpoint every",
+        description="Steps between two checkpoints, from which a training can go on. 0 writes none "
+        "before the end.",
+        json_schema_extra={"unit": "steps"},
+    )
+    normalize_activations: Literal["none", "expected_average_only_in"] = Field(
+        "expected_average_only_in",
+        title="Normalise activations",
+        description="expected_average_only_in scales all activations by one factor, so that their average "
+        "norm becomes the square root of their width: hyperparameters then carry over between layers and "
+        "models. The factor is folded into the weights at the end.",
+        json_schema_extra=_ADVANCED,
+    )
+    decoder_norm: Literal["unit", "free"] = Field(
+        "unit",
+        title="Decoder norms",
+        description="unit keeps every decoder direction at length 1 (gradients along it are removed); free "
+        "lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
+        "the encoder at the end.",
+        json_schema_extra=_ADVANCED,
+    )
+    decoder_init_norm: float = Field(
+        0.1,
+        gt=0,
+        le=100,
+        title="Starting decoder norm",
+        description="Length of the decoder directions at the start when decoder norms are free.",
+        json_schema_extra=_ADVANCED,
+    )
+    decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
+        "geometric_median",
+        title="Starting decoder bias",
+        description="Where the decoder bias starts, taken from the first activations seen.",
+        json_schema_extra=_ADVANCED,
+    )
+    tied_init: bool = Field(
+        True,
+        title="Tied start",
+        description="Start the encoder along the decoder's directions instead of random ones.",
+        json_schema_extra=_ADVANCED,
+    )
+    apply_b_dec_to_input: bool = Field(
+        True,
+        title="Subtract decoder bias from the input",
+        description="Encode x - b_dec instead of x.",
+        json_schema_extra=_ADVANCED,
+    )
+    adam_beta1: float = Field(
+        0.9,
+        ge=0,
+        lt=1,
+        title="Adam beta 1",
+        description="Decay of Adam's running mean of gradients.",
+        json_schema_extra=_ADVANCED,
+    )
+    adam_beta2: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        title="Adam beta 2",
+        description="Decay of Adam's running mean of squared gradients.",
+        json_schema_extra=_ADVANCED,
+    )
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        title="Weight decay",
+        description="Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.",
+        json_schema_extra=_ADVANCED,
+    )
+    grad_clip_norm: float = Field(
+        1.0,
+        ge=0,
+        le=10**6,
+        title="Gradient clipping",
+        description="Gradients are scaled down to this total norm when they exceed it. 0 turns it off.",
+        json_schema_extra=_ADVANCED,
+    )
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "TrainerConfig":
+        if isinstance(self.architecture, TopKConfig) and self.architecture.k > self.d_sae:
+            raise ValueError(
+                f"k is {self.architecture.k}, but the dictionary has only {self.d_sae} latents: "
+                "lower k or widen the dictionary"
+            )
+        return self
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of `batch_size` tokens that cover `total_tokens` (the last may be smaller)."""
+        return -(-self.total_tokens // self.batch_size)

@@ -1,0 +1,61 @@
+"""Writing a folder so that it is either wholly there or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(folder: Path) -> Generator[Path]:
+    """Yield an empty folder beside `folder`; on success it takes that name, replacing what was there.
+
+    Files are flushed to the disk first, so that a crash or a power cut leaves the old state or the new one.
+    On any error nothing is left behind. A folder that is replaced stays readable as `.<name>.replaced` for
+    the moment between two renames: `recover` puts it back if the process died just there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        partial.chmod(0o777 & ~_umask())
+        yield partial
+        for path in (*(p for p in partial.rglob("*") if p.is_file()), partial):
+            _flush(path)
+        replaced = _replaced(folder)
+        if folder.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
+        partial.rename(folder)
+        _flush(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        recover(folder)
+        raise
+
+
+def recover(folder: Path) -> None:
+    """Put back what a writer that died between its two renames had set aside."""
+    replaced = _replaced(folder)
+    if replaced.exists() and not folder.exists():
+        replaced.rename(folder)
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.replaced")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,80 @@
+"""The settings: readable without PyTorch, complete for a form, and refusing what cannot work."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mistudio.sae.config import StandardConfig, TopKConfig, TrainerConfig
+
+
+def test_settings_and_metric_texts_import_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from mistudio.sae.config import TrainerConfig\n"
+        "from mistudio.sae import METRICS, TrainerConfig as same\n"
+        "TrainerConfig.model_json_schema()\n"
+        "assert same is TrainerConfig and METRICS\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_every_public_name_resolves() -> None:
+    import mistudio.sae
+
+    for name in mistudio.sae.__all__:
+        assert getattr(mistudio.sae, name) is not None
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = mistudio.sae.no_such_thing  # type: ignore[attr-defined]
+
+
+def _properties(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = dict(schema["properties"])
+    for name, definition in schema["$defs"].items():
+        found |= {f"{name}.{k}": v for k, v in definition["properties"].items()}
+    return found
+
+
+def test_the_form_has_what_it_needs() -> None:
+    for name, field in _properties(TrainerConfig.model_json_schema()).items():
+        assert field.get("title"), name
+        if name.endswith(".kind"):
+            continue
+        assert field.get("description"), name
+        assert "default" in field or name == "architecture", name
+        if field.get("type") in ("integer", "number"):
+            assert "minimum" in field or "exclusiveMinimum" in field, name
+            assert "maximum" in field or "exclusiveMaximum" in field, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"architecture": {"kind": "topk", "k": 64}, "d_sae": 32}, "k is 64"),
+        ({"architecture": {"kind": "topk", "k": 0}}, "k"),
+        ({"architecture": {"kind": "unheard-of"}}, "unheard-of"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"total_tokens": 0}, "total_tokens"),
+        ({"batch_size": -1}, "batch_size"),
+        ({"decay_fraction": 1.5}, "decay_fraction"),
+        ({"learning_rat": 1e-3}, "learning_rat"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValidationError, match=names):
+        TrainerConfig.model_validate(settings)
+
+
+def test_architectures_are_told_apart_by_kind() -> None:
+    config = TrainerConfig.model_validate({"architecture": {"kind": "standard", "l1_coefficient": 2}})
+    assert config.architecture == StandardConfig(l1_coefficient=2)
+    assert TrainerConfig.model_validate_json(config.model_dump_json()) == config
+    assert isinstance(TrainerConfig().architecture, TopKConfig)
+
+
+def test_steps_cover_all_tokens() -> None:
+    assert TrainerConfig(total_tokens=100, batch_size=32).total_steps == 4
+    assert TrainerConfig(total_tokens=96, batch_size=32).total_steps == 3
