@@ -67,6 +67,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         await asyncio.to_thread(prepare)
+        # The form parser spools large uploads to temporary files; the data folder's disk has room for them.
+        spool, tempfile.tempdir = tempfile.tempdir, str(settings.data_dir)
         await sockets.start()
         studio.dispatcher = (dispatcher or _open_dispatcher)(settings, database, bus)
         if studio.dispatcher is not None:
@@ -80,6 +82,7 @@ def create_app(
             if studio.dispatcher is not None:
                 await asyncio.to_thread(studio.dispatcher.stop)
             await asyncio.to_thread(bus.flush, 1.0)
+            tempfile.tempdir = spool
             await sockets.stop()
             await asyncio.to_thread(bus.close)
             database.dispose()
@@ -116,10 +119,9 @@ class _Preparation:
         if self._done:
             return
         folder = self._settings.data_dir
-        uploads = folder / "uploads"
         try:
-            uploads.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=uploads):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
             raise StudioError(
@@ -127,8 +129,6 @@ class _Preparation:
                 f"The data folder {folder} cannot be written: {error.strerror}.",
                 hint="Choose another with --data-dir or MISTUDIO_DATA_DIR, or mend its permissions.",
             ) from error
-        # Large uploads are spooled by the form parser; on the data folder's disk there is room for them.
-        tempfile.tempdir = str(uploads)
         if self._metadata is not None:
             from mistudio.db.migrate import upgrade
 
@@ -158,7 +158,7 @@ def _database_check(database: Database) -> str | None:
 def _open_dispatcher(settings: Settings, database: Database, bus: EventBus) -> Dispatcher | None:
     from mistudio.jobs.dispatch import open_dispatcher
 
-    return open_dispatcher(settings, database, bus)
+    return open_dispatcher(database, settings, bus)
 
 
 def _start_sampler(settings: Settings, bus: EventBus) -> Any:

@@ -30,8 +30,18 @@ class LocalBus(EventBus):
     """Numbers and remembers events in memory: per channel the last 512 of the last 10 minutes, over all
     channels at most 64 MB and 2,000 channels; the channel that was quiet longest is forgotten first."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        history: int = HISTORY_EVENTS,
+        max_channels: int = MAX_CHANNELS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         super().__init__(clock)
+        self._history = history
+        self._max_channels = max_channels
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
         self._size = 0
@@ -67,7 +77,7 @@ class LocalBus(EventBus):
                 known.history.append((announcement, seq, self._clock()))
                 known.size += len(announcement.text)
                 self._size += len(announcement.text)
-                if len(known.history) > HISTORY_EVENTS:
+                if len(known.history) > self._history:
                     self._drop_oldest(known)
                 self._forget()
             if self._listeners:
@@ -91,7 +101,9 @@ class LocalBus(EventBus):
         self._size -= size
 
     def _forget(self) -> None:
-        while len(self._channels) > 1 and (len(self._channels) > MAX_CHANNELS or self._size > MAX_BYTES):
+        while len(self._channels) > 1 and (
+            len(self._channels) > self._max_channels or self._size > self._max_bytes
+        ):
             _, forgotten = self._channels.popitem(last=False)
             self._size -= forgotten.size
 

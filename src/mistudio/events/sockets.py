@@ -9,9 +9,11 @@ order.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio
 import anyio.to_thread
@@ -58,6 +60,7 @@ class EventSockets:
         self._address_of = address_of
         self._addresses: dict[str, str] = {}
         self._websockets: dict[str, int] = {}
+        self._carriers: dict[str, asyncio.Task[Any]] = {}  # the task that serves a client's websocket
         self._outgoing: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._limiter = anyio.CapacityLimiter(_READERS)
@@ -115,9 +118,13 @@ class EventSockets:
             await PlainTextResponse("Too many open sockets from this address.", 429)(scope, receive, send)
             return
         self._websockets[address] = self._websockets.get(address, 0) + 1
+        task = scope["mistudio.task"] = asyncio.current_task()
+        if task and (upgraded := parse_qs(scope["query_string"].decode("latin-1")).get("sid")):
+            self._carriers[upgraded[0]] = task
         try:
             await self._asgi(scope, receive, send)
         finally:
+            self._carriers = {sid: carrier for sid, carrier in self._carriers.items() if carrier is not task}
             self._websockets[address] -= 1
             if not self._websockets[address]:
                 del self._websockets[address]
@@ -130,6 +137,9 @@ class EventSockets:
                 "setting sockets_per_address."
             )
         self._addresses[sid] = address
+        task = environ["asgi.scope"].get("mistudio.task")
+        if task is not None:
+            self._carriers[self._server.manager.eio_sid_from_sid(sid, "/")] = task
 
     async def _disconnect(self, sid: str, _reason: Any = None) -> None:
         self._addresses.pop(sid, None)
@@ -194,13 +204,13 @@ class EventSockets:
                     await self._cut_off(eio_sid, socket)
 
     async def _cut_off(self, eio_sid: str, socket: Any) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await socket.close(wait=False, abort=True)
-        except TimeoutError:
-            pass
-        finally:
-            self._server.eio.sockets.pop(eio_sid, None)
+        self._server.eio.sockets.pop(eio_sid, None)
+        carrier = self._carriers.pop(eio_sid, None)
+        if carrier is not None:
+            carrier.cancel()  # closes the connection, so that the client knows and comes back
 
 
 def _subscription(request: Any) -> tuple[str, int | None]:
