@@ -15,7 +15,7 @@ export interface paths {
          * Is the process alive?
          * @description Answers as soon as the server listens; asks neither database nor Redis.
          */
-        get: operations["get_health"];
+        get: operations["server_get_health_iii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
          * Can the server do its work?
          * @description Probes the database, and Redis where it is used. 503 when one of them does not answer.
          */
-        get: operations["get_ready"];
+        get: operations["server_get_ready_iii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -55,7 +55,7 @@ export interface paths {
          * The effective settings
          * @description Every setting with its value, meaning and source. Secrets are only said to be set or not.
          */
-        get: operations["list_settings"];
+        get: operations["server_list_settings_iii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -75,7 +75,7 @@ export interface paths {
          * The state behind a channel
          * @description For clients whose socket is down: poll this. Same content as the answer to `subscribe`.
          */
-        get: operations["get_state"];
+        get: operations["server_get_state_iiii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -95,13 +95,13 @@ export interface paths {
          * List models
          * @description Models with their latest job. `sort`: name, created_at, parameters, bytes, id.
          */
-        get: operations["list_models"];
+        get: operations["models_list_models_iii"];
         put?: never;
         /**
          * Add a model
          * @description From the hub, from a folder or from a GGUF file. The answer's `job` fetches it.
          */
-        post: operations["create_model"];
+        post: operations["models_create_model_iii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -119,21 +119,21 @@ export interface paths {
          * One model
          * @description A model with its hook points.
          */
-        get: operations["show_model"];
+        get: operations["models_show_model_iiii"];
         put?: never;
         post?: never;
         /**
          * Delete a model
          * @description Refused with the names of its users while there are any, unless forced.
          */
-        delete: operations["delete_model"];
+        delete: operations["models_delete_model_iiii"];
         options?: never;
         head?: never;
         /**
          * Rename a model
          * @description Give it another name.
          */
-        patch: operations["rename_model"];
+        patch: operations["models_rename_model_iiii"];
         trace?: never;
     };
     "/api/v1/models/{model_id}/users": {
@@ -147,7 +147,7 @@ export interface paths {
          * What uses a model
          * @description What a forced deletion would take with it, one level deep.
          */
-        get: operations["list_users"];
+        get: operations["models_list_users_iiiii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -169,7 +169,7 @@ export interface paths {
          * Text to tokens
          * @description Cut a text into the model's tokens.
          */
-        post: operations["tokenize"];
+        post: operations["models_tokenize_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -187,9 +187,737 @@ export interface paths {
          * Forecast memory
          * @description Bytes for weights, activations, the key/value cache and logits.
          */
-        get: operations["forecast_memory"];
+        get: operations["models_forecast_memory_iiiii"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List data sets
+         * @description Data sets with their latest job. `sort`: name, created_at, rows, bytes, id.
+         */
+        get: operations["datasets_list_datasets_iii"];
+        put?: never;
+        /**
+         * Add a data set
+         * @description From the hub, or from a file or folder on the server. The answer's `job` imports it.
+         */
+        post: operations["datasets_create_dataset_iii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload a data set
+         * @description Send a file. The answer's `job` imports it.
+         */
+        post: operations["datasets_upload_dataset_iiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One data set
+         * @description A data set with its columns.
+         */
+        get: operations["datasets_show_dataset_iiii"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a data set
+         * @description Goes with its tokenizations. Refused with the names of their users while there are any, unless forced.
+         */
+        delete: operations["datasets_delete_dataset_iiii"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a data set
+         * @description Rename it, or choose its text column.
+         */
+        patch: operations["datasets_change_dataset_iiii"];
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a data set
+         * @description Trainings, caches and others that use its tokenizations.
+         */
+        get: operations["datasets_list_users_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rows
+         * @description Rows of any page, or a search in their text (case does not matter).
+         */
+        get: operations["datasets_list_rows_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/rows/random": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A random row
+         * @description Any row, whole.
+         */
+        get: operations["datasets_show_random_row_iiiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/rows/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One row
+         * @description A row, whole.
+         */
+        get: operations["datasets_show_row_iiiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokenizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tokenizations
+         * @description Tokenizations of all data sets. `sort`: name, created_at, n_tokens, id.
+         */
+        get: operations["tokenizations_list_all_tokenizations_iii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokenizations/{tokenization_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One tokenization
+         * @description A tokenization by its id alone.
+         */
+        get: operations["tokenizations_show_any_tokenization_iiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tokenizations of a data set
+         * @description Tokenizations with their latest job. `sort`: name, created_at, n_tokens, id.
+         */
+        get: operations["tokenizations_list_tokenizations_iiiii"];
+        put?: never;
+        /**
+         * Tokenize a data set
+         * @description A data set may have any number of tokenizations. The answer's `job` makes this one.
+         */
+        post: operations["tokenizations_create_tokenization_iiiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview a tokenization
+         * @description What the first rows would become under these settings, before any run.
+         */
+        post: operations["tokenizations_preview_tokenization_iiiiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One tokenization
+         * @description By its id or its name; a model's id finds the newest one for that model.
+         */
+        get: operations["tokenizations_show_tokenization_iiiiii"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a tokenization
+         * @description Refused with the names of its users while there are any, unless forced. Cancels its job.
+         */
+        delete: operations["tokenizations_delete_tokenization_iiiiii"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/sequences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sequences as tokens
+         * @description Finished sequences, padding left out.
+         */
+        get: operations["tokenizations_list_sequences_iiiiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a tokenization
+         * @description Trainings, caches and others that were made from it.
+         */
+        get: operations["tokenizations_list_users_iiiiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a tokenization
+         * @description Queued or running.
+         */
+        post: operations["tokenizations_cancel_tokenization_iiiiiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry a tokenization
+         * @description After it failed or was cancelled.
+         */
+        post: operations["tokenizations_retry_tokenization_iiiiiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List activation caches
+         * @description Caches with their latest job. `sort`: name, created_at, n_tokens, bytes, id.
+         */
+        get: operations["activations_list_caches_iii"];
+        put?: never;
+        /**
+         * Harvest activations
+         * @description Run the tokenization's model over its tokens and keep what it computes. The answer's `job` does it.
+         */
+        post: operations["activations_create_cache_iii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forecast a harvest
+         * @description Bytes on disk, memory and time, before the start.
+         */
+        post: operations["activations_forecast_cache_iiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{cache_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One activation cache
+         * @description A cache with its conventions and statistics.
+         */
+        get: operations["activations_show_cache_iiii"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an activation cache
+         * @description Frees its disk space. Cancels its harvest.
+         */
+        delete: operations["activations_delete_cache_iiii"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{cache_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a cache
+         * @description Trainings that refer to it.
+         */
+        get: operations["activations_list_users_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List SAEs
+         * @description All dictionaries. `sort`: name, created_at, d_sae, bytes, hook, id.
+         */
+        get: operations["saes_list_saes_iii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import an SAE from a folder or zip file on the server
+         * @description The answer's `job` reads and verifies it.
+         */
+        post: operations["saes_import_sae_iiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import an SAE from an uploaded zip file
+         * @description The answer's `job` unpacks and verifies it.
+         */
+        post: operations["saes_upload_sae_iiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One SAE
+         * @description A dictionary with its origin, configuration and metrics.
+         */
+        get: operations["saes_show_sae_iiii"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an SAE
+         * @description Its features go with it. Refused while something else uses it, unless forced.
+         */
+        delete: operations["saes_delete_sae_iiii"];
+        options?: never;
+        head?: never;
+        /**
+         * Change an SAE
+         * @description Rename, annotate, or say which model and hook point it belongs to.
+         */
+        patch: operations["saes_change_sae_iiii"];
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses an SAE
+         * @description What keeps it from being deleted without force.
+         */
+        get: operations["saes_list_users_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/weights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Histograms of the weights
+         * @description Norms of decoder and encoder directions, encoder biases, and how far the two directions agree.
+         */
+        get: operations["saes_show_weights_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download as a zip file in SAELens' format
+         * @description `cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked.
+         */
+        get: operations["saes_download_sae_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List trainings
+         * @description Newest first unless sorted otherwise.
+         */
+        get: operations["trainings_list_trainings_iii"];
+        put?: never;
+        /**
+         * Start a training
+         * @description Queue a training.
+         */
+        post: operations["trainings_create_training_iii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The schema of the training form
+         * @description The JSON schema that validates a new training, and what each recorded metric means.
+         */
+        get: operations["trainings_training_form_iiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forecast a training
+         * @description Memory, disk and time that this training would take; nothing is started.
+         */
+        post: operations["trainings_forecast_training_iiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A training
+         * @description One training with its checkpoints and the disk it uses.
+         */
+        get: operations["trainings_get_training_iiii"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a training
+         * @description Remove its row, points and checkpoints; a running job is cancelled. The SAE that it made stays.
+         */
+        delete: operations["trainings_delete_training_iiii"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename or annotate
+         * @description Change the name or the notes.
+         */
+        patch: operations["trainings_update_training_iiii"];
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metric points
+         * @description Points as columns, downsampled so that every minimum and maximum stays.
+         */
+        get: operations["trainings_training_metrics_iiiii"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop and keep
+         * @description End after the present step; the SAE as it is then is measured and kept.
+         */
+        post: operations["trainings_stop_training_iiiii"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on from the newest checkpoint
+         * @description Queue the training again, from where it was.
+         */
+        post: operations["trainings_resume_training_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -207,7 +935,7 @@ export interface paths {
          * The machine now and before
          * @description CPU per core, memory, swap, disk, network, GPUs and job processes; sampled every two seconds.
          */
-        get: operations["get_system"];
+        get: operations["monitor_get_system_iii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -227,7 +955,7 @@ export interface paths {
          * Disk space by kind of data
          * @description How much data sets, models, activations… take; measured at most every half minute.
          */
-        get: operations["get_storage"];
+        get: operations["monitor_get_storage_iiii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -247,7 +975,7 @@ export interface paths {
          * List jobs, newest first
          * @description Every job, filtered; `q` searches titles.
          */
-        get: operations["list_jobs"];
+        get: operations["jobs_list_jobs_iii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -267,7 +995,7 @@ export interface paths {
          * Show a job
          * @description The job as it stands.
          */
-        get: operations["show_job"];
+        get: operations["jobs_show_job_iiii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -289,7 +1017,7 @@ export interface paths {
          * Cancel a job
          * @description A queued job is cancelled at once; a running one is asked, then pressed.
          */
-        post: operations["cancel_job"];
+        post: operations["jobs_cancel_job_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -309,7 +1037,7 @@ export interface paths {
          * Run a failed or cancelled job again
          * @description The same job, as its next attempt.
          */
-        post: operations["retry_job"];
+        post: operations["jobs_retry_job_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -329,7 +1057,7 @@ export interface paths {
          * Ask a job to finish early and keep what it has
          * @description Kinds that can end early with a result do; a job that still waits is cancelled.
          */
-        post: operations["stop_job"];
+        post: operations["jobs_stop_job_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -349,7 +1077,7 @@ export interface paths {
          * Pause a job
          * @description A job of a resumable kind leaves its place and keeps its last checkpoint.
          */
-        post: operations["pause_job"];
+        post: operations["jobs_pause_job_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -369,7 +1097,7 @@ export interface paths {
          * Queue a paused job again
          * @description It continues from its last checkpoint.
          */
-        post: operations["resume_job"];
+        post: operations["jobs_resume_job_iiiii"];
         delete?: never;
         options?: never;
         head?: never;
@@ -387,7 +1115,7 @@ export interface paths {
          * Read a job's log
          * @description Everything the job wrote, over all its attempts, each line with its time in UTC.
          */
-        get: operations["job_log"];
+        get: operations["jobs_job_log_iiiii"];
         put?: never;
         post?: never;
         delete?: never;
@@ -400,6 +1128,207 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** Body_datasets_upload_dataset_iiii */
+        Body_datasets_upload_dataset_iiii: {
+            /**
+             * File
+             * @description Text, JSONL, CSV or Parquet.
+             */
+            file: string;
+            /**
+             * Name
+             * @description Default: the file's name.
+             */
+            name?: string | null;
+            /**
+             * Format
+             * @description Default: by the file's ending.
+             */
+            format?: ("text" | "jsonl" | "csv" | "parquet") | null;
+            /** Text Column */
+            text_column?: string | null;
+            /**
+             * Documents
+             * @description Text files: what is one row.
+             */
+            documents?: ("file" | "line" | "paragraph") | null;
+            /**
+             * Delimiter
+             * @description CSV files.
+             */
+            delimiter?: string | null;
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+        };
+        /** Body_saes_upload_sae_iiii */
+        Body_saes_upload_sae_iiii: {
+            /**
+             * File
+             * @description A zip file with cfg.json and sae_weights.safetensors.
+             */
+            file: string;
+            /** Name */
+            name?: string | null;
+            /** Model Id */
+            model_id?: string | null;
+            /** Hook */
+            hook?: string | null;
+        };
+        /**
+         * CacheCreate
+         * @description A cache to harvest. The model is the tokenization's.
+         */
+        CacheCreate: {
+            /** Tokenization Id */
+            tokenization_id: string;
+            /**
+             * Hooks
+             * @example [
+             *       "blocks.6.hook_resid_post"
+             *     ]
+             */
+            hooks: string[];
+            /** Name */
+            name?: string | null;
+            /**
+             * Dtype
+             * @description How a number is kept on disk.
+             * @default float16
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16";
+            settings?: components["schemas"]["HarvestSettings"];
+        };
+        /**
+         * CacheForecastOut
+         * @description What a harvest would take.
+         */
+        CacheForecastOut: {
+            /**
+             * N Tokens
+             * @description Activations that would be kept (specials not yet taken off).
+             */
+            n_tokens: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Bytes Free
+             * @description Free on the disk of the data folder.
+             */
+            bytes_free: number;
+            /**
+             * Memory Bytes
+             * @description Memory for weights, one forward pass and buffers.
+             */
+            memory_bytes: number;
+            /** Memory Available */
+            memory_available: number;
+            /**
+             * Seconds
+             * @description From the last harvest of this model on this machine; null before.
+             */
+            seconds: number | null;
+        };
+        /**
+         * CacheOut
+         * @description An activation cache. Sizes are null until it is complete.
+         */
+        CacheOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Model Id */
+            model_id: string;
+            /** Model Name */
+            model_name: string;
+            /** Tokenization Id */
+            tokenization_id: string;
+            /** Tokenization Name */
+            tokenization_name: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Dataset Name */
+            dataset_name: string;
+            /** Hooks */
+            hooks: string[];
+            /**
+             * Dtype
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16";
+            settings: components["schemas"]["HarvestSettings"];
+            /** N Tokens */
+            n_tokens: number | null;
+            /** Bytes */
+            bytes: number | null;
+            statistics: components["schemas"]["CacheStatistics"] | null;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * CacheStatistics
+         * @description What the harvest counted.
+         */
+        CacheStatistics: {
+            /** Tokens Seen */
+            tokens_seen: number;
+            /**
+             * Tokens Special
+             * @description Left out: BOS and other special tokens.
+             */
+            tokens_special: number;
+            /** Tokens Padding */
+            tokens_padding: number;
+            /** Tokens Outlier */
+            tokens_outlier: number;
+            /** Seconds */
+            seconds: number;
+            /** Hooks */
+            hooks: {
+                [key: string]: components["schemas"]["HookStatistics"];
+            };
+        };
+        /**
+         * CheckpointOut
+         * @description A state from which the training can go on.
+         */
+        CheckpointOut: {
+            /** Step */
+            step: number;
+            /** Tokens */
+            tokens: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * ColumnOut
+         * @description A column.
+         */
+        ColumnOut: {
+            /** Name */
+            name: string;
+            /**
+             * Type
+             * @description Its Arrow type.
+             * @example string
+             */
+            type: string;
+        };
         /**
          * Cpu
          * @description Processors, in percent of their capacity since the sample before.
@@ -420,6 +1349,115 @@ export interface components {
              * @description Load averages of 1, 5 and 15 minutes.
              */
             load: number[];
+        };
+        /**
+         * CsvSource
+         * @description A CSV file with a header line, UTF-8.
+         */
+        CsvSource: {
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * Path
+             * @description A file on the server. For an upload: the file's name.
+             */
+            path: string;
+            /**
+             * Uploaded
+             * @description Set by the server: the file came with the upload.
+             * @default false
+             */
+            uploaded: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "csv";
+            /**
+             * Delimiter
+             * @default ,
+             */
+            delimiter: string;
+        };
+        /**
+         * CutOut
+         * @description Which part of a long text is shown.
+         */
+        CutOut: {
+            /**
+             * Start
+             * @description First character shown.
+             */
+            start: number;
+            /**
+             * Length
+             * @description Characters of the whole text.
+             */
+            length: number;
+        };
+        /**
+         * DatasetChange
+         * @description What may be changed about a data set: its name, and which column is its text.
+         */
+        DatasetChange: {
+            /** Name */
+            name?: string | null;
+            /** Text Column */
+            text_column?: string | null;
+        };
+        /**
+         * DatasetCreate
+         * @description A data set to add.
+         */
+        DatasetCreate: {
+            /**
+             * Name
+             * @description Default: the file's or repository's name.
+             */
+            name?: string | null;
+            /** Source */
+            source: components["schemas"]["TextSource"] | components["schemas"]["JsonLinesSource"] | components["schemas"]["CsvSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["FolderSource"] | components["schemas"]["HubSource"];
+            /**
+             * Text Column
+             * @description The column that holds the text. Default: `text`, or the only column of strings.
+             */
+            text_column?: string | null;
+        };
+        /**
+         * DatasetOut
+         * @description A data set. `rows` and `bytes` are null until it is complete.
+         */
+        DatasetOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Source */
+            source: components["schemas"]["TextSource"] | components["schemas"]["JsonLinesSource"] | components["schemas"]["CsvSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["FolderSource"] | components["schemas"]["HubSource"];
+            /** Text Column */
+            text_column: string | null;
+            /** Columns */
+            columns: components["schemas"]["ColumnOut"][];
+            /** Rows */
+            rows: number | null;
+            /** Bytes */
+            bytes: number | null;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Tokenization Count
+             * @default 0
+             */
+            tokenization_count: number;
+            job?: components["schemas"]["JobOut"] | null;
         };
         /**
          * Disk
@@ -455,6 +1493,68 @@ export interface components {
             kind: "folder";
             /** Path */
             path: string;
+        };
+        /**
+         * FolderSource
+         * @description A folder of UTF-8 text files, one row each, with columns read from the file names.
+         */
+        FolderSource: {
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "folder";
+            /** Path */
+            path: string;
+            /**
+             * Pattern
+             * @description Which files, e.g. *.txt or **\/*.md.
+             * @default *.txt
+             */
+            pattern: string;
+            /**
+             * Name Pattern
+             * @description Regular expression with named groups; each group becomes a column. It must match every file's name without its ending.
+             * @example (?P<year>\d+)_(?P<president>.+)_(?P<party>\w+)
+             */
+            name_pattern?: string | null;
+        };
+        /**
+         * Forecast
+         * @description What a training will take, before it starts. Bytes and seconds, with the reasoning shown.
+         */
+        Forecast: {
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Disk Bytes */
+            disk_bytes: number;
+            /** Seconds */
+            seconds: number;
+            /** Tokens Per Second */
+            tokens_per_second: number;
+            /**
+             * Basis
+             * @description Where the rate comes from: a run measured on this machine, or an assumption.
+             */
+            basis: string;
+            /**
+             * Parts
+             * @description Memory by what needs it, in bytes.
+             */
+            parts: {
+                [key: string]: number;
+            };
+            /** Available Memory Bytes */
+            available_memory_bytes: number;
+            /** Available Disk Bytes */
+            available_disk_bytes: number;
+            /** Warnings */
+            warnings: string[];
         };
         /**
          * GgufModelSource
@@ -529,6 +1629,53 @@ export interface components {
             memory?: number | null;
         };
         /**
+         * HarvestSettings
+         * @description Which tokens are read, in which order, and which are left out. Stored with what they produced.
+         */
+        HarvestSettings: {
+            /**
+             * N Tokens
+             * @description Activations to keep. Default: every token.
+             */
+            n_tokens?: number | null;
+            /**
+             * Order
+             * @description Order in which sequences are read.
+             * @default shuffled
+             * @enum {string}
+             */
+            order: "shuffled" | "sequential";
+            /**
+             * Seed
+             * @description Seed of the shuffled order.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Batch Sequences
+             * @description Sequences in one forward pass.
+             * @default 16
+             */
+            batch_sequences: number;
+            /**
+             * Skip Bos
+             * @description Leave out the first position when it is the beginning-of-text token: its activation is huge and the same everywhere.
+             * @default true
+             */
+            skip_bos: boolean;
+            /**
+             * Skip Special Tokens
+             * @description Leave out end-of-text and other special tokens. Padding is always left out.
+             * @default true
+             */
+            skip_special_tokens: boolean;
+            /**
+             * Outlier Multiple
+             * @description Leave out tokens whose activation norm at any of the hooks exceeds this multiple of the median norm in its batch. Default: keep all.
+             */
+            outlier_multiple?: number | null;
+        };
+        /**
          * HealthOut
          * @description The process answers.
          */
@@ -544,6 +1691,16 @@ export interface components {
              * @description The version of miStudio.
              */
             version: string;
+        };
+        /**
+         * Histogram
+         * @description Counts between edges: `len(edges) == len(counts) + 1`.
+         */
+        Histogram: {
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
         };
         /**
          * History
@@ -600,6 +1757,21 @@ export interface components {
             d: number;
         };
         /**
+         * HookStatistics
+         * @description Over the kept tokens at one hook.
+         */
+        HookStatistics: {
+            /** Mean Norm */
+            mean_norm: number;
+            /** Max Norm */
+            max_norm: number;
+            /**
+             * Rms
+             * @description Root of the mean square of an element.
+             */
+            rms: number;
+        };
+        /**
          * HubModelSource
          * @description A repository on the Hugging Face hub (or the mirror that HF_ENDPOINT names).
          */
@@ -620,6 +1792,64 @@ export interface components {
              * @default main
              */
             revision: string;
+        };
+        /**
+         * HubSource
+         * @description A data set on the Hugging Face hub (or the mirror that HF_ENDPOINT names).
+         */
+        HubSource: {
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "hub";
+            /**
+             * Repo
+             * @example roneneldan/TinyStories
+             */
+            repo: string;
+            /**
+             * Config
+             * @description Configuration (subset) of the data set.
+             */
+            config?: string | null;
+            /**
+             * Split
+             * @default train
+             */
+            split: string;
+            /**
+             * Revision
+             * @description Branch, tag or commit.
+             * @default main
+             */
+            revision: string;
+        };
+        /**
+         * ImportedOrigin
+         * @description It came from a file or folder.
+         */
+        ImportedOrigin: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "imported";
+            /**
+             * Path
+             * @description The folder or zip file. For an upload: the file's name.
+             */
+            path: string;
+            /**
+             * Uploaded
+             * @default false
+             */
+            uploaded: boolean;
         };
         /**
          * JobError
@@ -739,6 +1969,33 @@ export interface components {
             finished_at: string | null;
         };
         /**
+         * JsonLinesSource
+         * @description A file with one JSON object a line, UTF-8.
+         */
+        JsonLinesSource: {
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * Path
+             * @description A file on the server. For an upload: the file's name.
+             */
+            path: string;
+            /**
+             * Uploaded
+             * @description Set by the server: the file came with the upload.
+             * @default false
+             */
+            uploaded: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "jsonl";
+        };
+        /**
          * KindBytes
          * @description How much one kind of data takes.
          */
@@ -795,6 +2052,20 @@ export interface components {
              * @description Memory free on this machine now.
              */
             available: number;
+        };
+        /**
+         * MetricSeries
+         * @description Metric points as columns of equal length; `step`, `tokens` and `time` (seconds since the start) among them.
+         */
+        MetricSeries: {
+            /** Columns */
+            columns: {
+                [key: string]: (number | null)[];
+            };
+            /** Total Points */
+            total_points: number;
+            /** Last Step */
+            last_step: number;
         };
         /**
          * ModelCreate
@@ -873,6 +2144,36 @@ export interface components {
             /** Sent Rate */
             sent_rate: number | null;
         };
+        /** Page[CacheOut] */
+        Page_CacheOut_: {
+            /** Items */
+            items: components["schemas"]["CacheOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[DatasetOut] */
+        Page_DatasetOut_: {
+            /** Items */
+            items: components["schemas"]["DatasetOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
         /** Page[JobOut] */
         Page_JobOut_: {
             /** Items */
@@ -902,6 +2203,78 @@ export interface components {
              * @description Pass it as `cursor` to get the next page; null on the last one.
              */
             next_cursor?: string | null;
+        };
+        /** Page[SaeOut] */
+        Page_SaeOut_: {
+            /** Items */
+            items: components["schemas"]["SaeOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[TokenizationOut] */
+        Page_TokenizationOut_: {
+            /** Items */
+            items: components["schemas"]["TokenizationOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[TrainingOut] */
+        Page_TrainingOut_: {
+            /** Items */
+            items: components["schemas"]["TrainingOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /**
+         * ParquetSource
+         * @description A Parquet file.
+         */
+        ParquetSource: {
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * Path
+             * @description A file on the server. For an upload: the file's name.
+             */
+            path: string;
+            /**
+             * Uploaded
+             * @description Set by the server: the file came with the upload.
+             * @default false
+             */
+            uploaded: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "parquet";
         };
         /**
          * ReadyOut
@@ -937,6 +2310,162 @@ export interface components {
             path: string;
         };
         /**
+         * RowOut
+         * @description One row. Long texts are cut to a window (around the match, when searching); `cut` says where.
+         */
+        RowOut: {
+            /** Index */
+            index: number;
+            /** Values */
+            values: {
+                [key: string]: unknown;
+            };
+            /** Cut */
+            cut?: {
+                [key: string]: components["schemas"]["CutOut"];
+            };
+        };
+        /**
+         * RowPage
+         * @description Rows from an offset on. With `q`, the matching ones among them.
+         */
+        RowPage: {
+            /** Items */
+            items: components["schemas"]["RowOut"][];
+            /**
+             * Total
+             * @description Rows in all; with `q` the number of matches, null while unknown.
+             */
+            total: number | null;
+            /**
+             * Next Offset
+             * @description Where the next page starts; null at the end.
+             */
+            next_offset: number | null;
+        };
+        /**
+         * SaeChange
+         * @description What may be changed about an SAE.
+         */
+        SaeChange: {
+            /** Name */
+            name?: string | null;
+            /** Notes */
+            notes?: string | null;
+            /**
+             * Model Id
+             * @description The model it belongs to.
+             */
+            model_id?: string | null;
+            /**
+             * Hook
+             * @description The hook point that it reads.
+             */
+            hook?: string | null;
+        };
+        /**
+         * SaeImport
+         * @description An SAE to bring in: a folder with `cfg.json` and `sae_weights.safetensors`, or a zip file of one.
+         */
+        SaeImport: {
+            /**
+             * Path
+             * @description A folder or zip file on the server.
+             */
+            path: string;
+            /**
+             * Name
+             * @description Default: the folder's or file's name.
+             */
+            name?: string | null;
+            /**
+             * Model Id
+             * @description The model it belongs to. Default: the one that its configuration names.
+             */
+            model_id?: string | null;
+            /**
+             * Hook
+             * @description Its hook point. Default: the one in its configuration.
+             */
+            hook?: string | null;
+        };
+        /**
+         * SaeOut
+         * @description An SAE. `architecture`, `d_in`, `d_sae` and `bytes` are null until an import has succeeded.
+         */
+        SaeOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /** Training Id */
+            training_id: string | null;
+            /** Model Id */
+            model_id: string | null;
+            /** Model Name */
+            model_name?: string | null;
+            /** Hook */
+            hook: string | null;
+            /**
+             * Layer
+             * @description The layer of its hook point.
+             */
+            layer?: number | null;
+            /** Architecture */
+            architecture: string | null;
+            /** D In */
+            d_in: number | null;
+            /** D Sae */
+            d_sae: number | null;
+            /**
+             * Config
+             * @description Architecture, decoder norm, input centring and the file's metadata.
+             */
+            config: {
+                [key: string]: unknown;
+            };
+            /**
+             * Metrics
+             * @description Measured on held-out tokens where there were any.
+             */
+            metrics: {
+                [key: string]: number | null;
+            };
+            /** Origin */
+            origin: components["schemas"]["TrainedOrigin"] | components["schemas"]["ImportedOrigin"];
+            /** Bytes */
+            bytes: number | null;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Extraction Count
+             * @default 0
+             */
+            extraction_count: number;
+            /** @description The job that imports it. */
+            job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * SaeWeights
+         * @description What the weights look like.
+         */
+        SaeWeights: {
+            /** @description ‖W_dec[i]‖ over latents. */
+            decoder_norms: components["schemas"]["Histogram"];
+            /** @description ‖W_enc[i]‖ over latents. */
+            encoder_norms: components["schemas"]["Histogram"];
+            encoder_biases: components["schemas"]["Histogram"];
+            /** @description cos(W_enc[i], W_dec[i]) over latents. */
+            encoder_decoder_cosines: components["schemas"]["Histogram"];
+        };
+        /**
          * Sample
          * @description Everything at one moment.
          */
@@ -951,6 +2480,31 @@ export interface components {
             gpus: components["schemas"]["Gpu"][];
             /** Processes */
             processes: components["schemas"]["WorkProcess"][];
+        };
+        /**
+         * SequenceOut
+         * @description One sequence as tokens, padding left out.
+         */
+        SequenceOut: {
+            /** Index */
+            index: number;
+            /** Tokens */
+            tokens: components["schemas"]["TokenOut"][];
+        };
+        /**
+         * SequencePage
+         * @description Sequences from an offset on.
+         */
+        SequencePage: {
+            /** Items */
+            items: components["schemas"]["SequenceOut"][];
+            /**
+             * Total
+             * @description Sequences in all; null in a preview, which reads only some rows.
+             */
+            total: number | null;
+            /** Next Offset */
+            next_offset: number | null;
         };
         /**
          * SettingOut
@@ -975,6 +2529,29 @@ export interface components {
             description: string;
             /** Secret */
             secret: boolean;
+        };
+        /**
+         * StandardConfig
+         * @description ReLU latents with an L1 penalty weighted by decoder norms (Anthropic, April 2024 update).
+         */
+        StandardConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "standard";
+            /**
+             * L1 coefficient
+             * @description Weight of the sparsity penalty against the squared error. Larger gives fewer active latents and a worse reconstruction; the right size depends on the scale of the activations.
+             * @default 5
+             */
+            l1_coefficient: number;
+            /**
+             * L1 warm-up
+             * @description Steps over which the penalty grows from 0 to its full weight. A slow start keeps latents from dying early.
+             * @default 0
+             */
+            l1_warmup_steps: number;
         };
         /**
          * StateOut
@@ -1027,6 +2604,40 @@ export interface components {
             history: components["schemas"]["History"];
         };
         /**
+         * TextSource
+         * @description A plain text file, UTF-8.
+         */
+        TextSource: {
+            /**
+             * Max Rows
+             * @description Import only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * Path
+             * @description A file on the server. For an upload: the file's name.
+             */
+            path: string;
+            /**
+             * Uploaded
+             * @description Set by the server: the file came with the upload.
+             * @default false
+             */
+            uploaded: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "text";
+            /**
+             * Documents
+             * @description What is one row: the whole file, each line, or each paragraph (ended by a blank line).
+             * @default paragraph
+             * @enum {string}
+             */
+            documents: "file" | "line" | "paragraph";
+        };
+        /**
          * TokenOut
          * @description One token.
          */
@@ -1057,6 +2668,153 @@ export interface components {
             special: boolean;
         };
         /**
+         * TokenizationCreate
+         * @description A tokenization to make.
+         */
+        TokenizationCreate: {
+            /**
+             * Model Id
+             * @description The model whose tokenizer is used.
+             */
+            model_id: string;
+            /** Name */
+            name?: string | null;
+            settings?: components["schemas"]["TokenizationSettings"];
+        };
+        /**
+         * TokenizationOut
+         * @description A tokenization. Sizes are null until it is complete; `n_tokens` does not count padding.
+         */
+        TokenizationOut: {
+            /** Id */
+            id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Dataset Name */
+            dataset_name: string;
+            /** Model Id */
+            model_id: string;
+            /** Model Name */
+            model_name: string;
+            /** Name */
+            name: string;
+            settings: components["schemas"]["TokenizationSettings"];
+            /** N Sequences */
+            n_sequences: number | null;
+            /** N Tokens */
+            n_tokens: number | null;
+            /** Bytes */
+            bytes: number | null;
+            statistics: components["schemas"]["TokenizationStatistics"] | null;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * TokenizationSettings
+         * @description How rows become sequences of tokens.
+         */
+        TokenizationSettings: {
+            /**
+             * Context Length
+             * @description Tokens in a sequence.
+             * @default 128
+             */
+            context_length: number;
+            /**
+             * Packing
+             * @description concatenate: rows are joined into one stream and cut into full sequences (the rest at the very end is dropped). one_per_row: a sequence never spans two rows; short ones are padded.
+             * @default concatenate
+             * @enum {string}
+             */
+            packing: "concatenate" | "one_per_row";
+            /**
+             * Eos Between Rows
+             * @description concatenate: put the end-of-text token between rows. one_per_row: end each row so.
+             * @default true
+             */
+            eos_between_rows: boolean;
+            /**
+             * Prepend Bos
+             * @description Begin every sequence with the beginning-of-text token. auto: when the tokenizer does so itself.
+             * @default auto
+             */
+            prepend_bos: boolean | "auto";
+            /**
+             * Long Rows
+             * @description one_per_row: a row longer than a sequence is split into several, or only its beginning is kept.
+             * @default split
+             * @enum {string}
+             */
+            long_rows: "split" | "truncate";
+            /**
+             * Overlap
+             * @description Tokens that a sequence repeats from the end of the one before (of the same row).
+             * @default 0
+             */
+            overlap: number;
+            /**
+             * Min Characters
+             * @description Shorter rows (without surrounding spaces) are dropped.
+             * @default 1
+             */
+            min_characters: number;
+            /**
+             * Min Tokens
+             * @description one_per_row: sequences with fewer tokens (BOS and EOS not counted) are dropped.
+             * @default 1
+             */
+            min_tokens: number;
+            /**
+             * Max Rows
+             * @description Read only the first rows.
+             */
+            max_rows?: number | null;
+            /**
+             * Max Tokens
+             * @description Stop after this many tokens.
+             */
+            max_tokens?: number | null;
+        };
+        /**
+         * TokenizationStatistics
+         * @description What the run counted.
+         */
+        TokenizationStatistics: {
+            /** Rows Read */
+            rows_read: number;
+            /** Rows Used */
+            rows_used: number;
+            /**
+             * Dropped
+             * @description Rows or sequences left out, by reason: rows_empty, rows_too_short, rows_truncated, sequences_too_short; tokens_at_end counts the tokens of the last, unfinished sequence.
+             */
+            dropped: {
+                [key: string]: number;
+            };
+            /** Characters */
+            characters: number;
+            /**
+             * Vocabulary Used
+             * @description Distinct tokens that occur.
+             */
+            vocabulary_used: number;
+            /**
+             * Special Tokens
+             * @description Occurrences of special tokens, padding not counted.
+             */
+            special_tokens: number;
+            /** Unknown Tokens */
+            unknown_tokens: number;
+            /** Padding Tokens */
+            padding_tokens: number;
+        };
+        /**
          * TokenizeOut
          * @description A text as tokens.
          */
@@ -1077,6 +2835,358 @@ export interface components {
              * @default true
              */
             special_tokens: boolean;
+        };
+        /**
+         * TopKConfig
+         * @description Keep the k strongest latents of each token (Gao et al. 2024, arXiv 2406.04093).
+         */
+        TopKConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "topk";
+            /**
+             * Active latents (k)
+             * @description How many latents may be active on one token. Smaller is sparser and easier to read; larger reconstructs better.
+             * @default 32
+             */
+            k: number;
+            /**
+             * AuxK coefficient
+             * @description Weight of the auxiliary loss that lets dead latents model what the live ones leave over, so that they come back to life. 0 turns it off.
+             * @default 0.03125
+             */
+            aux_coefficient: number;
+            /**
+             * AuxK latents
+             * @description How many dead latents take part in the auxiliary loss on one token. About half the width of the activations is usual.
+             * @default 256
+             */
+            aux_k: number;
+        };
+        /**
+         * TrainedOrigin
+         * @description It was trained here.
+         */
+        TrainedOrigin: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "trained";
+            /**
+             * Tokens
+             * @description Tokens it was trained on.
+             */
+            tokens?: number | null;
+            /**
+             * Held Out Tokens
+             * @description Tokens its metrics were measured on.
+             */
+            held_out_tokens?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * TrainerConfig
+         * @description One training of one dictionary.
+         */
+        TrainerConfig: {
+            /**
+             * Architecture
+             * @description How pre-activations become sparse latents.
+             */
+            architecture?: components["schemas"]["TopKConfig"] | components["schemas"]["StandardConfig"];
+            /**
+             * Width of the dictionary
+             * @description Number of latents. Usually 8 to 32 times the width of the activations.
+             * @default 8192
+             */
+            d_sae: number;
+            /**
+             * Training tokens
+             * @description Activations seen during the whole training; sets the length of the schedule.
+             * @default 10000000
+             */
+            total_tokens: number;
+            /**
+             * Batch size
+             * @description Activations in one step.
+             * @default 4096
+             */
+            batch_size: number;
+            /**
+             * Learning rate
+             * @description Adam's step size after warm-up. Wider dictionaries want smaller ones.
+             * @default 0.0003
+             */
+            learning_rate: number;
+            /**
+             * Learning rate warm-up
+             * @description Steps over which the learning rate grows from 0 to its full size.
+             * @default 100
+             */
+            warmup_steps: number;
+            /**
+             * Learning rate decay
+             * @description Last part of the training over which the learning rate falls linearly to 0. 0 keeps it constant.
+             * @default 0.2
+             */
+            decay_fraction: number;
+            /**
+             * Dead after
+             * @description A latent that has not been active for this many tokens counts as dead.
+             * @default 1000000
+             */
+            dead_latent_window: number;
+            /**
+             * Seed
+             * @description Fixes the starting weights. The same seed and data give the same dictionary, to the bit.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Record metrics every
+             * @description Steps between two points of the curves.
+             * @default 10
+             */
+            log_every: number;
+            /**
+             * Checkpoint every
+             * @description Steps between two checkpoints, from which a training can go on. 0 writes none before the end.
+             * @default 1000
+             */
+            checkpoint_every: number;
+            /**
+             * Normalise activations
+             * @description expected_average_only_in scales all activations by one factor, so that their average norm becomes the square root of their width: hyperparameters then carry over between layers and models. The factor is folded into the weights at the end.
+             * @default expected_average_only_in
+             * @enum {string}
+             */
+            normalize_activations: "none" | "expected_average_only_in";
+            /**
+             * Decoder norms
+             * @description unit keeps every decoder direction at length 1 (gradients along it are removed); free lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into the encoder at the end.
+             * @default unit
+             * @enum {string}
+             */
+            decoder_norm: "unit" | "free";
+            /**
+             * Starting decoder norm
+             * @description Length of the decoder directions at the start when decoder norms are free.
+             * @default 0.1
+             */
+            decoder_init_norm: number;
+            /**
+             * Starting decoder bias
+             * @description Where the decoder bias starts, taken from the first activations seen.
+             * @default geometric_median
+             * @enum {string}
+             */
+            decoder_bias_init: "zeros" | "mean" | "geometric_median";
+            /**
+             * Tied start
+             * @description Start the encoder along the decoder's directions instead of random ones.
+             * @default true
+             */
+            tied_init: boolean;
+            /**
+             * Subtract decoder bias from the input
+             * @description Encode x - b_dec instead of x.
+             * @default true
+             */
+            apply_b_dec_to_input: boolean;
+            /**
+             * Adam beta 1
+             * @description Decay of Adam's running mean of gradients.
+             * @default 0.9
+             */
+            adam_beta1: number;
+            /**
+             * Adam beta 2
+             * @description Decay of Adam's running mean of squared gradients.
+             * @default 0.999
+             */
+            adam_beta2: number;
+            /**
+             * Weight decay
+             * @description Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.
+             * @default 0
+             */
+            weight_decay: number;
+            /**
+             * Gradient clipping
+             * @description Gradients are scaled down to this total norm when they exceed it. 0 turns it off.
+             * @default 1
+             */
+            grad_clip_norm: number;
+        };
+        /**
+         * TrainingCreate
+         * @description What to train, on what.
+         */
+        TrainingCreate: {
+            /**
+             * Name
+             * @description How the run is listed. Default: hook point, width and k.
+             */
+            name?: string | null;
+            /**
+             * Tokenization
+             * @description The tokens to train on; it names the model too.
+             */
+            tokenization_id: string;
+            /**
+             * Hook point
+             * @description Where in the model the activations are taken.
+             */
+            hook: string;
+            /**
+             * Activation cache
+             * @description Train from these stored activations. Without one the model runs alongside the training.
+             */
+            cache_id?: string | null;
+            /**
+             * Held-out tokens
+             * @description Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured on them.
+             * @default 16384
+             */
+            held_out_tokens: number;
+            config?: components["schemas"]["TrainerConfig"];
+        };
+        /**
+         * TrainingDetail
+         * @description A training with its files.
+         */
+        TrainingDetail: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /** Model Id */
+            model_id: string;
+            /** Model Name */
+            model_name: string;
+            /** Tokenization Id */
+            tokenization_id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Dataset Name */
+            dataset_name: string;
+            /** Cache Id */
+            cache_id: string | null;
+            /** Hook */
+            hook: string;
+            /** D In */
+            d_in: number;
+            config: components["schemas"]["TrainerConfig"];
+            /** Held Out Tokens */
+            held_out_tokens: number;
+            /** Total Steps */
+            total_steps: number;
+            /** Tokens Trained */
+            tokens_trained: number;
+            /** Last Metrics */
+            last_metrics: {
+                [key: string]: number | null;
+            } | null;
+            /**
+             * Sae Id
+             * @description The SAE that this training registered when it ended.
+             */
+            sae_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            job: components["schemas"]["JobOut"] | null;
+            /**
+             * Bytes
+             * @description Disk used by metrics and checkpoints.
+             */
+            bytes: number;
+            /** Checkpoints */
+            checkpoints: components["schemas"]["CheckpointOut"][];
+        };
+        /**
+         * TrainingForm
+         * @description The schemas from which the form is generated, and what each metric means.
+         */
+        TrainingForm: {
+            /** Form */
+            form: {
+                [key: string]: unknown;
+            };
+            /** Metrics */
+            metrics: {
+                [key: string]: {
+                    [key: string]: string;
+                };
+            };
+        };
+        /**
+         * TrainingOut
+         * @description A training with its newest job.
+         */
+        TrainingOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /** Model Id */
+            model_id: string;
+            /** Model Name */
+            model_name: string;
+            /** Tokenization Id */
+            tokenization_id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Dataset Name */
+            dataset_name: string;
+            /** Cache Id */
+            cache_id: string | null;
+            /** Hook */
+            hook: string;
+            /** D In */
+            d_in: number;
+            config: components["schemas"]["TrainerConfig"];
+            /** Held Out Tokens */
+            held_out_tokens: number;
+            /** Total Steps */
+            total_steps: number;
+            /** Tokens Trained */
+            tokens_trained: number;
+            /** Last Metrics */
+            last_metrics: {
+                [key: string]: number | null;
+            } | null;
+            /**
+             * Sae Id
+             * @description The SAE that this training registered when it ended.
+             */
+            sae_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            job: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * TrainingUpdate
+         * @description Changes to a training's name or notes.
+         */
+        TrainingUpdate: {
+            /** Name */
+            name?: string | null;
+            /** Notes */
+            notes?: string | null;
         };
         /**
          * UserOut
@@ -1183,7 +3293,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    get_health: {
+    server_get_health_iii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1248,7 +3358,7 @@ export interface operations {
             };
         };
     };
-    get_ready: {
+    server_get_ready_iii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1322,7 +3432,7 @@ export interface operations {
             };
         };
     };
-    list_settings: {
+    server_list_settings_iii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1387,7 +3497,7 @@ export interface operations {
             };
         };
     };
-    get_state: {
+    server_get_state_iiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1481,7 +3591,7 @@ export interface operations {
             };
         };
     };
-    list_models: {
+    models_list_models_iii: {
         parameters: {
             query?: {
                 /** @description Text to search for. */
@@ -1557,7 +3667,7 @@ export interface operations {
             };
         };
     };
-    create_model: {
+    models_create_model_iii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1644,7 +3754,7 @@ export interface operations {
             };
         };
     };
-    show_model: {
+    models_show_model_iiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1720,7 +3830,7 @@ export interface operations {
             };
         };
     };
-    delete_model: {
+    models_delete_model_iiii: {
         parameters: {
             query?: {
                 /** @description Also delete everything that was made with it. */
@@ -1806,7 +3916,7 @@ export interface operations {
             };
         };
     };
-    rename_model: {
+    models_rename_model_iiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1895,7 +4005,7 @@ export interface operations {
             };
         };
     };
-    list_users: {
+    models_list_users_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -1971,7 +4081,7 @@ export interface operations {
             };
         };
     };
-    tokenize: {
+    models_tokenize_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2060,7 +4170,7 @@ export interface operations {
             };
         };
     };
-    forecast_memory: {
+    models_forecast_memory_iiiii: {
         parameters: {
             query?: {
                 dtype?: "float32" | "bfloat16" | "float16" | "int8" | "int4";
@@ -2151,7 +4261,3914 @@ export interface operations {
             };
         };
     };
-    get_system: {
+    datasets_list_datasets_iii: {
+        parameters: {
+            query?: {
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DatasetOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_create_dataset_iii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DatasetCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_upload_dataset_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_datasets_upload_dataset_iiii"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_show_dataset_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_delete_dataset_iiii: {
+        parameters: {
+            query?: {
+                /** @description Also delete everything that was made from it. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_change_dataset_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DatasetChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_list_users_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_list_rows_iiiii: {
+        parameters: {
+            query?: {
+                /** @description First row; with `q` where the search starts. */
+                offset?: number;
+                limit?: number;
+                /** @description Only rows whose text holds this. */
+                q?: string | null;
+                /** @description Longer texts are cut to this. */
+                characters?: number;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RowPage"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_show_random_row_iiiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RowOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_show_row_iiiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RowOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_list_all_tokenizations_iii: {
+        parameters: {
+            query?: {
+                /** @description Only those for this model. */
+                model_id?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TokenizationOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_show_any_tokenization_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tokenization_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenizationOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_list_tokenizations_iiiii: {
+        parameters: {
+            query?: {
+                /** @description Only those for this model. */
+                model_id?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TokenizationOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_create_tokenization_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenizationCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenizationOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_preview_tokenization_iiiiii: {
+        parameters: {
+            query?: {
+                /** @description Sequences shown. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenizationCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SequencePage"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_show_tokenization_iiiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenizationOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_delete_tokenization_iiiiii: {
+        parameters: {
+            query?: {
+                /** @description Also delete everything that was made from it. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_list_sequences_iiiiiii: {
+        parameters: {
+            query?: {
+                offset?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SequencePage"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_list_users_iiiiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_cancel_tokenization_iiiiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenizationOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokenizations_retry_tokenization_iiiiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenizationOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_list_caches_iii: {
+        parameters: {
+            query?: {
+                /** @description Only those of this model. */
+                model_id?: string | null;
+                /** @description Only those of this tokenization. */
+                tokenization_id?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CacheOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_create_cache_iii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CacheCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_forecast_cache_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CacheCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheForecastOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_show_cache_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cache_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_delete_cache_iiii: {
+        parameters: {
+            query?: {
+                /** @description Even while trainings refer to it. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                cache_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_list_users_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cache_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_list_saes_iii: {
+        parameters: {
+            query?: {
+                /** @description Only those of this model. */
+                model_id?: string | null;
+                /** @description Only those of this training. */
+                training_id?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SaeOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_import_sae_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeImport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_upload_sae_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_saes_upload_sae_iiii"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_show_sae_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_delete_sae_iiii: {
+        parameters: {
+            query?: {
+                /** @description Also delete everything else that was made with it. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_change_sae_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaeChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_list_users_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_show_weights_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeWeights"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saes_download_sae_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": unknown;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_list_trainings_iii: {
+        parameters: {
+            query?: {
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TrainingOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_create_training_iii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_training_form_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingForm"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_forecast_training_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Forecast"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_get_training_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingDetail"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_delete_training_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_update_training_iiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_training_metrics_iiiii: {
+        parameters: {
+            query?: {
+                /** @description Names of metrics. Default: all. */
+                columns?: string[] | null;
+                /** @description Points at most. */
+                max_points?: number;
+                /** @description Only later points. */
+                after_step?: number;
+            };
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricSeries"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_stop_training_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    trainings_resume_training_iiiii: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    monitor_get_system_iii: {
         parameters: {
             query?: {
                 /** @description How much of the past to include. */
@@ -2228,7 +8245,7 @@ export interface operations {
             };
         };
     };
-    get_storage: {
+    monitor_get_storage_iiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2293,7 +8310,7 @@ export interface operations {
             };
         };
     };
-    list_jobs: {
+    jobs_list_jobs_iii: {
         parameters: {
             query?: {
                 /** @description Only jobs in one of these states. */
@@ -2375,7 +8392,7 @@ export interface operations {
             };
         };
     };
-    show_job: {
+    jobs_show_job_iiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2451,7 +8468,7 @@ export interface operations {
             };
         };
     };
-    cancel_job: {
+    jobs_cancel_job_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2536,7 +8553,7 @@ export interface operations {
             };
         };
     };
-    retry_job: {
+    jobs_retry_job_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2621,7 +8638,7 @@ export interface operations {
             };
         };
     };
-    stop_job: {
+    jobs_stop_job_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2706,7 +8723,7 @@ export interface operations {
             };
         };
     };
-    pause_job: {
+    jobs_pause_job_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2791,7 +8808,7 @@ export interface operations {
             };
         };
     };
-    resume_job: {
+    jobs_resume_job_iiiii: {
         parameters: {
             query?: never;
             header?: never;
@@ -2876,7 +8893,7 @@ export interface operations {
             };
         };
     };
-    job_log: {
+    jobs_job_log_iiiii: {
         parameters: {
             query?: {
                 /** @description Only the last lines. */

@@ -3,9 +3,20 @@ import { format, ProgressBar, StateBadge, shareDone, tip } from "@/kit";
 import { isActive, type Job, useJob } from "./live";
 
 /** The state of something in a table cell: ready, or its job's state with the share done, or why it failed. */
-export function JobCell({ job: embedded, ready }: { job: Job | null | undefined; ready?: boolean }) {
+export function JobCell({
+  job: embedded,
+  ready,
+  done,
+}: {
+  job: Job | null | undefined;
+  /** Whether the thing is complete; a job that succeeded long ago and a thing without a job are. */
+  ready?: boolean;
+  /** It is the job itself that is shown: it is done, not ready. */
+  done?: boolean;
+}) {
   const job = useJob(embedded);
-  if (!job || (job.state === "succeeded" && ready !== false)) return <StateBadge state="ready" />;
+  if (!job || (job.state === "succeeded" && ready !== false))
+    return <StateBadge state={done ? "succeeded" : "ready"} />;
   const share = job.state === "running" ? shareDone(job) : null;
   if (job.state === "failed" && job.error)
     return (

@@ -17,6 +17,8 @@ export interface SchemaFormProps {
   hidden?: string[];
   /** Own inputs for some paths (a model picker). */
   widgets?: Record<string, Widget>;
+  /** For a choice between kinds (path → kind → its name): only these are offered, in this order. */
+  kinds?: Record<string, Record<string, string>>;
   submit: string;
   onSubmit: (value: Value) => Promise<unknown>;
   onCancel?: () => void;
@@ -73,6 +75,7 @@ export function SchemaForm(props: SchemaFormProps) {
     resolve,
     errors,
     widgets: props.widgets ?? {},
+    kinds: props.kinds ?? {},
     hidden: hiddenPaths,
     base,
     onChange: change,

@@ -15,6 +15,8 @@ export interface TokenStripProps {
   note?: (index: number) => string;
   /** This token is outlined: the one the strip is about. */
   mark?: number;
+  /** Every second token on a tint: where they begin and end, when there are no values to shade by. */
+  bounds?: boolean;
   onToken?: (index: number) => void;
   /** One line, cut at the edges, or wrapping text with its line breaks. */
   oneLine?: boolean;
@@ -74,7 +76,7 @@ export const TokenStrip = memo(function TokenStrip(props: TokenStripProps) {
             {/* biome-ignore lint/a11y/useSemanticElements: as above. */}
             <span
               role="listitem"
-              className={`token ${mark === index ? "underline decoration-ink decoration-2 underline-offset-2" : ""} ${onToken ? "cursor-pointer" : ""}`}
+              className={`token ${props.bounds && index % 2 === 0 ? "bg-accent-wash" : ""} ${mark === index ? "underline decoration-ink decoration-2 underline-offset-2" : ""} ${onToken ? "cursor-pointer" : ""}`}
               tabIndex={index === current ? 0 : -1}
               style={share > 0 ? ({ "--a": share.toFixed(3) } as CSSProperties) : undefined}
               onFocus={() => setCurrent(index)}

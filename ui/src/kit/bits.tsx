@@ -1,6 +1,7 @@
 import { Check, Copy, Search } from "lucide-react";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { IconButton } from "./Button";
+import { figure, sentence } from "./format";
 
 /** Names and values, one line each. */
 export function Facts({ facts }: { facts: [name: string, value: ReactNode][] }) {
@@ -14,6 +15,24 @@ export function Facts({ facts }: { facts: [name: string, value: ReactNode][] }) 
       ))}
     </dl>
   );
+}
+
+/** The settings that something was made with, as the API names them. */
+export function SettingFacts({ settings }: { settings: object }) {
+  return (
+    <Facts
+      facts={Object.entries(settings).map(([name, value]) => [
+        sentence(name),
+        value === null ? "not set" : settingWords(value),
+      ])}
+    />
+  );
+}
+
+function settingWords(value: unknown): string {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return figure(value);
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Copies a text, and says that it did. */

@@ -125,3 +125,9 @@ export function parseTime(text: string): Date {
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${figure(count)} ${count === 1 ? one : many}`;
 }
+
+/** A name of the API as words: "skip_special_tokens" → "Skip special tokens". */
+export function sentence(name: string): string {
+  const words = name.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

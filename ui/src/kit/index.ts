@@ -1,17 +1,20 @@
 /** The kit: what every page is built from. Curve is imported from its own file, so that only pages with charts load it. */
 export { ActivationHistogram } from "./ActivationHistogram";
 export { Button, IconButton } from "./Button";
-export { Code, CopyButton, Facts, SearchField, Section, Spark } from "./bits";
+export { Code, CopyButton, Facts, SearchField, Section, SettingFacts, Spark } from "./bits";
 export { type Column, DataTable } from "./DataTable";
+export { DeleteDialog } from "./DeleteDialog";
 export { Field, invalid } from "./Field";
 export { Bytes, Metric, type MetricInfo, Num, Percent, RelativeTime } from "./figures";
 export * as format from "./format";
 export type { JsonSchema, Value as FormValue } from "./jsonSchema";
 export { useKeys } from "./keys";
+export { ListPage, type ListQuery } from "./ListPage";
 export { Menu, type MenuItem } from "./Menu";
 export { ConfirmDialog, Dialog, SidePanel } from "./Overlay";
 export { type Crumb, PageHeader } from "./PageHeader";
 export { type Progress, ProgressBar, progressWords, StateBadge, shareDone } from "./progress";
+export { RenameDialog } from "./RenameDialog";
 export { type RowSource, usePages, useRows } from "./rows";
 export { SchemaForm } from "./SchemaForm";
 export type { Widget } from "./schemaFields";

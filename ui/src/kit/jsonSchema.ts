@@ -1,5 +1,7 @@
 /** The part of JSON Schema that pydantic writes, read for forms: defaults, kinds and the same limits as the server. */
 
+import { sentence } from "./format";
+
 export interface JsonSchema {
   type?: string | string[];
   title?: string;
@@ -231,6 +233,5 @@ export function labelOf(name: string, schema: JsonSchema): string {
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join(" ");
   if (schema.title && schema.title !== automatic && !schema.properties) return schema.title;
-  const words = name.replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  return sentence(name);
 }

@@ -26,6 +26,7 @@ interface Shared {
   resolve: Resolve;
   errors: Record<string, string>;
   widgets: Record<string, Widget>;
+  kinds: Record<string, Record<string, string>>;
   hidden: ReadonlySet<string>;
   base: string;
   /** The whole object at `path`'s root, changed. */
@@ -134,6 +135,8 @@ function UnionField({
   const value = (props.found as Value | undefined) ?? {};
   const variant = field.variants.find((one) => one.name === value[tag]) ?? field.variants[0];
   if (!variant) return null;
+  const names =
+    props.kinds[props.at] ?? Object.fromEntries(field.variants.map((one) => [one.name, one.name]));
   return (
     <fieldset className="col-span-full flex flex-col gap-3">
       <legend className="sr-only">{label}</legend>
@@ -155,8 +158,10 @@ function UnionField({
             props.set({ ...defaults, ...kept, [tag]: next.name });
           }}
         >
-          {field.variants.map((one) => (
-            <option key={one.name}>{one.name}</option>
+          {Object.entries(names).map(([kind, words]) => (
+            <option key={kind} value={kind}>
+              {words}
+            </option>
           ))}
         </select>
       </Field>

@@ -24,11 +24,28 @@ export function useSearchParams(): [Search, (change: Search, options?: { push?: 
   return [search, change];
 }
 
-/** One piece of state that lives in the address: shareable, and back works. */
+type Pushed = { push?: boolean };
+
+/** One piece of state that lives in the address: shareable, and (with `push`) back undoes it. */
+export function useUrlState(
+  key: string,
+  initial: string,
+  options?: Pushed,
+): [string, (value: string) => void];
+export function useUrlState(
+  key: string,
+  initial: number,
+  options?: Pushed,
+): [number, (value: number) => void];
+export function useUrlState(
+  key: string,
+  initial: boolean,
+  options?: Pushed,
+): [boolean, (value: boolean) => void];
 export function useUrlState<T extends string | number | boolean>(
   key: string,
   initial: T,
-  options: { push?: boolean } = {},
+  options: Pushed = {},
 ): [T, (value: T) => void] {
   const [search, change] = useSearchParams();
   const raw = search[key];

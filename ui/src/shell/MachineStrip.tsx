@@ -34,22 +34,18 @@ export function MachineStrip() {
 }
 
 function Gauge({ name, share, words }: { name: string; share: number; words: string }) {
+  const tall = Math.max(0.04, Math.min(1, share));
   return (
     <span className="inline-flex items-center gap-1" {...tip(words)}>
       {name}
-      <span
-        role="meter"
-        aria-label={words}
-        aria-valuemin={0}
-        aria-valuemax={100}
-        aria-valuenow={Math.round(share * 100)}
-        className="block h-3 w-1.5 overflow-hidden rounded-[2px] bg-line"
-      >
-        <span
-          className={`block h-full origin-bottom ${share > 0.92 ? "bg-warning" : "bg-bar"}`}
-          style={{ transform: `scaleY(${Math.max(0.04, Math.min(1, share))})` }}
+      <svg role="img" aria-label={words} viewBox="0 0 6 12" className="h-3 w-1.5 rounded-[2px] bg-line">
+        <rect
+          width={6}
+          height={12 * tall}
+          y={12 * (1 - tall)}
+          className={share > 0.92 ? "fill-warning" : "fill-bar"}
         />
-      </span>
+      </svg>
     </span>
   );
 }

@@ -1,0 +1,61 @@
+import { Link } from "@tanstack/react-router";
+import { Code, Facts, ProgressBar, RelativeTime } from "@/kit";
+import { JobCell } from "./JobState";
+import { type Job, useJob } from "./live";
+
+/** Where the page of a job's subject is, for the tables that have one. */
+const PAGES: Record<string, string> = {
+  datasets: "/datasets/$id",
+  models: "/models/$id",
+  trainings: "/trainings/$id",
+  saes: "/saes/$id",
+};
+
+/** A job: progress or outcome, and its facts. */
+export function JobDetail({ job: embedded }: { job: Job }) {
+  const job = useJob(embedded) ?? embedded;
+  const [table = "", id = ""] = job.subject.split("/");
+  const page = PAGES[table];
+  return (
+    <div className="flex flex-col gap-4">
+      {job.state === "running" ? (
+        <ProgressBar progress={job} label={job.title} />
+      ) : (
+        <JobCell job={job} done />
+      )}
+      {job.error && (
+        <div role="alert" className="rounded-[6px] bg-failed-wash px-3 py-2">
+          <div className="font-medium">{job.error.message}</div>
+          {job.error.hint && <div className="text-muted">{job.error.hint}</div>}
+        </div>
+      )}
+      <Facts
+        facts={[
+          ["Id", <Code key="id">{job.id}</Code>],
+          ["Kind", <code key="kind">{job.kind}</code>],
+          [
+            "For",
+            page ? (
+              <Link key="subject" to={page} params={{ id } as never} className="text-accent hover:underline">
+                {job.subject}
+              </Link>
+            ) : (
+              <code key="subject">{job.subject}</code>
+            ),
+          ],
+          ["Attempt", job.attempt],
+          ["Asked for", <RelativeTime key="created" at={job.created_at} />],
+          ["Started", <RelativeTime key="started" at={job.started_at} />],
+          ["Ended", <RelativeTime key="finished" at={job.finished_at} />],
+          [
+            "After an interruption",
+            job.resumable ? "continues from its last checkpoint" : "is to be retried",
+          ],
+        ]}
+      />
+      <Link to="/jobs/$id" params={{ id: job.id }} className="text-accent hover:underline">
+        Log
+      </Link>
+    </div>
+  );
+}

@@ -1,0 +1,77 @@
+import { type FormEvent, useId, useState } from "react";
+import { Problem } from "@/api/problem";
+import { Button } from "./Button";
+import { Field, invalid } from "./Field";
+import { Dialog } from "./Overlay";
+
+/** Gives something another name. */
+export function RenameDialog({
+  open,
+  onClose,
+  name,
+  onRename,
+}: {
+  open: boolean;
+  onClose: () => void;
+  name: string;
+  onRename: (name: string) => Promise<unknown>;
+}) {
+  return (
+    <Dialog open={open} onClose={onClose} title={`Rename “${name}”`}>
+      <NameForm name={name} onRename={onRename} onClose={onClose} />
+    </Dialog>
+  );
+}
+
+function NameForm({
+  name,
+  onRename,
+  onClose,
+}: {
+  name: string;
+  onRename: (name: string) => Promise<unknown>;
+  onClose: () => void;
+}) {
+  const id = useId();
+  const [text, setText] = useState(name);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<string>();
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      await onRename(text.trim());
+      onClose();
+    } catch (thrown) {
+      const problem = Problem.from(thrown);
+      setError([problem.detail, problem.hint].filter(Boolean).join(" "));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <form onSubmit={submit} className="flex flex-col gap-4">
+      <Field id={id} label="Name" error={error}>
+        <input
+          id={id}
+          className="field"
+          maxLength={200}
+          value={text}
+          onChange={(event) => setText(event.target.value)}
+          {...invalid(id, error)}
+        />
+      </Field>
+      <div className="flex justify-end gap-2">
+        <Button onClick={onClose}>Cancel</Button>
+        <Button
+          type="submit"
+          look="primary"
+          busy={busy}
+          disabled={text.trim() === "" || text.trim() === name}
+        >
+          Rename
+        </Button>
+      </div>
+    </form>
+  );
+}
