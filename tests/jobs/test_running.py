@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from mistudio import jobs
+from mistudio.db import utc_now
 from mistudio.errors import Conflict, NotFound
 from mistudio.jobs.joblog import log_path, read_log
 from mistudio.jobs.local import LocalDispatcher
@@ -20,7 +21,7 @@ from mistudio.settings import Settings
 from tests.jobs.conftest import Desk, Recorder
 from tests.jobs.plugin import CountParams, FailParams, NoParams, PathParams
 
-pytestmark = pytest.mark.usefixtures("dispatcher")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("dispatcher")]
 
 
 def counting(folder: Path, name: str = "a", **options: Any) -> CountParams:
@@ -259,6 +260,6 @@ def test_the_dispatcher_tells_what_other_processes_changed(
         session.execute(
             update(jobs.Job)
             .where(jobs.Job.id == job.id)
-            .values(title="Renamed elsewhere", updated_by="elsewhere", updated_at=jobs.tables.utc_now())
+            .values(title="Renamed elsewhere", updated_by="elsewhere", updated_at=utc_now())
         )
     desk.until(lambda: any(data.get("title") == "Renamed elsewhere" for _, _, data in recorder.events))

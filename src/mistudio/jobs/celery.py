@@ -1,8 +1,8 @@
 """Jobs on Celery workers over Redis. A message is a doorbell: it makes a worker run the next job of a queue.
 
-The row in the database is the job; a message carries nothing that could be lost or come twice. Whoever hears a
-bell claims the first queued job of that resource, so priorities hold whatever the broker does. A bell too many
-finds the queue empty; bells that went missing are rung again by the sweeper.
+The row in the database is the job; a message carries nothing that could be lost or come twice. Whoever hears
+a bell claims the first queued job of that resource, so priorities hold whatever the broker does. A bell too
+many finds the queue empty; bells that went missing are rung again by the sweeper.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def make_app(settings: Settings) -> Celery:
     app.conf.update(
         task_ignore_result=True,
         task_default_queue="cpu",
-        # A message is acknowledged after its job, with no more fetched than can run: none waits behind a long
-        # job on a busy worker while another is idle. A dead worker's job is found by its lease, not the broker.
+        # A message is acknowledged after its job, with no more fetched than can run: none waits behind a
+        # long job on a busy worker while another is idle. The job of a dead worker is found by its lease.
         task_acks_late=True,
         worker_prefetch_multiplier=1,
         # The work happens in processes of our own; a thread for each watches it, and hears of a shutdown.
@@ -122,7 +122,7 @@ class CeleryDispatcher:
         unheard = utc_now() - timedelta(seconds=UNHEARD_SECONDS)
         waiting = select(Job.resource, func.count()).where(Job.state == "queued", Job.queued_at < unheard)
         with self._database.reading() as session:
-            counts = session.execute(waiting.group_by(Job.resource)).tuples().all()
+            counts = session.execute(waiting.group_by(Job.resource)).all()
         for resource, jobs in counts:
             for _ in range(jobs - self._bells(resource)):
                 self._ring(resource)
@@ -138,11 +138,7 @@ class CeleryDispatcher:
 
     def _bells(self, resource: str) -> int:
         with self._app.connection_for_read() as connection:
-            queue = connection.SimpleQueue(resource)
-            try:
-                return queue.qsize()
-            finally:
-                queue.close()
+            return connection.default_channel.queue_declare(queue=resource, durable=True).message_count
 
     def _sweep_regularly(self) -> None:
         while not self._stopping.is_set():
@@ -150,6 +146,8 @@ class CeleryDispatcher:
                 self.sweep()
             except (SQLAlchemyError, KombuError, RedisError, OSError) as error:
                 logger.warning("queued jobs could not be swept: %s", error)
+            except Exception:  # whatever the broker's client comes up with, the sweeper outlives it
+                logger.exception("queued jobs could not be swept")
             self._stopping.wait(min(UNHEARD_SECONDS, self._settings.lease_seconds / 4))
 
 

@@ -87,10 +87,10 @@ class JobContext:
         `unit` and `stage` stay what they were when left out; the count starts anew with a new stage.
         """
         self.check()
-        report = {"done": done, "total": total, "unit": unit, "stage": stage, "at": time.monotonic()}
-        if stage is not None or unit is not None:
-            self._said = {"unit": unit, "stage": stage}
-        self.reporter.latest("progress", {"progress": report | self._said})
+        self._unit = unit or self._unit
+        self._stage = stage or self._stage
+        now = {"done": done, "total": total, "unit": self._unit, "stage": self._stage, "at": time.monotonic()}
+        self.reporter.latest("progress", {"progress": now})
 
     def log(self, message: str, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
         """Write a line to the job's log, which its owner reads."""
@@ -122,4 +122,5 @@ class JobContext:
             time.sleep(min(INBOX_POLL_SECONDS, left))
 
     def __post_init__(self) -> None:
-        self._said: dict[str, str | None] = {"unit": None, "stage": None}
+        self._unit: str | None = None
+        self._stage: str | None = None

@@ -17,8 +17,8 @@ def die_with_supervisor(alive_fd: int) -> None:
     """Call first thing in the job's process, which must lead its own process group.
 
     `alive_fd` is the reading end of a pipe whose writing end closes when the supervisor is gone. A small
-    shell in the group watches it, since it needs neither this process's interpreter nor its memory to be well.
-    On Linux the kernel is asked as well.
+    shell in the group watches it, since it needs neither this process's interpreter nor its memory to be
+    well. On Linux the kernel is asked as well.
     """
     supervisor = os.getppid()
     if sys.platform == "linux":

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
 from mistudio.db import Database, utc_now
 from mistudio.jobs import announce, states
@@ -107,8 +106,8 @@ class LocalDispatcher:
                 self._launch()
                 if self._only is None and self._settings.redis_url is None:
                     self._echo()
-            except SQLAlchemyError:
-                logger.exception("the queue could not be read")
+            except Exception:  # a database that is away, or locked for long: the dispatcher outlives it
+                logger.exception("the queue could not be served")
             self._awake.wait(POLL_SECONDS)
             self._awake.clear()
 

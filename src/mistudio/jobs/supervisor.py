@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mistudio.db import Database
 from mistudio.jobs import states
 from mistudio.jobs.announce import Publisher, publish_job
-from mistudio.jobs.failures import INTERRUPTED, exit_error, killed_from_outside
+from mistudio.jobs.failures import INTERRUPTED, exit_error, killed_from_outside, public_error
 from mistudio.jobs.joblog import JobLog, log_path
 from mistudio.jobs.pace import Pace
 from mistudio.jobs.process import JobProcess
@@ -70,17 +70,16 @@ class Supervisor:
 
     def run(self) -> None:
         """Run the job to its end, or until the lease is lost. Returns when its process is gone."""
-        log = JobLog(log_path(self._settings, self.job_id))
+        try:
+            log = JobLog(log_path(self._settings, self.job_id))
+        except OSError as error:
+            self._fail_to_start(error)
+            return
         log.write(f"── {self._title}: attempt {self._lease.attempt} on {platform.node()} ──")
         try:
             process = self._start(log)
         except OSError as error:
-            log.write(f"The job's process could not be started: {error}")
-            message = "The job's process could not be started: the system refused it."
-            known = JobError(
-                code="process_not_started", message=message, hint="The job's log has the details."
-            )
-            self._settle(End("failed", error=known.model_dump()), log)
+            self._fail_to_start(error)
             log.close()
             return
         try:
@@ -93,7 +92,9 @@ class Supervisor:
         if self._lost:
             log.write("The lease on this job was lost: this attempt ends without a result.")
         else:
-            self._settle(self._end(code), log)
+            job = self._settle(self._end(code))
+            if job is not None:
+                log.write(f"── {_told(job)} ──")
         log.close()
 
     def wake(self) -> None:
@@ -217,20 +218,27 @@ class Supervisor:
             return End("interrupted", error=error, suspicious=True)
         return End("failed", error=error)
 
-    def _settle(self, end: End, log: JobLog) -> None:
+    def _fail_to_start(self, error: OSError) -> None:
+        logger.error("the process of job %s could not be started: %s", self.job_id, error)
+        known = public_error(error, self.job_id)
+        if known.code == "internal":
+            what = f"The system refused to start the job's process: {error.strerror or 'no reason given'}."
+            known = JobError(
+                code="process_not_started", message=what, hint="Retry it when the cause is mended."
+            )
+        self._settle(End("failed", error=known.model_dump()))
+
+    def _settle(self, end: End) -> Job | None:
         started = time.monotonic()
         progress = self._pace.columns() if self._unrecorded else None
         while True:
             try:
                 with self._database.session() as session:
-                    job = states.settle(session, self._lease, end, progress=progress)
-                    if job is not None:
-                        log.write(f"── {_told(job)} ──")
-                return
+                    return states.settle(session, self._lease, end, progress=progress)
             except SQLAlchemyError:
                 logger.exception("the end of job %s could not be written", self.job_id)
                 if time.monotonic() - started > 3 * self._settings.lease_seconds:
-                    return  # the lease has run out, and whoever takes it over decides
+                    return None  # the lease has run out, and whoever takes it over decides
                 time.sleep(1.0)
 
 
