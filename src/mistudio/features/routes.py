@@ -16,7 +16,6 @@ from mistudio.features.schemas import (
     FeatureChange,
     FeaturePage,
     FeatureRow,
-    LabelPut,
     LabelState,
 )
 from mistudio.features.tables import Extraction
@@ -154,24 +153,8 @@ def list_features(
     responses=problems(404, 409),
 )
 def show_feature(extraction_id: str, index: Index, session: ReadingDep, settings: SettingsDep) -> FeaturePage:
-    """Statistics, histogram, examples with activations per token, logits, neighbours, labels."""
+    """Statistics, histogram, examples with activations per token, logits, neighbours."""
     return pages.feature_page(session, settings, extraction_id, index)
-
-
-@router.put(
-    "/extractions/{extraction_id}/features/{index}/label",
-    response_model=FeatureRow,
-    summary="Label a feature by hand",
-    responses=problems(404, 422),
-)
-def put_label(
-    extraction_id: str, index: Index, label: LabelPut, session: SessionDep, studio: StudioDep
-) -> FeatureRow:
-    """A label by hand is never overwritten by a machine."""
-    labels_current.set_label(session, extraction_id, index, label.text, labels_current.PERSON, None)
-    row = labels_current.change_feature(session, extraction_id, index, notes=label.notes)
-    announce(session, studio.events, "extractions", extraction_id, "changed")
-    return FeatureRow.model_validate(row)
 
 
 @router.patch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,8 @@ from mistudio.saes.schemas import Histogram
 
 Density = Literal["dead", "rare", "normal", "dense"]
 Group = Literal["top", "q4", "q3", "q2", "q1"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""The groups in the order in which examples are stored; a stored example's `group` counts in it."""
 LabelState = Literal["labelled", "unlabelled", "person", "machine"]
 
 
@@ -201,16 +203,6 @@ class TokenCount(BaseModel):
     max_activation: float
 
 
-class LabelOut(BaseModel):
-    """One label that was given to a feature."""
-
-    id: str
-    text: str | None
-    source: str
-    score: float | None
-    created_at: datetime
-
-
 class FeaturePage(BaseModel):
     """Everything about one latent."""
 
@@ -229,16 +221,6 @@ class FeaturePage(BaseModel):
     neighbours: list[Neighbour] = Field(description="Closest decoder directions, by cosine.")
     token_counts: list[TokenCount] = Field(description="Strongest tokens of the examples.")
     decoder_norm: float
-    labels: list[LabelOut] = Field(description="Every label it was given, newest first.")
-
-
-class LabelPut(BaseModel):
-    """A label written by hand. null takes the label away."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    text: str | None = Field(max_length=2_000)
-    notes: str | None = Field(default=None, max_length=20_000, description="Left as they are when null.")
 
 
 class FeatureChange(BaseModel):

@@ -18,6 +18,7 @@ class Extraction(Base):
     """One pass of an SAE over the tokens of a tokenization. `summary` and what follows is unknown until it is done."""
 
     __tablename__ = "extractions"
+    __table_args__ = {"info": {"folders": ("extractions", "extraction_progress")}}  # noqa: RUF012  (as SQLAlchemy reads it)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("ex"))
     name: Mapped[str] = mapped_column(String(200))
