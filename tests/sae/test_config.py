@@ -44,7 +44,7 @@ def test_the_form_has_what_it_needs() -> None:
         if name.endswith(".kind"):
             continue
         assert field.get("description"), name
-        assert "default" in field or name == "architecture", name
+        assert "default" in field, name
         if field.get("type") in ("integer", "number"):
             assert "minimum" in field or "exclusiveMinimum" in field, name
             assert "maximum" in field or "exclusiveMaximum" in field, name

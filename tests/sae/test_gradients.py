@@ -98,11 +98,8 @@ def test_reference_against_finite_differences(architecture: Any, dead: int) -> N
     """The definition itself: moving a weight a little changes the loss as its gradient says."""
     sae = random_sae(architecture, decoder_norm="free")
     context = StepContext(0, dead_mask(dead))
-    if dead:
-        # the error is held constant in the auxiliary term, so only dead latents' own weights can be probed
-        rows = context.dead.nonzero()[:, 0]
-    else:
-        rows = torch.arange(D_SAE)
+    # the error is held constant in the auxiliary term, so only dead latents' own weights can be probed
+    rows = context.dead.nonzero()[:, 0] if dead else torch.arange(D_SAE)
     gradients = reference_gradients(sae.activation, sae, batch(), context).gradients
 
     def loss() -> float:
@@ -115,7 +112,7 @@ def test_reference_against_finite_differences(architecture: Any, dead: int) -> N
     for name in ("W_dec", "W_enc", "b_enc") + (() if dead else ("b_dec",)):
         parameter = dict(sae.named_parameters())[name].data
         flat = parameter.view(parameter.shape[0], -1)
-        for row in (range(D_IN) if name == "b_dec" else rows.tolist()[:25]):
+        for row in range(D_IN) if name == "b_dec" else rows.tolist()[:25]:
             if dead and bool(fired[row]):
                 continue
             old = flat[row, 0].clone()

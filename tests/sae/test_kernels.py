@@ -8,7 +8,11 @@ from mistudio.sae.latents import Latents
 
 
 @given(
-    n=st.integers(1, 7), m=st.integers(1, 300), k=st.integers(1, 40), seed=st.integers(0, 10**6), ties=st.booleans()
+    n=st.integers(1, 7),
+    m=st.integers(1, 300),
+    k=st.integers(1, 40),
+    seed=st.integers(0, 10**6),
+    ties=st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
 def test_top_k_is_exact(n: int, m: int, k: int, seed: int, ties: bool) -> None:

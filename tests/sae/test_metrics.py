@@ -6,8 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mistudio.sae import METRICS, SAE, Evaluation, SAEError, StandardConfig, TopKConfig, Trainer, TrainerConfig
-from mistudio.sae import metrics
+from mistudio.sae import (
+    METRICS,
+    SAE,
+    Evaluation,
+    SAEError,
+    StandardConfig,
+    TopKConfig,
+    Trainer,
+    TrainerConfig,
+    metrics,
+)
 
 
 @st.composite

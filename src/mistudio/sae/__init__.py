@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mistudio.sae.latents import Latents
     from mistudio.sae.metric_info import METRICS, MetricInfo
     from mistudio.sae.metrics import Evaluation, EvaluationResult
-    from mistudio.sae.trainer import StepMetrics, Trainer
+    from mistudio.sae.step_metrics import StepMetrics
+    from mistudio.sae.trainer import Trainer
 
 _HOME = {
     "ArchitectureConfig": "config",
@@ -34,7 +35,7 @@ _HOME = {
     "MetricInfo": "metric_info",
     "Evaluation": "metrics",
     "EvaluationResult": "metrics",
-    "StepMetrics": "trainer",
+    "StepMetrics": "step_metrics",
     "Trainer": "trainer",
 }
 

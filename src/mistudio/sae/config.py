@@ -19,9 +19,9 @@ class _Config(BaseModel):
 class TopKConfig(_Config):
     """Keep the k strongest latents of each token (Gao et al. 2024, arXiv 2406.04093)."""
 
-    kind: Literal["topk"] = Field("topk", title="Architecture")
+    kind: Literal["topk"] = Field(default="topk", title="Architecture")
     k: int = Field(
-        32,
+        default=32,
         ge=1,
         le=65_536,
         title="Active latents (k)",
@@ -29,7 +29,7 @@ class TopKConfig(_Config):
         "larger reconstructs better.",
     )
     aux_coefficient: float = Field(
-        1 / 32,
+        default=1 / 32,
         ge=0,
         le=100,
         title="AuxK coefficient",
@@ -38,7 +38,7 @@ class TopKConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     aux_k: int = Field(
-        256,
+        default=256,
         ge=1,
         le=65_536,
         title="AuxK latents",
@@ -51,9 +51,9 @@ class TopKConfig(_Config):
 class StandardConfig(_Config):
     """ReLU latents with an L1 penalty weighted by decoder norms (Anthropic, April 2024 update)."""
 
-    kind: Literal["standard"] = Field("standard", title="Architecture")
+    kind: Literal["standard"] = Field(default="standard", title="Architecture")
     l1_coefficient: float = Field(
-        5.0,
+        default=5.0,
         ge=0,
         le=10_000,
         title="L1 coefficient",
@@ -61,7 +61,7 @@ class StandardConfig(_Config):
         "latents and a worse reconstruction; the right size depends on the scale of the activations.",
     )
     l1_warmup_steps: int = Field(
-        0,
+        default=0,
         ge=0,
         le=10_000_000,
         title="L1 warm-up",
@@ -78,12 +78,12 @@ class TrainerConfig(_Config):
     """One training of one dictionary."""
 
     architecture: ArchitectureConfig = Field(
-        default_factory=TopKConfig,
+        default=TopKConfig(),
         title="Architecture",
         description="How pre-activations become sparse latents.",
     )
     d_sae: int = Field(
-        8192,
+        default=8192,
         ge=1,
         le=4_194_304,
         title="Width of the dictionary",
@@ -91,7 +91,7 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "latents"},
     )
     total_tokens: int = Field(
-        10_000_000,
+        default=10_000_000,
         ge=1,
         le=10**13,
         title="Training tokens",
@@ -99,7 +99,7 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "tokens"},
     )
     batch_size: int = Field(
-        4096,
+        default=4096,
         ge=1,
         le=1_048_576,
         title="Batch size",
@@ -107,14 +107,14 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "tokens"},
     )
     learning_rate: float = Field(
-        3e-4,
+        default=3e-4,
         gt=0,
         le=1,
         title="Learning rate",
         description="Adam's step size after warm-up. Wider dictionaries want smaller ones.",
     )
     warmup_steps: int = Field(
-        100,
+        default=100,
         ge=0,
         le=10_000_000,
         title="Learning rate warm-up",
@@ -122,7 +122,7 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "steps"},
     )
     decay_fraction: float = Field(
-        0.2,
+        default=0.2,
         ge=0,
         le=1,
         title="Learning rate decay",
@@ -131,7 +131,7 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "share of the steps"},
     )
     dead_latent_window: int = Field(
-        1_000_000,
+        default=1_000_000,
         ge=1,
         le=10**12,
         title="Dead after",
@@ -139,14 +139,14 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "tokens"},
     )
     seed: int = Field(
-        0,
+        default=0,
         ge=0,
         le=2**63 - 1,
         title="Seed",
         description="Fixes the starting weights. The same seed and data give the same dictionary, to the bit.",
     )
     log_every: int = Field(
-        10,
+        default=10,
         ge=1,
         le=1_000_000,
         title="Record metrics every",
@@ -154,7 +154,7 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "steps"},
     )
     checkpoint_every: int = Field(
-        1000,
+        default=1000,
         ge=0,
         le=10_000_000,
         title="Checkpoint every",
@@ -163,7 +163,7 @@ class TrainerConfig(_Config):
         json_schema_extra={"unit": "steps"},
     )
     normalize_activations: Literal["none", "expected_average_only_in"] = Field(
-        "expected_average_only_in",
+        default="expected_average_only_in",
         title="Normalise activations",
         description="expected_average_only_in scales all activations by one factor, so that their average "
         "norm becomes the square root of their width: hyperparameters then carry over between layers and "
@@ -171,7 +171,7 @@ class TrainerConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     decoder_norm: Literal["unit", "free"] = Field(
-        "unit",
+        default="unit",
         title="Decoder norms",
         description="unit keeps every decoder direction at length 1 (gradients along it are removed); free "
         "lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
@@ -179,7 +179,7 @@ class TrainerConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     decoder_init_norm: float = Field(
-        0.1,
+        default=0.1,
         gt=0,
         le=100,
         title="Starting decoder norm",
@@ -187,25 +187,25 @@ class TrainerConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
-        "geometric_median",
+        default="geometric_median",
         title="Starting decoder bias",
         description="Where the decoder bias starts, taken from the first activations seen.",
         json_schema_extra=_ADVANCED,
     )
     tied_init: bool = Field(
-        True,
+        default=True,
         title="Tied start",
         description="Start the encoder along the decoder's directions instead of random ones.",
         json_schema_extra=_ADVANCED,
     )
     apply_b_dec_to_input: bool = Field(
-        True,
+        default=True,
         title="Subtract decoder bias from the input",
         description="Encode x - b_dec instead of x.",
         json_schema_extra=_ADVANCED,
     )
     adam_beta1: float = Field(
-        0.9,
+        default=0.9,
         ge=0,
         lt=1,
         title="Adam beta 1",
@@ -213,7 +213,7 @@ class TrainerConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     adam_beta2: float = Field(
-        0.999,
+        default=0.999,
         ge=0,
         lt=1,
         title="Adam beta 2",
@@ -221,7 +221,7 @@ class TrainerConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     weight_decay: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=10,
         title="Weight decay",
@@ -229,7 +229,7 @@ class TrainerConfig(_Config):
         json_schema_extra=_ADVANCED,
     )
     grad_clip_norm: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         le=10**6,
         title="Gradient clipping",

@@ -43,11 +43,10 @@ class SAE(nn.Module):
         self.decoder_norm: Literal["unit", "free"] = decoder_norm
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.activation = architectures.build(architecture)
-        zeros = {"device": device, "dtype": dtype}
-        self.W_enc = nn.Parameter(torch.zeros(d_sae, d_in, **zeros), requires_grad=False)
-        self.W_dec = nn.Parameter(torch.zeros(d_sae, d_in, **zeros), requires_grad=False)
-        self.b_enc = nn.Parameter(torch.zeros(d_sae, **zeros), requires_grad=False)
-        self.b_dec = nn.Parameter(torch.zeros(d_in, **zeros), requires_grad=False)
+        self.W_enc = nn.Parameter(torch.zeros(d_sae, d_in, device=device, dtype=dtype), requires_grad=False)
+        self.W_dec = nn.Parameter(torch.zeros(d_sae, d_in, device=device, dtype=dtype), requires_grad=False)
+        self.b_enc = nn.Parameter(torch.zeros(d_sae, device=device, dtype=dtype), requires_grad=False)
+        self.b_dec = nn.Parameter(torch.zeros(d_in, device=device, dtype=dtype), requires_grad=False)
 
     @property
     def d_in(self) -> int:

@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from mistudio.sae.latents import Latents, row_offsets
 
-# torch warns once per process that sampled products over CSR are in beta; the tests compare every result
-# with dense autograd.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+# torch warns once per process that CSR tensors are in beta; the tests compare every result with dense autograd
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
 
 _BLOCK_BYTES = {"cpu": 24 * 2**20}
 _BLOCK_BYTES_ELSEWHERE = 2**30
@@ -45,9 +46,7 @@ def pre_activations(x: Tensor, W_enc: Tensor, b_enc: Tensor) -> Iterator[Tensor]
         yield torch.addmm(b_enc, block, W_enc.T, out=out[: block.shape[0]])
 
 
-def encode_blocks(
-    x: Tensor, W_enc: Tensor, b_enc: Tensor, select: Callable[[Tensor], Latents]
-) -> Latents:
+def encode_blocks(x: Tensor, W_enc: Tensor, b_enc: Tensor, select: Callable[[Tensor], Latents]) -> Latents:
     """Pre-activations of x [N, d], turned into latents block by block with `select`."""
     return Latents.concatenate([select(pre) for pre in pre_activations(x, W_enc, b_enc)])
 

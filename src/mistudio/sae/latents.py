@@ -51,9 +51,7 @@ class Latents:
 
     def to(self, device: torch.device | str) -> "Latents":
         """The same latents on another device."""
-        return Latents(
-            self.values.to(device), self.indices.to(device), self.offsets.to(device), self.d_sae
-        )
+        return Latents(self.values.to(device), self.indices.to(device), self.offsets.to(device), self.d_sae)
 
     @staticmethod
     def from_dense(z: Tensor) -> "Latents":

@@ -4,6 +4,7 @@ All functions take x and x̂ [N, d] in the model's own units and return a scalar
 `Evaluation` gives the same numbers for any amount of tokens, in float64 and constant memory.
 """
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -122,10 +123,9 @@ class Evaluation:
     def result(self) -> EvaluationResult:
         """Metrics over everything counted in so far."""
         self._require_tokens()
-        if self._error == 0:
-            unexplained = 0.0
-        else:
-            unexplained = self._error / self._spread if self._spread else float("inf")
+        unexplained = 0.0
+        if self._error > 0:
+            unexplained = self._error / self._spread if self._spread > 0 else math.inf
         dead = int((self._counts == 0).sum())
         return EvaluationResult(
             n_tokens=self.n_tokens,

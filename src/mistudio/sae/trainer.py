@@ -1,8 +1,6 @@
 """Training one dictionary, a batch of activations at a time."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +11,11 @@ from mistudio.sae import checkpoint
 from mistudio.sae.architectures import StepContext, StepGradients, reference_gradients
 from mistudio.sae.config import TrainerConfig
 from mistudio.sae.dictionary import SAE
-from mistudio.sae.errors import SAEError, TornCheckpoint, TrainingDiverged
+from mistudio.sae.errors import SAEError, TornCheckpoint
 from mistudio.sae.initialise import activation_scale, initialise
-
-_EXPLODED = 1000.0
-"""A squared error this many times the activations' own energy is an explosion, not a bad start."""
+from mistudio.sae.step_metrics import StepMetrics, measure_step, refuse_unusable
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """What one step measured, before its update; `row()` has METRICS' names, for logs and curves."""
-
-    step: int
-    """1 for the first step"""
-    tokens: int
-    """tokens seen up to and including this step"""
-    loss: float
-    terms: dict[str, float]
-    l0: float
-    mse: float
-    fvu: float
-    explained_variance: float
-    cosine: float
-    dead_latents: int
-    dead_fraction: float
-    learning_rate: float
-    grad_norm: float
-
-    def row(self) -> dict[str, float | int]:
-        """One flat row."""
-        flat: dict[str, float | int] = {k: v for k, v in vars(self).items() if k != "terms"}
-        return flat | self.terms
 
 
 class Trainer:
@@ -83,7 +53,10 @@ class Trainer:
         weights = [self.sae.W_enc, self.sae.W_dec]
         biases = [self.sae.b_enc, self.sae.b_dec]
         self._optimizer = torch.optim.AdamW(
-            [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}],
+            [
+                {"params": weights, "weight_decay": config.weight_decay},
+                {"params": biases, "weight_decay": 0.0},
+            ],
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             fused=self.sae.device.type in ("cpu", "cuda"),
@@ -124,7 +97,7 @@ class Trainer:
     def initialise(self, sample: Tensor) -> None:
         """Set the normalisation factor and starting weights from a sample of activations [N, d_in]."""
         sample = self.sae.check(sample)
-        _refuse_unusable(sample, self.steps_done + 1)
+        refuse_unusable(sample, self.steps_done + 1)
         normalised = self.config.normalize_activations == "expected_average_only_in"
         self.activation_scale = activation_scale(sample) if normalised else 1.0
         initialise(self.sae, sample * self.activation_scale, self.config, self._generator)
@@ -154,11 +127,20 @@ class Trainer:
         outcome = gradients_of(self.sae, scaled, StepContext(self.steps_done, dead))
         self._project(outcome.gradients)
         rate = self.learning_rate(self.steps_done)
-        metrics = self._measure(scaled, scale, outcome, rate)
+        metrics = measure_step(
+            scaled,
+            outcome,
+            scale=scale,
+            step=self.steps_done + 1,
+            tokens=self.tokens_seen + x.shape[0],
+            dead=dead,
+            learning_rate=rate,
+        )
 
         clip = self.config.grad_clip_norm
         if clip and metrics.grad_norm > clip:
-            torch._foreach_mul_(list(outcome.gradients.values()), clip / metrics.grad_norm)
+            for gradient in outcome.gradients.values():
+                gradient.mul_(clip / metrics.grad_norm)
         for name, parameter in self.sae.named_parameters():
             parameter.grad = outcome.gradients[name]
         for group in self._optimizer.param_groups:
@@ -196,62 +178,6 @@ class Trainer:
             gradients["W_dec"].addcmul_(along[:, None], W_dec, value=-1)
 
     @torch.no_grad()
-    def _measure(self, x: Tensor, scale: float, outcome: StepGradients, rate: float) -> StepMetrics:
-        """The metrics of a step on normalised activations, in one transfer from the device."""
-        reconstruction = outcome.reconstruction
-        grads = [outcome.gradients[name] for name, _ in self.sae.named_parameters()]
-        x_norms = x.norm(dim=1)
-        cosines = torch.linalg.vecdot(x, reconstruction) / (
-            x_norms * reconstruction.norm(dim=1)
-        ).clamp_min(torch.finfo(x.dtype).tiny)
-        numbers = [
-            (reconstruction - x).norm(),
-            (x - x.mean(0)).norm(),
-            x_norms.norm(),
-            cosines.mean(),
-            outcome.l0,
-            self.dead.sum(),
-            torch.nn.utils.get_total_norm(grads),
-            *outcome.terms.values(),
-        ]
-        error, spread, size, cosine, l0, dead, grad_norm, *terms = torch.stack(
-            [n.double() for n in numbers]
-        ).tolist()
-        loss = sum(terms)
-        step = self.steps_done + 1
-        if not math.isfinite(loss):
-            _refuse_unusable(x, step)
-            raise TrainingDiverged(f"The loss became {loss} at step {step}.", step=step, hint=_DIVERGED_HINT)
-        if not math.isfinite(grad_norm):
-            raise TrainingDiverged(
-                f"The gradients stopped being finite at step {step}.", step=step, hint=_DIVERGED_HINT
-            )
-        if error**2 > _EXPLODED * size**2 and size > 0:
-            raise TrainingDiverged(
-                f"The loss exploded at step {step}: the error is {error**2 / size**2:.0f} times as large as "
-                "the activations.",
-                step=step,
-                hint=_DIVERGED_HINT,
-            )
-        unexplained = 0.0 if error == 0 else (error / spread) ** 2 if spread > 0 else math.inf
-        n, d = x.shape
-        return StepMetrics(
-            step=step,
-            tokens=self.tokens_seen + n,
-            loss=loss,
-            terms=dict(zip(outcome.terms, terms, strict=True)),
-            l0=l0,
-            mse=(error / scale) ** 2 / (n * d),
-            fvu=unexplained,
-            explained_variance=1 - unexplained,
-            cosine=cosine,
-            dead_latents=int(dead),
-            dead_fraction=dead / self.config.d_sae,
-            learning_rate=rate,
-            grad_norm=grad_norm,
-        )
-
-    @torch.no_grad()
     def finish(self, metadata: dict[str, Any] | None = None) -> SAE:
         """The inference form: a dictionary of activations in the model's own units.
 
@@ -279,7 +205,7 @@ class Trainer:
     def save_checkpoint(self, folder: str | Path, *, extra: dict[str, Any] | None = None) -> None:
         """Write everything that the rest of the run depends on; `extra` (JSON) is the caller's own state,
         such as the position in the data."""
-        tensors = {f"sae.{name}": p for name, p in self.sae.named_parameters()}
+        tensors: dict[str, Tensor] = {f"sae.{name}": p for name, p in self.sae.named_parameters()}
         tensors["tokens_since_fired"] = self._tokens_since_fired
         tensors["generator"] = self._generator.get_state()
         for name, parameter in self.sae.named_parameters():
@@ -338,19 +264,3 @@ class Trainer:
         _, state = checkpoint.read(Path(folder))
         trainer = cls(TrainerConfig.model_validate(state["config"]), state["d_in"], device, dtype=dtype)
         return trainer, trainer.load_checkpoint(folder)
-
-
-_DIVERGED_HINT = (
-    "The weights of the step before are kept. Lower the learning rate, lengthen its warm-up, or keep "
-    "gradient clipping on."
-)
-
-
-def _refuse_unusable(x: Tensor, step: int) -> None:
-    """Raise when activations are not finite: the fault then lies with them, not with the training."""
-    if not bool(torch.isfinite(x).all()):
-        raise TrainingDiverged(
-            f"The activations given to step {step} contain NaN or infinite values.",
-            step=step,
-            hint="Check the model's precision (float16 overflows in some models) and the data.",
-        )

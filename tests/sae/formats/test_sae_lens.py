@@ -17,7 +17,9 @@ CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 
 
 def random_sae(architecture: Any = None) -> SAE:
-    sae = SAE(architecture or TopKConfig(k=2, aux_k=5), 6, 10, metadata={"hook_name": "blocks.1.hook_mlp_out"})
+    sae = SAE(
+        architecture or TopKConfig(k=2, aux_k=5), 6, 10, metadata={"hook_name": "blocks.1.hook_mlp_out"}
+    )
     generator = torch.Generator().manual_seed(0)
     for parameter in sae.parameters():
         parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
@@ -30,7 +32,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sae"
 
 
-@pytest.mark.parametrize("architecture", [TopKConfig(k=3), StandardConfig(l1_coefficient=2, l1_warmup_steps=9)])
+@pytest.mark.parametrize(
+    "architecture", [TopKConfig(k=3), StandardConfig(l1_coefficient=2, l1_warmup_steps=9)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_round_trip(architecture: Any, dtype: torch.dtype, tmp_path: Path) -> None:
     sae = random_sae(architecture).to(dtype)

@@ -67,9 +67,7 @@ class Architecture(ABC, Generic[ConfigT]):
         """The same densely and differentiably: [n, m]."""
 
     @abstractmethod
-    def terms(
-        self, sae: "SAE", x: Tensor, context: StepContext
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def terms(self, sae: "SAE", x: Tensor, context: StepContext) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """The loss by definition: its terms, latents [N, m] and x̂ [N, d], in dense autograd."""
 
     @abstractmethod

@@ -49,9 +49,7 @@ class Standard(Architecture[StandardConfig]):
         warmup = self.config.l1_warmup_steps
         return self.config.l1_coefficient * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
 
-    def terms(
-        self, sae: "SAE", x: Tensor, context: StepContext
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def terms(self, sae: "SAE", x: Tensor, context: StepContext) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Loss terms, latents and x̂ in dense autograd."""
         norms = sae.ranking_norms()
         z = self.activate(sae.centre(x) @ sae.W_enc.T + sae.b_enc, norms)
@@ -120,8 +118,6 @@ class Standard(Architecture[StandardConfig]):
         return StepGradients(terms, gradients, reconstruction, active.sum() / x.shape[0], active.any(0))
 
 
-def _add_norm_gradient(
-    sae: "SAE", gradients: dict[str, Tensor], weights: Tensor, norms: Tensor
-) -> None:
+def _add_norm_gradient(sae: "SAE", gradients: dict[str, Tensor], weights: Tensor, norms: Tensor) -> None:
     """Gradient of Σᵢ wᵢ·‖dᵢ‖ with respect to the directions dᵢ, added to that of W_dec."""
     gradients["W_dec"].addcmul_(sae.W_dec, (weights / norms)[:, None])

@@ -37,9 +37,7 @@ class TopK(Architecture[TopKConfig]):
         """Dense latents [n, m]."""
         return _dense_strongest(pre, norms, self.config.k)
 
-    def terms(
-        self, sae: "SAE", x: Tensor, context: StepContext
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def terms(self, sae: "SAE", x: Tensor, context: StepContext) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Loss terms, latents and x̂ in dense autograd."""
         norms = sae.ranking_norms()
         pre = sae.centre(x) @ sae.W_enc.T + sae.b_enc
@@ -63,9 +61,7 @@ class TopK(Architecture[TopKConfig]):
         """Loss terms and gradients at a cost proportional to active latents."""
         norms = sae.ranking_norms()
         centred = sae.centre(x)
-        latents = kernels.encode_blocks(
-            centred, sae.W_enc, sae.b_enc, lambda pre: self.select(pre, norms)
-        )
+        latents = kernels.encode_blocks(centred, sae.W_enc, sae.b_enc, lambda pre: self.select(pre, norms))
         reconstruction = kernels.decode(latents, sae.W_dec).add_(sae.b_dec)
         error = reconstruction - x
         terms = {"mse_loss": squared_error(error), "aux_loss": x.new_zeros(())}
@@ -94,9 +90,7 @@ class TopK(Architecture[TopKConfig]):
         W_enc, W_dec, b_enc = sae.W_enc[dead], sae.W_dec[dead], sae.b_enc[dead]
         dead_norms = None if norms is None else norms[dead]
         k = min(self.config.aux_k, dead.shape[0])
-        latents = kernels.encode_blocks(
-            centred, W_enc, b_enc, lambda pre: _strongest(pre, dead_norms, k)
-        )
+        latents = kernels.encode_blocks(centred, W_enc, b_enc, lambda pre: _strongest(pre, dead_norms, k))
         sparse = k < kernels.SPARSE_PAYS_BELOW * dead.shape[0]
         z = None if sparse else latents.dense()
         miss = (kernels.decode(latents, W_dec) if z is None else z @ W_dec) - e

@@ -22,7 +22,9 @@ def load_sae(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise SAEFormatError(f"There is no folder {folder}.", hint="Give the folder that holds the dictionary.")
+        raise SAEFormatError(
+            f"There is no folder {folder}.", hint="Give the folder that holds the dictionary."
+        )
     for module in _FORMATS.values():
         if module.recognises(folder):
             return module.read(folder, device=device, dtype=dtype)
