@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,20 @@ def hub_snapshot(
     try:
         listing = hub_listing(repo_id, revision=revision, token=token, gguf_file=gguf_file)
     except ModelLoadError as error:
+        if error.code != "hub_unreachable" or folder is not None:
+            raise
         kept = try_to_load_from_cache(repo_id, gguf_file or "config.json", revision=revision)
-        if error.code != "hub_unreachable" or folder is not None or not isinstance(kept, str):
+        if not isinstance(kept, str):
             raise
         return Path(kept).parent
     done, place = 0, Path()
-    for name in listing.needed:
+    # The first file is asked for by the revision's name, so that the cache can find its commit offline later.
+    commits = chain([revision], repeat(listing.commit))
+    for name, commit in zip(listing.needed, commits, strict=False):
         bar = _counting(on_bytes, done, listing.needed_bytes) if on_bytes else None
         with hub_errors(repo_id, revision):
             place = Path(
-                hf_hub_download(
-                    repo_id, name, revision=listing.commit, token=token, local_dir=folder, tqdm_class=bar
-                )
+                hf_hub_download(repo_id, name, revision=commit, token=token, local_dir=folder, tqdm_class=bar)
             ).parent
         done += listing.files[name]
         if on_bytes:
