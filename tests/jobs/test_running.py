@@ -179,8 +179,9 @@ def test_the_children_of_a_job_end_with_it(desk: Desk) -> None:
     job_id = desk.submit("test.parent", PathParams(file=file))
     pids = desk.until(lambda: file.exists() and [int(pid) for pid in file.read_text().split()])
     assert len(pids) == 2
-    descendants = [child.pid for child in psutil.Process(pids[0]).children(recursive=True)]
-    assert len(descendants) >= 3  # the watching shell, the child, and the child's child
+    job = psutil.Process(pids[0])
+    # The watching shell, the child, and the child's child.
+    descendants = desk.until(lambda: len(f := job.children(recursive=True)) >= 3 and [c.pid for c in f])
     desk.do(jobs.cancel, job_id)
     desk.end(job_id)
     desk.until(lambda: all(gone(pid) for pid in [*pids, *descendants]))
