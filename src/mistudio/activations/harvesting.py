@@ -88,30 +88,34 @@ def stream_activations(
     *,
     start_group: int = 0,
     epoch: int = 0,
+    exclude: np.ndarray[Any, np.dtype[np.int64]] | None = None,
 ) -> Iterator[ActivationChunk]:
-    """Activations of one pass over the tokens, group by group, from `start_group` on.
+    """Activations of one pass over the tokens, group by group, from `start_group` on, without sequences `exclude`.
 
     The order depends on the settings and the epoch only, so a reader that stopped goes on exactly where it was.
     `settings.n_tokens` is the caller's to count. Raises HookNotFound before the first chunk, TokensRefused.
     """
     order = sequence_order(tokens.n_sequences, settings, epoch)
+    if exclude is not None:
+        order = order[~np.isin(order, exclude)]
     size = group_sequences(tokens, settings)
     for name in hooks:
         model.hook_point(name)
     for group in range(start_group, -(-len(order) // size)):
-        yield _one_group(
+        yield harvest_sequences(
             model, tokens, list(hooks), settings, order[group * size : (group + 1) * size], group
         )
 
 
-def _one_group(
+def harvest_sequences(
     model: LanguageModel,
     tokens: TokenStore,
     hooks: list[str],
     settings: HarvestSettings,
     chosen: np.ndarray[Any, np.dtype[np.int64]],
-    group: int,
+    group: int = 0,
 ) -> ActivationChunk:
+    """The activations that count of the chosen sequences, all in memory at once."""
     import torch
 
     from mistudio.lm import harvest

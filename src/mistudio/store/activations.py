@@ -224,8 +224,11 @@ class ActivationCache:
         epochs: int | None = 1,
         start_batch: int = 0,
         window_tokens: int = 65_536,
+        stop: int | None = None,
     ) -> ShuffledBatches:
         """A well-mixed stream of float32 batches [batch_size, d]: see `ShuffledBatches`.
+
+        Tokens from `stop` on are left out (a training holds them out).
 
         The order depends on seed, sizes and number of tokens only, never on the hook: streams of two
         hooks with the same arguments give the same tokens in the same order.
@@ -234,7 +237,7 @@ class ActivationCache:
         return ShuffledBatches(
             lambda start, stop: self.read_parts(hook, start, stop),
             lambda parts: decode(parts, self.dtype),
-            self.n_tokens,
+            self.n_tokens if stop is None else min(stop, self.n_tokens),
             batch_size,
             seed,
             epochs,

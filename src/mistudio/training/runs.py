@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mistudio import jobs
+from mistudio.activations.schemas import HarvestSettings
 from mistudio.activations.tables import ActivationCache
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.db import new_id
@@ -63,7 +64,7 @@ def create_training(session: Session, request: TrainingCreate) -> Training:
 
     Raises StudioError naming the field that does not fit.
     """
-    tokenization, model, d_in, available = _inputs(session, request)
+    tokenization, model, d_in, available, harvest = _inputs(session, request)
     config = request.config
     if available - request.held_out_tokens < config.batch_size:
         raise StudioError(
@@ -83,6 +84,7 @@ def create_training(session: Session, request: TrainingCreate) -> Training:
         hook=request.hook,
         d_in=d_in,
         config=config.model_dump(mode="json"),
+        harvest=harvest.model_dump(mode="json"),
         held_out_tokens=request.held_out_tokens,
     )
     session.add(training)
@@ -99,7 +101,7 @@ def create_training(session: Session, request: TrainingCreate) -> Training:
 
 def forecast_training(session: Session, settings: Settings, request: TrainingCreate) -> Forecast:
     """What this training would take. Raises the same errors as creating it for inputs that do not fit."""
-    _, model, d_in, available = _inputs(session, request)
+    _, model, d_in, available, _ = _inputs(session, request)
     hook = next(point for point in model.hook_points if point["name"] == request.hook)
     streaming = request.cache_id is None
     return forecast(
@@ -115,7 +117,9 @@ def forecast_training(session: Session, settings: Settings, request: TrainingCre
     )
 
 
-def _inputs(session: Session, request: TrainingCreate) -> tuple[Tokenization, Model, int, int]:
+def _inputs(
+    session: Session, request: TrainingCreate
+) -> tuple[Tokenization, Model, int, int, HarvestSettings]:
     tokenization = session.get(Tokenization, request.tokenization_id)
     if tokenization is None:
         raise NotFound("tokenization", request.tokenization_id)
@@ -136,6 +140,7 @@ def _inputs(session: Session, request: TrainingCreate) -> tuple[Tokenization, Mo
             fields={"hook": "not a hook point of this model"},
         )
     available = tokenization.n_tokens
+    harvest = request.harvest or HarvestSettings(seed=request.config.seed)
     if request.cache_id is not None:
         cache = session.get(ActivationCache, request.cache_id)
         if cache is None:
@@ -151,7 +156,8 @@ def _inputs(session: Session, request: TrainingCreate) -> tuple[Tokenization, Mo
                 fields={"cache_id": "does not hold this hook point of this tokenization"},
             )
         available = cache.n_tokens
-    return tokenization, model, int(point["d"]), available
+        harvest = HarvestSettings.model_validate(cache.settings)
+    return tokenization, model, int(point["d"]), available, harvest
 
 
 def _model_flops(model: Model, layer: int | None) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mistudio.activations.schemas import HarvestSettings
 from mistudio.jobs import JobOut
 from mistudio.sae.config import TrainerConfig
 
@@ -31,6 +32,12 @@ class TrainingCreate(BaseModel):
         title="Activation cache",
         description="Train from these stored activations. Without one the model runs alongside the training.",
     )
+    harvest: HarvestSettings | None = Field(
+        None,
+        title="Which activations count",
+        description="Without a cache: how the text is read, and which tokens are left out. A cache has its own.",
+        json_schema_extra={"advanced": True},
+    )
     held_out_tokens: int = Field(
         16_384,
         ge=0,
@@ -40,7 +47,15 @@ class TrainingCreate(BaseModel):
         "on them.",
         json_schema_extra={"unit": "tokens"},
     )
-    config: TrainerConfig = Field(default_factory=TrainerConfig)
+    config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainingCreate:
+        if self.cache_id is not None and self.harvest is not None:
+            raise ValueError("harvest settings do not apply to a cache, which was harvested under its own")
+        if self.harvest is not None and self.harvest.n_tokens is not None:
+            raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
+        return self
 
 
 class TrainingUpdate(BaseModel):
@@ -84,6 +99,7 @@ class TrainingOut(BaseModel):
     hook: str
     d_in: int
     config: TrainerConfig
+    harvest: HarvestSettings = Field(description="The conventions under which its activations were read.")
     held_out_tokens: int
     total_steps: int
     tokens_trained: int

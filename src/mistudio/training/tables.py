@@ -29,6 +29,7 @@ class Training(Base):
     hook: Mapped[str] = mapped_column(String(200))
     d_in: Mapped[int] = mapped_column(Integer)
     config: Mapped[dict[str, Any]]
+    harvest: Mapped[dict[str, Any]]
     held_out_tokens: Mapped[int] = mapped_column(Integer)
     tokens_trained: Mapped[int] = mapped_column(BigInteger, default=0)
     last_metrics: Mapped[dict[str, Any] | None] = mapped_column(default=None)

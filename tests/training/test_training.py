@@ -1,0 +1,294 @@
+"""Trainings on a real (tiny) model: both sources, curves, stop, resume to the bit, deletion, refusals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mistudio.errors import Conflict, NotFound, StudioError
+from mistudio.jobs import JobCancelled, JobInterrupted, latest_jobs
+from mistudio.sae.config import StandardConfig, TopKConfig, TrainerConfig
+from mistudio.saes.library import open_sae
+from mistudio.saes.tables import Sae
+from mistudio.store import read_metrics
+from mistudio.training import runs
+from mistudio.training.checkpoints import list_checkpoints
+from mistudio.training.schemas import TrainingCreate
+from mistudio.training.tables import Training
+from tests.models.job_runs import run_here
+from tests.training.conftest import HOOK
+
+
+def request(tokens: str, cache: str | None = None, **changes: Any) -> TrainingCreate:
+    config = TrainerConfig(
+        **{
+            "architecture": TopKConfig(k=4),
+            "d_sae": 64,
+            "total_tokens": 8_000,
+            "batch_size": 256,
+            "learning_rate": 3e-3,
+            "warmup_steps": 5,
+            "log_every": 2,
+            "checkpoint_every": 10,
+            **changes,
+        }
+    )
+    return TrainingCreate(
+        tokenization_id=tokens, hook=HOOK, cache_id=cache, held_out_tokens=512, config=config
+    )
+
+
+def start(database: Any, wanted: TrainingCreate) -> tuple[str, str]:
+    with database.session() as session:
+        training = runs.create_training(session, wanted)
+        subject = f"trainings/{training.id}"
+        return training.id, latest_jobs(session, [subject])[subject].id
+
+
+def weights(settings: Any, database: Any, sae_id: str) -> dict[str, torch.Tensor]:
+    with database.reading() as session:
+        return dict(open_sae(settings, session.get_one(Sae, sae_id)).state_dict())
+
+
+@pytest.mark.parametrize("source", ["cache", "model"])
+@pytest.mark.parametrize("architecture", [TopKConfig(k=4), StandardConfig(l1_coefficient=0.5)])
+def test_a_training_learns_records_and_registers_its_sae(
+    settings: Any, database: Any, tokens: str, cache: str, source: str, architecture: Any
+) -> None:
+    wanted = request(tokens, cache if source == "cache" else None, architecture=architecture)
+    training_id, job_id = start(database, wanted)
+    result, reports = run_here(settings, database, job_id)
+
+    points = read_metrics(runs.training_folder(settings, training_id) / runs.METRICS_FILE)
+    assert points["step"][0] == 1
+    assert points["step"][-1] == wanted.config.total_steps
+    assert points["fvu"][-1] < 0.8 * points["fvu"][0]
+    assert np.isfinite(points["tokens_per_second"][1:]).all()
+    with database.reading() as session:
+        view = runs.out_many(session, [runs.get_training(session, training_id)])[0]
+        row = session.get_one(Sae, result["sae_id"])
+    assert view.sae_id == row.id
+    assert (row.hook, row.training_id, row.d_sae) == (HOOK, training_id, 64)
+    assert row.metrics["fvu"] == pytest.approx(result["fvu"])
+    assert 0 < row.metrics["fvu"] < 1
+    assert view.tokens_trained == 8_000
+    assert reports.progress[-1]["stage"] == "Measure on held-out tokens"
+    announced = [r["publish"] for r in reports.all if "publish" in r and r["publish"]["type"] == "metrics"]
+    steps = [step for event in announced for step in event["data"]["columns"]["step"]]
+    assert steps == points["step"].tolist()
+
+
+@pytest.mark.parametrize("source", ["cache", "model"])
+def test_an_interrupted_training_goes_on_to_the_same_bits(
+    settings: Any, database: Any, tokens: str, cache: str, source: str
+) -> None:
+    wanted = request(tokens, cache if source == "cache" else None)
+    _, whole = start(database, wanted)
+    unbroken, _ = run_here(settings, database, whole)
+
+    training_id, job_id = start(database, wanted)
+
+    def interrupt(progress: dict[str, Any], asked: Any) -> None:
+        if progress["stage"] == "Train" and progress["done"] >= 256 * 17:
+            asked.interrupt.set()
+
+    with pytest.raises(JobInterrupted):
+        run_here(settings, database, job_id, on_progress=interrupt)
+    folder = runs.training_folder(settings, training_id)
+    assert list_checkpoints(folder)[-1].step >= 17
+    resumed, _ = run_here(settings, database, job_id)
+    ours, theirs = (
+        weights(settings, database, resumed["sae_id"]),
+        weights(settings, database, unbroken["sae_id"]),
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert resumed["fvu"] == unbroken["fvu"]
+    steps = read_metrics(folder / runs.METRICS_FILE)["step"].tolist()
+    assert steps == sorted(set(steps))
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(
+    settings: Any, database: Any, tokens: str, cache: str
+) -> None:
+    """Without a chance to save anything: what was logged after the checkpoint is logged again, once."""
+    wanted = request(tokens, cache)
+    _, whole = start(database, wanted)
+    unbroken, _ = run_here(settings, database, whole)
+    training_id, job_id = start(database, wanted)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: dict[str, Any], asked: Any) -> None:
+        if progress["stage"] == "Train" and progress["done"] >= 256 * 25:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_here(settings, database, job_id, on_progress=kill)
+    folder = runs.training_folder(settings, training_id)
+    assert list_checkpoints(folder)[-1].step == 20
+    resumed, _ = run_here(settings, database, job_id)
+    assert resumed["fvu"] == unbroken["fvu"]
+    steps = read_metrics(folder / runs.METRICS_FILE)["step"].tolist()
+    assert steps == sorted(set(steps))
+
+
+def test_stop_keeps_what_was_learned_and_resume_finishes(
+    settings: Any, database: Any, tokens: str, cache: str
+) -> None:
+    training_id, job_id = start(database, request(tokens, cache))
+
+    def stop(progress: dict[str, Any], asked: Any) -> None:
+        if progress["stage"] == "Train" and progress["done"] >= 2_000:
+            asked.stop.set()
+
+    result, _ = run_here(settings, database, job_id, on_progress=stop)
+    assert result["stopped"]
+    assert 0 < result["steps"] < 32
+    assert weights(settings, database, result["sae_id"])["W_dec"].shape == (64, 32)
+    from mistudio.jobs.tables import Job
+
+    with database.session() as session:
+        session.get_one(Job, job_id).state = "succeeded"
+    with database.session() as session:
+        runs.resume_training(session, training_id)
+        again = latest_jobs(session, [f"trainings/{training_id}"])[f"trainings/{training_id}"]
+    assert again.id != job_id
+    finished, _ = run_here(settings, database, again.id)
+    assert finished["steps"] == 32
+    with database.session() as session, pytest.raises(Conflict, match="has seen all"):
+        runs.resume_training(session, training_id)
+
+
+def test_held_out_tokens_are_never_trained_on(settings: Any, database: Any, tokens: str, cache: str) -> None:
+    from mistudio.training.batches import open_batches
+    from tests.models.job_runs import Reports
+
+    class Context:
+        device = "cpu"
+
+        def __init__(self) -> None:
+            self.settings, self.database, self.reporter = settings, database, Reports()
+
+        def progress(self, *_: Any, **__: Any) -> None:
+            pass
+
+    for source in (cache, None):
+        wanted = request(tokens, source)
+        training_id, _ = start(database, wanted)
+        with database.reading() as session:
+            training = runs.get_training(session, training_id)
+        context: Any = Context()
+        batches = open_batches(context, training, wanted.config, {})
+        held_out = batches.held_out(context)
+        assert held_out is not None
+        assert len(held_out) >= 480
+        held = {row.tobytes() for row in held_out.numpy()}
+        seen: set[bytes] = set()
+        stream = batches.stream(context)
+        for _ in range(45):  # the whole text
+            seen |= {row.tobytes() for row in next(stream)[0].numpy()}
+        repeated = len(held & seen) / len(held)
+        # The same short context can occur twice in a text; distinct sequences must not.
+        assert repeated < 0.2, source
+        assert len(seen) > 5_000
+
+
+def test_deleting_a_training_removes_rows_and_files_and_keeps_its_sae(
+    settings: Any, database: Any, tokens: str, cache: str
+) -> None:
+    training_id, job_id = start(database, request(tokens, cache))
+    result, _ = run_here(settings, database, job_id)
+    folder = runs.training_folder(settings, training_id)
+    assert folder.is_dir()
+    began = time.monotonic()
+    with database.session() as session:
+        runs.delete_training(session, settings, training_id)
+    assert time.monotonic() - began < 1
+    assert not folder.exists()
+    with database.reading() as session:
+        assert session.get(Training, training_id) is None
+        assert session.get_one(Sae, result["sae_id"]).training_id is None
+    with database.session() as session, pytest.raises(NotFound):
+        runs.delete_training(session, settings, training_id)
+
+
+def test_a_training_deleted_while_it_runs_ends_and_leaves_nothing(
+    settings: Any, database: Any, tokens: str, cache: str
+) -> None:
+    training_id, job_id = start(database, request(tokens, cache))
+
+    def delete(progress: dict[str, Any], asked: Any) -> None:
+        if progress["stage"] == "Train" and progress["done"] >= 1_000 and not asked.cancel.is_set():
+            with database.session() as session:
+                runs.delete_training(session, settings, training_id)
+            asked.cancel.set()
+
+    with pytest.raises(JobCancelled):
+        run_here(settings, database, job_id, on_progress=delete)
+    assert not runs.training_folder(settings, training_id).exists()
+
+
+def test_what_does_not_fit_is_refused_by_name(settings: Any, database: Any, tokens: str, cache: str) -> None:
+    good = request(tokens, cache)
+
+    def refused(changes: dict[str, Any]) -> StudioError:
+        with database.session() as session, pytest.raises(StudioError) as error:
+            runs.create_training(session, good.model_copy(update=changes))
+        return error.value
+
+    assert "blocks.9.hook_resid_post" in refused({"hook": "blocks.9.hook_resid_post"}).message
+    assert refused({"tokenization_id": "tk_none"}).code == "tokenization_not_found"
+    assert refused({"cache_id": "ac_none"}).code == "activation_cache_not_found"
+    assert refused({"hook": "blocks.0.hook_resid_post"}).code == "cache_does_not_fit"
+    assert refused({"held_out_tokens": 1_000_000}).code == "too_few_tokens"
+    with database.reading() as session:
+        assert session.query(Training).count() == 0
+
+
+def test_a_forecast_counts_memory_and_uses_measured_rates(
+    settings: Any, database: Any, tokens: str, cache: str
+) -> None:
+    wanted = request(tokens, cache)
+    with database.reading() as session:
+        before = runs.forecast_training(session, settings, wanted)
+    assert "assumed" in before.basis
+    assert before.memory_bytes == sum(before.parts.values())
+    wide = wanted.model_copy(update={"config": wanted.config.model_copy(update={"d_sae": 4096})})
+    with database.reading() as session:
+        assert runs.forecast_training(session, settings, wide).memory_bytes > before.memory_bytes
+    training_id, job_id = start(database, wanted)
+    run_here(settings, database, job_id)
+    from mistudio.jobs.tables import Job
+
+    with database.session() as session:
+        session.get_one(Job, job_id).state = "succeeded"
+    with database.reading() as session:
+        after = runs.forecast_training(session, settings, wanted)
+        rate = (runs.get_training(session, training_id).last_metrics or {})["tokens_per_second"]
+    assert "measured" in after.basis
+    assert after.tokens_per_second == pytest.approx(rate)
+
+
+def test_metric_series_are_downsampled_and_cut(
+    settings: Any, database: Any, tokens: str, cache: str, tmp_path: Path
+) -> None:
+    training_id, job_id = start(database, request(tokens, cache, log_every=1))
+    run_here(settings, database, job_id)
+    with database.reading() as session:
+        training = runs.get_training(session, training_id)
+    whole = runs.metric_series(settings, training, columns=None, max_points=1000, after_step=0)
+    assert whole.columns["step"] == list(range(1, 33))
+    assert whole.columns["tokens_per_second"][0] is None
+    few = runs.metric_series(settings, training, columns=["fvu"], max_points=10, after_step=0)
+    assert len(few.columns["step"]) <= 10
+    assert set(few.columns) == {"step", "tokens", "time", "fvu"}
+    later = runs.metric_series(settings, training, columns=["fvu"], max_points=100, after_step=30)
+    assert later.columns["step"] == [31, 32]
+    with pytest.raises(StudioError, match="no metric “fuv”"):
+        runs.metric_series(settings, training, columns=["fuv"], max_points=10, after_step=0)
