@@ -32,7 +32,7 @@ from mistudio.features.schemas import (
 from mistudio.features.streams import Batch, from_cache, from_model
 from mistudio.features.tables import SEPARATOR, Extraction, Feature
 from mistudio.features.windows import choose, cut_windows
-from mistudio.jobs import JobCancelled, JobContext
+from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.models.library import open_model, open_tokenizer
 from mistudio.models.tokenizer import ModelTokenizer
 from mistudio.saes.library import get_sae, open_sae
@@ -97,11 +97,15 @@ def extract_features(context: JobContext, params: ExtractParams) -> dict[str, An
             return from_cache(cache, hook, left, sae.device, start)
         return from_model(model, tokens, hook, settings, left, start)
 
-    context.progress(run.statistics.n_tokens, limit, "tokens", "Read tokens")
-    for batch in batches():
-        run.update(batch.x, batch.sequences, batch.positions)
-        progress.done(batch)
-        context.progress(min(run.statistics.n_tokens, limit), limit, "tokens", "Read tokens")
+    try:
+        context.progress(run.statistics.n_tokens, limit, "tokens", "Read tokens")
+        for batch in batches():
+            run.update(batch.x, batch.sequences, batch.positions)
+            progress.done(batch)
+            context.progress(min(run.statistics.n_tokens, limit), limit, "tokens", "Read tokens")
+    except JobInterrupted:
+        progress.save()
+        raise
     if run.statistics.n_tokens == 0:
         raise StudioError(
             "no_activations",
