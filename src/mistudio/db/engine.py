@@ -31,6 +31,9 @@ class Database:
         self.url = url
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = {}
+        if parsed.database not in (None, "", ":memory:"):  # SQLite in memory has a connection per thread
+            # More than the readers, writers and supervisors of a server, so that none waits for another's end.
+            options |= {"pool_size": 10, "max_overflow": 40}
         if self.is_sqlite:
             options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
         else:
@@ -40,6 +43,9 @@ class Database:
             event.listen(self.engine, "connect", _sqlite_on_connect)
             event.listen(self.engine, "begin", _sqlite_on_begin)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(
+            self.engine.execution_options(mistudio_reading=True), expire_on_commit=False
+        )
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -49,11 +55,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session for queries alone: on SQLite it takes no write lock."""
-        with (
-            self.engine.connect().execution_options(mistudio_reading=True) as connection,
-            self._sessions(bind=connection) as session,
-        ):
+        """A session for queries alone: on SQLite it takes no write lock.
+
+        It takes a connection with its first query, not before: a web request that waits for a thread must not
+        keep one from those that run.
+        """
+        with self._readers() as session:
             yield session
 
     def dispose(self) -> None:

@@ -12,6 +12,11 @@ from sqlalchemy.orm import Session
 from mistudio.db import Database
 from mistudio.settings import LoadedSettings, Settings
 
+# A request that holds a transaction needs a thread once more to finish, so requests that wait for a lock or a
+# connection must never hold all 40 threads: the rest waits for its turn without one.
+WRITERS = 4
+READERS = 16
+
 
 class Publisher(Protocol):
     """Where events go (`mistudio.events.EventBus`)."""
@@ -74,9 +79,9 @@ def _reading(request: Request) -> Iterator[Session]:
 
 # scope="function": the transaction is committed before the response leaves, so that a client can read what
 # it wrote and a failing commit is an error response.
-SessionDep = Annotated[Session, Depends(_session, scope="function")]
+SessionDep = Annotated[Session, Depends(_session, scope="function", max_concurrency=WRITERS)]
 """A write transaction: committed when the route returns, rolled back when it raises."""
-ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
+ReadingDep = Annotated[Session, Depends(_reading, scope="function", max_concurrency=READERS)]
 """A session for queries alone; takes no write lock. Objects must be converted before the route returns."""
 SettingsDep = Annotated[Settings, Depends(_settings)]
 StudioDep = Annotated[Studio, Depends(_studio)]
