@@ -18,9 +18,20 @@ export interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   /** A tooltip, with the key that does the same. */
   hint?: string;
   ref?: Ref<HTMLButtonElement>;
+  /** Height and padding, as classes; an icon alone is a square. */
+  size?: string;
 }
 
-export function Button({ look = "plain", icon, busy, hint, children, className = "", ...rest }: ButtonProps) {
+export function Button({
+  look = "plain",
+  icon,
+  busy,
+  hint,
+  children,
+  className = "",
+  size = "h-7 px-2.5",
+  ...rest
+}: ButtonProps) {
   return (
     <button
       type="button"
@@ -28,7 +39,7 @@ export function Button({ look = "plain", icon, busy, hint, children, className =
       {...rest}
       disabled={rest.disabled || busy}
       aria-busy={busy || undefined}
-      className={`inline-flex h-7 shrink-0 items-center justify-center gap-1.5 rounded-[5px] border px-2.5 text-sm whitespace-nowrap select-none disabled:cursor-default disabled:opacity-50 ${LOOKS[look]} ${className}`}
+      className={`inline-flex shrink-0 items-center justify-center gap-1.5 rounded-[5px] border ${size} text-sm whitespace-nowrap select-none disabled:cursor-default disabled:opacity-50 ${LOOKS[look]} ${className}`}
     >
       {icon}
       {children}
@@ -40,11 +51,11 @@ export function Button({ look = "plain", icon, busy, hint, children, className =
 export function IconButton({
   label,
   children,
-  className = "",
+  size = "size-7",
   ...rest
 }: Omit<ButtonProps, "icon" | "hint"> & { label: string }) {
   return (
-    <Button look="quiet" hint={label} aria-label={label} className={`w-7 px-0 ${className}`} {...rest}>
+    <Button look="quiet" hint={label} aria-label={label} size={size} {...rest}>
       {children}
     </Button>
   );

@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from "react";
+import "./locale";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useShownTheme } from "@/shell/preferences";
@@ -168,7 +169,7 @@ export function Curve(props: CurveProps) {
               {props.xLabel ?? "x"} {figure(x)}
             </span>
           )}
-          {x != null && xKind === "time" && <span>{new Date(x * 1000).toLocaleTimeString()}</span>}
+          {x != null && xKind === "time" && <span>{clock(x, 1)}</span>}
           {series.map((one, index) => {
             const value = at === null ? lastOf(one.y) : data[index + 1]?.[at];
             return (
@@ -187,6 +188,11 @@ export function Curve(props: CurveProps) {
       <div ref={host} role="img" aria-label={`${props.title}. ${summary}`} style={{ height }} />
     </figure>
   );
+}
+
+/** The time of day; seconds only where ticks are closer than a minute. */
+function clock(seconds: number, step: number): string {
+  return new Date(seconds * 1000).toTimeString().slice(0, step < 60 ? 8 : 5);
 }
 
 function lastOf(values: ArrayLike<number | null>): number | null {

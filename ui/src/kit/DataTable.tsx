@@ -132,6 +132,11 @@ export function DataTable<T>(props: DataTableProps<T>) {
   const template = [bulk ? "28px" : "", ...columns.map((column) => column.width ?? "minmax(90px, 1fr)")].join(
     " ",
   );
+  // Narrower than this, the table scrolls sideways rather than squeezing its columns.
+  const least = columns.reduce(
+    (sum, column) => sum + Number.parseInt(/\d+/.exec(column.width ?? "90")?.[0] ?? "90", 10),
+    bulk ? 52 : 24,
+  );
   const sorted = sort?.replace(/^-/, "");
   const descending = sort?.startsWith("-");
   const selected = [...ticked.values()];
@@ -161,7 +166,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
         }}
         className="group min-h-0 flex-1 overflow-auto focus-visible:outline-none"
       >
-        <div className="min-w-max">
+        <div style={{ minWidth: least }}>
           <div
             role="row"
             aria-rowindex={1}

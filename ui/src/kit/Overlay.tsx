@@ -29,6 +29,16 @@ export function Dialog({
         <div className="fixed inset-0 z-40 bg-scrim" />
         <Radix.Content
           data-modal=""
+          onOpenAutoFocus={(event) => {
+            // Into what one came to fill in, rather than onto the cross.
+            const content = event.currentTarget as HTMLElement;
+            const first = content.querySelector<HTMLElement>(
+              "[data-body] :is(input, select, textarea, [role=tab][data-state=active]), [data-body] button",
+            );
+            if (!first) return;
+            event.preventDefault();
+            first.focus();
+          }}
           {...(description ? {} : { "aria-describedby": undefined })}
           className={`fixed top-[8vh] left-1/2 z-40 flex max-h-[84vh] w-[calc(100vw-24px)] -translate-x-1/2 flex-col rounded-[9px] border border-line bg-raised shadow-pop ${wide ? "max-w-[760px]" : "max-w-[520px]"}`}
         >
@@ -43,7 +53,9 @@ export function Dialog({
               </IconButton>
             </Radix.Close>
           </div>
-          <div className="min-h-0 overflow-y-auto p-4">{children}</div>
+          <div data-body="" className="min-h-0 overflow-y-auto p-4">
+            {children}
+          </div>
         </Radix.Content>
       </Radix.Portal>
     </Radix.Root>

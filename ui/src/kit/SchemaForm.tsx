@@ -3,7 +3,7 @@ import { type FormEvent, type ReactNode, useEffect, useId, useMemo, useRef, useS
 import { Problem } from "@/api/problem";
 import { Button } from "./Button";
 import { type JsonSchema, problemsOf, type Resolve, type Value } from "./jsonSchema";
-import { ObjectFields, type Widget } from "./schemaFields";
+import { hasOthers, ObjectFields, type Widget } from "./schemaFields";
 import { ErrorNote } from "./states";
 
 export interface SchemaFormProps {
@@ -87,7 +87,7 @@ export function SchemaForm(props: SchemaFormProps) {
   return (
     <form ref={form} noValidate onSubmit={submit} className="flex flex-col gap-4">
       <ObjectFields {...shared} schema={schema} value={value} path="" only={basic} />
-      {basic && (
+      {basic && hasOthers(schema, resolve, basic, hiddenPaths) && (
         <Advanced forced={advancedTrouble > 0}>
           <ObjectFields {...shared} schema={schema} value={value} path="" except={basic} />
         </Advanced>

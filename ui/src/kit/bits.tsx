@@ -43,7 +43,7 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
   return (
     <IconButton
       label={copied ? "Copied" : label}
-      className="h-5 w-5"
+      size="size-5"
       onClick={async (event) => {
         event.stopPropagation();
         await copy(text);

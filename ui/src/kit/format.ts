@@ -90,7 +90,7 @@ export function rate(value: number | null | undefined, unit: string): string {
 /** An amount with its unit. */
 export function amount(value: number | null | undefined, unit?: string | null): string {
   if (unit === "bytes") return bytes(value);
-  return unit ? `${figure(value)}${THIN}${unit}` : figure(value);
+  return unit ? `${figure(value)}\u00a0${unit}` : figure(value);
 }
 
 /** How long ago (or ahead): "just now", "4 min ago", "in 2 h", "3 d ago", then the date. */

@@ -79,6 +79,7 @@ describe("jsonSchema", () => {
   it("names ranges and fields", () => {
     expect(rangeOf({ exclusiveMinimum: 0, maximum: 1 })).toBe("more than 0, at most 1");
     expect(labelOf("context_length", { title: "Context Length" })).toBe("Context length");
+    expect(labelOf("model_id", { title: "Model Id" })).toBe("Model");
     expect(labelOf("k", { title: "Active latents" })).toBe("Active latents");
   });
 });

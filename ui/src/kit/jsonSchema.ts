@@ -233,5 +233,6 @@ export function labelOf(name: string, schema: JsonSchema): string {
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join(" ");
   if (schema.title && schema.title !== automatic && !schema.properties) return schema.title;
-  return sentence(name);
+  // A field that names another thing is filled in by choosing that thing.
+  return sentence(name.replace(/_id$/, ""));
 }

@@ -45,6 +45,23 @@ const within = (path: string, paths: string[]) =>
   paths.some((one) => one === path || path.startsWith(`${one}.`));
 const above = (path: string, paths: string[]) => paths.some((one) => one.startsWith(`${path}.`));
 
+/** Whether any field would be shown besides `shown` and `hidden`. */
+export function hasOthers(
+  schema: JsonSchema,
+  resolve: Resolve,
+  shown: string[],
+  hidden: ReadonlySet<string>,
+  path = "",
+): boolean {
+  return Object.entries(schema.properties ?? {}).some(([name, raw]) => {
+    const at = path ? `${path}.${name}` : name;
+    if (within(at, shown) || hidden.has(at)) return false;
+    const field = fieldOf(raw, resolve);
+    if (field.kind === "constant") return false;
+    return field.kind !== "object" || hasOthers(field.schema, resolve, shown, hidden, at);
+  });
+}
+
 /** The fields of one object, two to a row; nested objects and unions take the full width. */
 export function ObjectFields(props: ObjectProps) {
   const { schema, value, path, only, except, hidden } = props;

@@ -11,7 +11,7 @@ export function sourceWords(source: Model["source"]): string {
     case "registry":
       return `package: ${source.package}`;
     default:
-      return source.path;
+      return `${source.kind}: ${source.path}`;
   }
 }
 

@@ -1,7 +1,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useDeferredValue, useId, useState } from "react";
 import { api, body } from "@/api/client";
-import { Empty, ErrorNote, Field, format, TokenStrip } from "@/kit";
+import { Empty, ErrorNote, Field, format, SkeletonLines, TokenStrip } from "@/kit";
 
 const SAMPLE = "The President of the Senate read the message aloud.";
 
@@ -49,7 +49,8 @@ export function TokenizerPlayground({ modelId, ready }: { modelId: string; ready
       </label>
       {answer.error && <ErrorNote error={answer.error} />}
       <section aria-label="Tokens" className="rounded-[6px] border border-line bg-surface p-3">
-        <div className="mb-2 text-xs text-muted">
+        {!answer.data && !answer.error && <SkeletonLines lines={2} />}
+        <div className="mb-2 text-xs text-muted" hidden={!answer.data}>
           {format.plural(tokens.length, "token")} · {format.plural([...text].length, "character")}
           {tokens.length > 0 && ` · ${format.figure([...text].length / tokens.length)} characters a token`}
         </div>
