@@ -12,6 +12,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# Tiny tensors gain nothing from threads, and several test processes on few cores lose much by them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in [
     name for name in os.environ if name.startswith("MISTUDIO_") and not name.startswith("MISTUDIO_TEST_")
 ]:
