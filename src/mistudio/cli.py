@@ -91,9 +91,8 @@ def serve(
 @app.command()
 def worker(
     queues: Annotated[str, typer.Option(help="Queues to work on, by resource.")] = "cpu,gpu,io",
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Jobs at once.")] = 1,
 ) -> None:
-    """Run jobs from Redis (dispatch=celery) on this machine."""
+    """Run jobs from Redis (dispatch=celery) on this machine; cpu_slots, gpu_slots and io_slots say how many at once."""
     loaded = console_options.load()
     if loaded.settings.dispatch != "celery" or loaded.settings.redis_url is None:
         raise StudioError(
@@ -101,9 +100,9 @@ def worker(
             "A worker takes its jobs from Redis, but dispatch is not “celery” or redis_url is not set.",
             hint="Set MISTUDIO_DISPATCH=celery and MISTUDIO_REDIS_URL; else `mistudio serve` runs the jobs itself.",
         )
-    from mistudio.celery_app import run_worker
+    from mistudio.jobs.celery import run_workers
 
-    run_worker(loaded, queues=[queue.strip() for queue in queues.split(",")], concurrency=concurrency)
+    raise typer.Exit(run_workers(loaded.settings, [queue.strip() for queue in queues.split(",")]))
 
 
 @app.command()

@@ -1,0 +1,39 @@
+"""What the demo does, in numbers. Chosen by measurement: docs/decisions/0002-demo-recipe.md."""
+
+from __future__ import annotations
+
+from mistudio.activations.schemas import HarvestSettings
+from mistudio.datasets.schemas import TokenizationSettings
+from mistudio.features.schemas import ExtractionSettings
+from mistudio.labels.schemas import LabellingRunCreate, LabelScope
+from mistudio.sae.config import TopKConfig, TrainerConfig
+
+HOOK = "blocks.6.hook_resid_post"
+
+TOKENIZATION = TokenizationSettings(context_length=128, prepend_bos=True)
+
+HARVEST_TOKENS = 350_000
+HARVEST = HarvestSettings(n_tokens=HARVEST_TOKENS, seed=0, batch_sequences=16)
+
+TRAINER = TrainerConfig(
+    architecture=TopKConfig(k=32),
+    d_sae=4_608,
+    total_tokens=1_400_000,
+    batch_size=4_096,
+    learning_rate=1e-3,
+    warmup_steps=50,
+    dead_latent_window=200_000,
+    log_every=2,
+    checkpoint_every=100,
+)
+HELD_OUT_TOKENS = 16_384
+
+EXTRACTION = ExtractionSettings()
+LABELLING = LabellingRunCreate(
+    source="contrast", scope=LabelScope(max_frequency=0.05, order="max_activation", limit=300)
+)
+
+PROMPT = "My fellow citizens, the most important thing for our country is"
+NEW_TOKENS = 48
+STRENGTH = 1.0
+"""In units of the feature's own maximum activation."""
