@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,16 @@ from mistudio.errors import StudioError
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'empty' / 'mistudio.db'}"
-    else:
-        from tests.services import fresh_database
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path / 'empty' / 'mistudio.db'}"
+        else:
+            from tests.services import postgres_database
 
-        url = fresh_database(request.getfixturevalue("postgres_url"))
-    database = Database(url)
-    yield database
-    database.dispose()
+            url = stack.enter_context(postgres_database(request.getfixturevalue("postgres_url")))
+        database = Database(url)
+        yield database
+        database.dispose()
 
 
 def test_every_foreign_key_has_an_index_and_a_rule(metadata: Any) -> None:

@@ -1,4 +1,4 @@
-"""`mistudio demo`: one real run through every room. Finished stages are found again, so that a second start is quick."""
+"""`mistudio demo`: one real run through every room. Finished stages are found again: a second start is quick."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ class _Demo:
         )
 
     def _top_features(self, extraction_id: str) -> list[TopFeature]:
-        """Labelled features whose labels best tell held-out examples from other text; the stronger first among equals."""
+        """Features whose labels best tell held-out examples from other text; the stronger first among equals."""
         with self.console.reading() as session:
             found = session.scalars(
                 select(Feature)
