@@ -48,7 +48,9 @@ def feed(stream: Stream, cuts: list[int], *consumers: Any) -> None:
             if isinstance(consumer, LatentStatistics):
                 consumer.add(latents.indices, latents.values, n)
             else:
-                consumer.add(latents.indices, latents.values, latents.tokens, sequences[batch], positions[batch])
+                consumer.add(
+                    latents.indices, latents.values, latents.tokens, sequences[batch], positions[batch]
+                )
         start += n
     assert start == len(z)
 
@@ -140,7 +142,7 @@ def test_the_result_does_not_depend_on_batches_or_a_restart(
     seed: int, cuts: list[int], other_cuts: list[int]
 ) -> None:
     stream = make_stream(seed, 30, 5)
-    z, sequences, positions = stream
+    z, sequences, _ = stream
     half = whole_sequences(sequences, max(1, len(z) // 2))
     first, second = [tuple(t[part] for t in stream) for part in (slice(half), slice(half, None))]
 

@@ -242,9 +242,8 @@ def saes_out(session: Session, saes: Sequence[Sae]) -> list[SaeOut]:
     ids = [sae.id for sae in saes]
     jobs = latest_jobs(session, [f"saes/{id}" for id in ids])
     model_ids = {sae.model_id for sae in saes if sae.model_id}
-    names: dict[str, str] = dict(
-        session.execute(select(Model.id, Model.name).where(Model.id.in_(model_ids))).tuples().all()
-    )
+    named = session.execute(select(Model.id, Model.name).where(Model.id.in_(model_ids)))
+    names: dict[str, str] = {row[0]: row[1] for row in named}
     extractions = Base.metadata.tables.get(OWN)
     counts: dict[str, int] = {}
     if extractions is not None:

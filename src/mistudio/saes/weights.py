@@ -44,8 +44,9 @@ def describe(folder: Path) -> SaeWeights:
             step = max(1, _BLOCK_BYTES // (4 * d_in))
             norms: list[Any] = []
             for start in range(0, d_sae, step):
-                e = np.asarray(encoder[:, start : start + step], np.float32).T
-                d = np.asarray(decoder[start : start + step], np.float32)
+                stop = min(start + step, d_sae)
+                e = np.asarray(encoder[:, start:stop], np.float32).T
+                d = np.asarray(decoder[start:stop], np.float32)
                 norms.append(
                     (
                         np.linalg.norm(d, axis=1),
