@@ -72,7 +72,7 @@ def test_a_saved_truncation_does_not_cut_texts(tiny_llama_folder: Path, tmp_path
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StudioError, match="no readable tokenizer.json"):
+    with pytest.raises(StudioError, match="no readable tokenizer"):
         open_tokenizer_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(StudioError):

@@ -4,42 +4,88 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from mistudio.activations.caches import get_cache
-from mistudio.activations.harvesting import HarvestCounts, cache_folder, stream_activations
+from mistudio.activations.harvesting import HarvestCounts, cache_folder, open_cache, stream_activations
 from mistudio.activations.schemas import CacheStatistics, HarvestParams, HarvestSettings, HookStatistics
 from mistudio.activations.tables import ActivationCache as CacheRow
 from mistudio.datasets.tokenize import open_tokens
 from mistudio.errors import StudioError
 from mistudio.jobs import JobCancelled, JobContext
 from mistudio.models.library import open_model
-from mistudio.store import ActivationCacheWriter, delete_folder, folder_bytes, is_finished
+from mistudio.models.subjects import announce_changed, working_for
+from mistudio.store import (
+    ActivationCacheWriter,
+    Precision,
+    TokenStore,
+    delete_folder,
+    folder_bytes,
+    is_finished,
+)
+
+if TYPE_CHECKING:
+    from mistudio.lm import LanguageModel
 
 SHARD_BYTES = 128 << 20
 
 
 def harvest_activations(context: JobContext, params: HarvestParams) -> dict[str, Any]:
     """Fill the cache, going on at the last finished shard of an attempt that was killed."""
-    import torch
-
     with context.database.reading() as session:
         row = get_cache(session, params.cache_id)
         settings = HarvestSettings.model_validate(row.settings)
         hooks, dtype = list(row.hooks), row.dtype
         model_id, model_name, tokenization_id = row.model_id, row.model_name, row.tokenization_id
     folder = cache_folder(context.settings, params.cache_id)
-    if is_finished(folder):  # by an attempt that died between its last two steps
-        delete_folder(context.data_dir, folder)
-    context.progress(0, None, "tokens", "Load the model")
-    model = open_model(context.settings, model_id, device=context.device)
-    tokens = open_tokens(context.settings, tokenization_id)
+    with working_for(context, CacheRow, params.cache_id, folder):
+        if is_finished(folder):  # by an attempt that died between its last two steps
+            delete_folder(context.data_dir, folder)
+        context.progress(0, None, "tokens", "Load the model")
+        model = open_model(context.settings, model_id, device=context.device)
+        tokens = open_tokens(context.settings, tokenization_id)
+        meta = {"model": model_name, "model_id": model_id, "tokenization_id": tokenization_id}
+        try:
+            statistics = harvest_to_cache(
+                model,
+                tokens,
+                hooks,
+                settings,
+                folder,
+                dtype=dtype,
+                meta=meta,
+                progress=lambda done, total: context.progress(done, total, "tokens", "Harvest"),
+            )
+        except (StudioError, JobCancelled):
+            delete_folder(context.data_dir, folder)
+            raise
+        n_tokens, size = open_cache(context.settings, params.cache_id).n_tokens, folder_bytes(folder)
+        with context.database.session() as session:
+            row = get_cache(session, params.cache_id)
+            row.n_tokens, row.bytes, row.statistics = n_tokens, size, statistics.model_dump()
+    announce_changed(context, "activation_caches", params.cache_id)
+    return {"tokens": n_tokens, "bytes": size}
+
+
+def harvest_to_cache(
+    model: LanguageModel,
+    tokens: TokenStore,
+    hooks: Sequence[str],
+    settings: HarvestSettings,
+    folder: Path,
+    *,
+    dtype: str = "float16",
+    meta: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> CacheStatistics:
+    """Fill a cache at `folder`, going on where an earlier call was killed. Returns what was counted.
+
+    `progress(done, total)` counts tokens; what it raises leaves the finished part for resuming.
+    Raises StudioError `no_activations` when every token is left out, ValueError when the model overflows.
+    """
     widths = {hook: model.hook_point(hook).d for hook in hooks}
-    meta = {
-        "model": model_name,
-        "model_id": model_id,
-        "tokenization_id": tokenization_id,
-    } | settings.model_dump()
     if any(folder.glob("shard-*")):
         writer = ActivationCacheWriter.resume(folder)
     else:
@@ -47,66 +93,43 @@ def harvest_activations(context: JobContext, params: HarvestParams) -> dict[str,
         writer = ActivationCacheWriter(
             folder,
             widths,
-            dtype,  # type: ignore[arg-type]  (one of its precisions, checked where the row was made)
+            cast(Precision, dtype),
             shard_tokens=max(4096, SHARD_BYTES // per_token),
-            meta=meta,
+            meta={**(meta or {}), **settings.model_dump()},
         )
     sums = _Sums(writer.state["sums"] if writer.state else None)
     start = int(writer.state["group"]) if writer.state else 0
     limit = settings.n_tokens or tokens.n_tokens
     began = time.monotonic()
     try:
-        context.progress(writer.n_tokens, limit, "tokens", "Harvest")
+        progress(writer.n_tokens if settings.n_tokens else sums.counts.seen, limit)
         for chunk in stream_activations(model, tokens, hooks, settings, start_group=start):
             n = min(len(chunk.tokens), limit - writer.n_tokens)
             kept = {hook: values[:n] for hook, values in chunk.activations.items()}
             sums.add(kept, chunk.counts, n, time.monotonic() - began)
             began = time.monotonic()
-            arrays = {
-                hook: (values.to(torch.float16) if dtype == "float16" else values).cpu().numpy()
-                for hook, values in kept.items()
-            }
             writer.append(
-                arrays,
+                {hook: values.cpu().numpy() for hook, values in kept.items()},
                 chunk.sequences[:n].numpy(),
                 chunk.positions[:n].numpy(),
                 chunk.tokens[:n].numpy(),
                 {"group": chunk.next_group, "sums": sums.state()},
             )
             # Left-out tokens count as done: without a limit the bar would end short of its end otherwise.
-            done = writer.n_tokens if settings.n_tokens else sums.counts.seen
-            context.progress(min(done, limit), limit, "tokens", "Harvest")
+            progress(min(limit, writer.n_tokens if settings.n_tokens else sums.counts.seen), limit)
             if writer.n_tokens >= limit:
                 break
-    except JobCancelled:
-        writer.suspend()
-        delete_folder(context.data_dir, folder)
-        raise
     except BaseException:
         writer.suspend()
         raise
     if writer.n_tokens == 0:
         writer.suspend()
-        delete_folder(context.data_dir, folder)
         raise StudioError(
             "no_activations",
             "Every token was left out: the tokenization holds special tokens only.",
             hint="Turn skip_special_tokens off, or tokenize again.",
         )
-    cache = writer.finish()
-    size = folder_bytes(folder)
-    statistics = sums.statistics(hooks, cache.n_tokens)
-    with context.database.session() as session:
-        found = session.get(CacheRow, params.cache_id)
-        if found is not None:
-            found.n_tokens, found.bytes = cache.n_tokens, size
-            found.statistics = statistics.model_dump()
-    if found is None:  # deleted while this ran
-        delete_folder(context.data_dir, folder)
-        raise JobCancelled
-    for channel in ("activation_caches", f"activation_caches/{params.cache_id}"):
-        context.publish(channel, "changed", {"id": params.cache_id})
-    return {"tokens": cache.n_tokens, "bytes": size}
+    return sums.statistics(list(hooks), writer.finish().n_tokens)
 
 
 class _Sums:

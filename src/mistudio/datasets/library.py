@@ -251,7 +251,7 @@ def datasets_out(session: Session, datasets: Sequence[Dataset]) -> list[DatasetO
         .where(Tokenization.dataset_id.in_(ids))
         .group_by(Tokenization.dataset_id)
     )
-    counts: dict[str, int] = dict(counted.tuples().all())
+    counts: dict[str, int] = {row[0]: row[1] for row in counted}
     found = [DatasetOut.model_validate(dataset) for dataset in datasets]
     for out in found:
         out.tokenization_count = counts.get(out.id, 0)

@@ -47,7 +47,7 @@ class TextWriter:
         """Append a batch. Raises `DiskFull`."""
         if batch.num_rows == 0:
             return
-        batch = _plain(batch)
+        batch = plain(batch)
         with disk_errors(self.folder / "shard"):
             if (
                 self._open is None
@@ -173,7 +173,7 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return pa.large_string()
 
 
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Strings of every encoding as large strings, whose offsets never overflow."""
     arrays: list[pa.Array] = []
     for array in batch.columns:

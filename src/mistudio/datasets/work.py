@@ -25,12 +25,13 @@ from mistudio.datasets.schemas import (
     TokenizeParams,
 )
 from mistudio.datasets.tables import Dataset, Tokenization
-from mistudio.datasets.text_store import TextStore, TextWriter
+from mistudio.datasets.text_store import TextStore, TextWriter, plain
 from mistudio.datasets.tokenizations import get_tokenization
 from mistudio.datasets.tokenize import open_tokens, tokenization_folder, tokenize_texts
 from mistudio.errors import StudioError
 from mistudio.jobs import JobCancelled, JobContext
 from mistudio.models.library import open_tokenizer
+from mistudio.models.subjects import announce_changed, working_for
 from mistudio.store import FolderDraft, delete_folder, folder_bytes, is_finished, sweep_temporaries
 
 
@@ -42,47 +43,60 @@ def import_dataset(context: JobContext, params: ImportParams) -> dict[str, Any]:
         name, wanted = row.name, row.text_column
     uploaded = upload_path(context.settings, params.dataset_id, source.path) if _is_upload(source) else None
     folder = dataset_folder(context.settings, params.dataset_id)
+    try:
+        with working_for(context, Dataset, params.dataset_id, folder):
+            found = _fetch(context, source, uploaded, folder, name, wanted)
+            with context.database.session() as session:
+                dataset = get_dataset(session, params.dataset_id)
+                for column, value in found.items():
+                    setattr(dataset, column, value)
+    except (StudioError, JobCancelled):
+        # A retry can mend neither a faulty upload nor a cancelled one; after anything else it may.
+        if uploaded is not None:
+            delete_folder(context.data_dir, uploaded.parent)
+        raise
+    if uploaded is not None:
+        delete_folder(context.data_dir, uploaded.parent)
+    announce_changed(context, "datasets", params.dataset_id)
+    return {"rows": found["rows"], "bytes": found["bytes"]}
+
+
+def _fetch(
+    context: JobContext, source: Any, uploaded: Path | None, folder: Path, name: str, wanted: str | None
+) -> dict[str, Any]:
+    """Make the folder, whole or not at all; returns the columns of the row."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder.parent)
     delete_folder(context.data_dir, folder)  # of an attempt that died between its last two steps
     draft = FolderDraft(folder)
     writer = TextWriter(draft.path)
     try:
-        schema = _import(context, source, uploaded, writer, name, wanted)
-        types = column_types(schema)
+        types = column_types(_import(context, source, uploaded, writer, name, wanted))
         text_column = choose_text_column(name, types, wanted)
         context.check()
         draft.commit()
-    except BaseException as error:
+    except BaseException:
         writer.close()
         draft.abort()
-        # A retry can mend neither a faulty upload nor a cancelled one; after anything else it may.
-        if uploaded is not None and isinstance(error, (StudioError, JobCancelled)):
-            delete_folder(context.data_dir, uploaded.parent)
         raise
-    size = folder_bytes(folder)
-    with context.database.session() as session:
-        dataset = session.get(Dataset, params.dataset_id)
-        if dataset is not None:
-            dataset.columns = [{"name": column, "type": kind} for column, kind in types.items()]
-            dataset.rows, dataset.bytes, dataset.text_column = writer.rows, size, text_column
-    if uploaded is not None:
-        delete_folder(context.data_dir, uploaded.parent)
-    if dataset is None:  # deleted while this ran
-        delete_folder(context.data_dir, folder)
-        raise JobCancelled
-    _announce(context, "datasets", params.dataset_id)
-    return {"rows": writer.rows, "bytes": size}
+    return {
+        "columns": [{"name": column, "type": kind} for column, kind in types.items()],
+        "text_column": text_column,
+        "rows": writer.rows,
+        "bytes": folder_bytes(folder),
+    }
 
 
 def _import(
     context: JobContext, source: Any, uploaded: Path | None, writer: TextWriter, name: str, wanted: str | None
 ) -> pa.Schema:
     types: dict[str, pa.DataType] = {}
-    fixed = isinstance(source, (CsvSource, HubSource)) or source.kind == "parquet"
+    fixed = source.kind in ("hub", "parquet")
     for batch in _batches(context, source, uploaded, types):
         if writer.rows == 0 and batch.num_rows and fixed:
-            choose_text_column(name, column_types(batch.schema), wanted)  # before gigabytes are read in vain
+            choose_text_column(
+                name, column_types(plain(batch).schema), wanted
+            )  # before gigabytes are read in vain
         left = batch.num_rows if source.max_rows is None else source.max_rows - writer.rows
         writer.write(batch.slice(0, left))
         if source.max_rows is not None and writer.rows >= source.max_rows:
@@ -184,37 +198,29 @@ def tokenize_dataset(context: JobContext, params: TokenizeParams) -> dict[str, A
         else:
             context.progress(min(rows, n_rows), n_rows, "rows", "Tokenize")
 
-    if is_finished(folder):  # by an attempt that died between its last two steps
-        delete_folder(context.data_dir, folder)
-    try:
-        statistics = tokenize_texts(
-            texts,
-            column,
-            open_tokenizer(context.settings, model_id),
-            settings,
-            folder,
-            vocab_size=vocab_size,
-            name=model_name,
-            progress=progress,
-        )
-    except (StudioError, JobCancelled):
-        delete_folder(context.data_dir, folder)
-        raise
-    store = open_tokens(context.settings, params.tokenization_id)
-    with context.database.session() as session:
-        tokenization = session.get(Tokenization, params.tokenization_id)
-        if tokenization is not None:
+    with working_for(context, Tokenization, params.tokenization_id, folder):
+        if is_finished(folder):  # by an attempt that died between its last two steps
+            delete_folder(context.data_dir, folder)
+        try:
+            statistics = tokenize_texts(
+                texts,
+                column,
+                open_tokenizer(context.settings, model_id),
+                settings,
+                folder,
+                vocab_size=vocab_size,
+                name=model_name,
+                progress=progress,
+            )
+        except (StudioError, JobCancelled):
+            delete_folder(context.data_dir, folder)
+            raise
+        store = open_tokens(context.settings, params.tokenization_id)
+        with context.database.session() as session:
+            tokenization = get_tokenization(session, params.tokenization_id)
             tokenization.n_sequences, tokenization.n_tokens = store.n_sequences, store.n_tokens
             tokenization.bytes = folder_bytes(folder)
             tokenization.statistics = statistics.model_dump()
-    if tokenization is None:  # deleted while this ran
-        delete_folder(context.data_dir, folder)
-        raise JobCancelled
-    _announce(context, "tokenizations", params.tokenization_id)
-    _announce(context, "datasets", dataset_id)
+    announce_changed(context, "tokenizations", params.tokenization_id)
+    announce_changed(context, "datasets", dataset_id)
     return {"sequences": store.n_sequences, "tokens": store.n_tokens}
-
-
-def _announce(context: JobContext, table: str, id: str) -> None:
-    for channel in (table, f"{table}/{id}"):
-        context.publish(channel, "changed", {"id": id})

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from mistudio.errors import StudioError
-from mistudio.jobs import JobCancelled, JobContext
+from mistudio.jobs import JobContext
 from mistudio.models.library import get_model, model_folder
 from mistudio.models.schemas import (
     AddModelParams,
@@ -22,6 +22,7 @@ from mistudio.models.schemas import (
     HubModelSource,
     ModelSource,
 )
+from mistudio.models.subjects import announce_changed, working_for
 from mistudio.models.tables import Model
 from mistudio.models.tokenizer import FILE as TOKENIZER_FILE
 from mistudio.models.tokenizer import ModelTokenizer
@@ -38,6 +39,18 @@ def add_model(context: JobContext, params: AddModelParams) -> dict[str, Any]:
         row = get_model(session, params.model_id)
         source: Any = TypeAdapter(ModelSource).validate_python(row.source)
     folder = model_folder(context.settings, params.model_id)
+    with working_for(context, Model, params.model_id, folder):
+        found = _fetch(context, source, folder)
+        with context.database.session() as session:
+            model = get_model(session, params.model_id)
+            for name, value in found.items():
+                setattr(model, name, value)
+    announce_changed(context, "models", params.model_id)
+    return {"parameters": found["parameters"], "bytes": found["bytes"]}
+
+
+def _fetch(context: JobContext, source: Any, folder: Path) -> dict[str, Any]:
+    """Make the folder, whole or not at all; returns the columns of the row."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder.parent)
     delete_folder(context.data_dir, folder)  # of an attempt that died between its last two steps
@@ -54,18 +67,7 @@ def add_model(context: JobContext, params: AddModelParams) -> dict[str, Any]:
     except BaseException:
         draft.abort()
         raise
-    found["bytes"] = folder_bytes(folder)
-    with context.database.session() as session:
-        model = session.get(Model, params.model_id)
-        if model is not None:
-            for name, value in found.items():
-                setattr(model, name, value)
-    if model is None:  # deleted while this ran
-        delete_folder(context.data_dir, folder)
-        raise JobCancelled
-    for channel in ("models", f"models/{params.model_id}"):
-        context.publish(channel, "changed", {"id": params.model_id})
-    return {"parameters": found["parameters"], "bytes": found["bytes"]}
+    return found | {"bytes": folder_bytes(folder)}
 
 
 def prepare_hub(context: JobContext) -> str | None:
