@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -44,7 +45,7 @@ def build_api(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        generate_unique_id_function=_operation_id,
+        generate_unique_id_function=_operation_ids(routers),
         responses=problems(403, 413, 422, 429, 500),
         middleware=[
             Middleware(Boundary, cross_origin=bool(settings.allowed_origins)),
@@ -73,8 +74,16 @@ def build_api(
     return app
 
 
-def _operation_id(route: APIRoute) -> str:
-    return route.name
+def _operation_ids(routers: Sequence[APIRouter]) -> Callable[[APIRoute], str]:
+    """Operations are named by their function; where domains share a function's name, by tag and function."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    names = Counter(route.name for route in routes)
+
+    def operation_id(route: APIRoute) -> str:
+        shared = names[route.name] > 1 and route.tags
+        return f"{str(route.tags[0]).replace('-', '_')}_{route.name}" if shared else route.name
+
+    return operation_id
 
 
 def _cross_origin(settings: Settings) -> list[Middleware]:
