@@ -15,7 +15,7 @@ export interface paths {
          * Is the process alive?
          * @description Answers as soon as the server listens; asks neither database nor Redis.
          */
-        get: operations["server_get_health_iii"];
+        get: operations["get_health"];
         put?: never;
         post?: never;
         delete?: never;
@@ -35,7 +35,7 @@ export interface paths {
          * Can the server do its work?
          * @description Probes the database, and Redis where it is used. 503 when one of them does not answer.
          */
-        get: operations["server_get_ready_iii"];
+        get: operations["get_ready"];
         put?: never;
         post?: never;
         delete?: never;
@@ -55,7 +55,7 @@ export interface paths {
          * The effective settings
          * @description Every setting with its value, meaning and source. Secrets are only said to be set or not.
          */
-        get: operations["server_list_settings_iii"];
+        get: operations["list_settings"];
         put?: never;
         post?: never;
         delete?: never;
@@ -75,887 +75,7 @@ export interface paths {
          * The state behind a channel
          * @description For clients whose socket is down: poll this. Same content as the answer to `subscribe`.
          */
-        get: operations["server_get_state_iiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/models": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List models
-         * @description Models with their latest job. `sort`: name, created_at, parameters, bytes, id.
-         */
-        get: operations["models_list_models_iii"];
-        put?: never;
-        /**
-         * Add a model
-         * @description From the hub, from a folder or from a GGUF file. The answer's `job` fetches it.
-         */
-        post: operations["models_create_model_iii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/models/{model_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One model
-         * @description A model with its hook points.
-         */
-        get: operations["models_show_model_iiii"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete a model
-         * @description Refused with the names of its users while there are any, unless forced.
-         */
-        delete: operations["models_delete_model_iiii"];
-        options?: never;
-        head?: never;
-        /**
-         * Rename a model
-         * @description Give it another name.
-         */
-        patch: operations["models_rename_model_iiii"];
-        trace?: never;
-    };
-    "/api/v1/models/{model_id}/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * What uses a model
-         * @description What a forced deletion would take with it, one level deep.
-         */
-        get: operations["models_list_users_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/models/{model_id}/tokenize": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Text to tokens
-         * @description Cut a text into the model's tokens.
-         */
-        post: operations["models_tokenize_iiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/models/{model_id}/memory": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Forecast memory
-         * @description Bytes for weights, activations, the key/value cache and logits.
-         */
-        get: operations["models_forecast_memory_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List data sets
-         * @description Data sets with their latest job. `sort`: name, created_at, rows, bytes, id.
-         */
-        get: operations["datasets_list_datasets_iii"];
-        put?: never;
-        /**
-         * Add a data set
-         * @description From the hub, or from a file or folder on the server. The answer's `job` imports it.
-         */
-        post: operations["datasets_create_dataset_iii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/upload": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Upload a data set
-         * @description Send a file. The answer's `job` imports it.
-         */
-        post: operations["datasets_upload_dataset_iiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One data set
-         * @description A data set with its columns.
-         */
-        get: operations["datasets_show_dataset_iiii"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete a data set
-         * @description Goes with its tokenizations. Refused with the names of their users while there are any, unless forced.
-         */
-        delete: operations["datasets_delete_dataset_iiii"];
-        options?: never;
-        head?: never;
-        /**
-         * Change a data set
-         * @description Rename it, or choose its text column.
-         */
-        patch: operations["datasets_change_dataset_iiii"];
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * What uses a data set
-         * @description Trainings, caches and others that use its tokenizations.
-         */
-        get: operations["datasets_list_users_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/rows": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Rows
-         * @description Rows of any page, or a search in their text (case does not matter).
-         */
-        get: operations["datasets_list_rows_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/rows/random": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * A random row
-         * @description Any row, whole.
-         */
-        get: operations["datasets_show_random_row_iiiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/rows/{index}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One row
-         * @description A row, whole.
-         */
-        get: operations["datasets_show_row_iiiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/tokenizations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List tokenizations
-         * @description Tokenizations of all data sets. `sort`: name, created_at, n_tokens, id.
-         */
-        get: operations["tokenizations_list_all_tokenizations_iii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/tokenizations/{tokenization_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One tokenization
-         * @description A tokenization by its id alone.
-         */
-        get: operations["tokenizations_show_any_tokenization_iiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List tokenizations of a data set
-         * @description Tokenizations with their latest job. `sort`: name, created_at, n_tokens, id.
-         */
-        get: operations["tokenizations_list_tokenizations_iiiii"];
-        put?: never;
-        /**
-         * Tokenize a data set
-         * @description A data set may have any number of tokenizations. The answer's `job` makes this one.
-         */
-        post: operations["tokenizations_create_tokenization_iiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations/preview": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Preview a tokenization
-         * @description What the first rows would become under these settings, before any run.
-         */
-        post: operations["tokenizations_preview_tokenization_iiiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations/{key}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One tokenization
-         * @description By its id or its name; a model's id finds the newest one for that model.
-         */
-        get: operations["tokenizations_show_tokenization_iiiiii"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete a tokenization
-         * @description Refused with the names of its users while there are any, unless forced. Cancels its job.
-         */
-        delete: operations["tokenizations_delete_tokenization_iiiiii"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/sequences": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Sequences as tokens
-         * @description Finished sequences, padding left out.
-         */
-        get: operations["tokenizations_list_sequences_iiiiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * What uses a tokenization
-         * @description Trainings, caches and others that were made from it.
-         */
-        get: operations["tokenizations_list_users_iiiiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/cancel": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Cancel a tokenization
-         * @description Queued or running.
-         */
-        post: operations["tokenizations_cancel_tokenization_iiiiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/retry": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Retry a tokenization
-         * @description After it failed or was cancelled.
-         */
-        post: operations["tokenizations_retry_tokenization_iiiiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/activations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List activation caches
-         * @description Caches with their latest job. `sort`: name, created_at, n_tokens, bytes, id.
-         */
-        get: operations["activations_list_caches_iii"];
-        put?: never;
-        /**
-         * Harvest activations
-         * @description Run the tokenization's model over its tokens and keep what it computes. The answer's `job` does it.
-         */
-        post: operations["activations_create_cache_iii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/activations/forecast": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Forecast a harvest
-         * @description Bytes on disk, memory and time, before the start.
-         */
-        post: operations["activations_forecast_cache_iiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/activations/{cache_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One activation cache
-         * @description A cache with its conventions and statistics.
-         */
-        get: operations["activations_show_cache_iiii"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete an activation cache
-         * @description Frees its disk space. Cancels its harvest.
-         */
-        delete: operations["activations_delete_cache_iiii"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/activations/{cache_id}/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * What uses a cache
-         * @description Trainings that refer to it.
-         */
-        get: operations["activations_list_users_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/saes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List SAEs
-         * @description All dictionaries. `sort`: name, created_at, d_sae, bytes, hook, id.
-         */
-        get: operations["saes_list_saes_iii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/saes/import": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Import an SAE from a folder or zip file on the server
-         * @description The answer's `job` reads and verifies it.
-         */
-        post: operations["saes_import_sae_iiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/saes/upload": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Import an SAE from an uploaded zip file
-         * @description The answer's `job` unpacks and verifies it.
-         */
-        post: operations["saes_upload_sae_iiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/saes/{sae_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * One SAE
-         * @description A dictionary with its origin, configuration and metrics.
-         */
-        get: operations["saes_show_sae_iiii"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete an SAE
-         * @description Its features go with it. Refused while something else uses it, unless forced.
-         */
-        delete: operations["saes_delete_sae_iiii"];
-        options?: never;
-        head?: never;
-        /**
-         * Change an SAE
-         * @description Rename, annotate, or say which model and hook point it belongs to.
-         */
-        patch: operations["saes_change_sae_iiii"];
-        trace?: never;
-    };
-    "/api/v1/saes/{sae_id}/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * What uses an SAE
-         * @description What keeps it from being deleted without force.
-         */
-        get: operations["saes_list_users_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/saes/{sae_id}/weights": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Histograms of the weights
-         * @description Norms of decoder and encoder directions, encoder biases, and how far the two directions agree.
-         */
-        get: operations["saes_show_weights_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/saes/{sae_id}/download": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Download as a zip file in SAELens' format
-         * @description `cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked.
-         */
-        get: operations["saes_download_sae_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/trainings": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List trainings
-         * @description Newest first unless sorted otherwise.
-         */
-        get: operations["trainings_list_trainings_iii"];
-        put?: never;
-        /**
-         * Start a training
-         * @description Queue a training.
-         */
-        post: operations["trainings_create_training_iii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/trainings/form": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The schema of the training form
-         * @description The JSON schema that validates a new training, and what each recorded metric means.
-         */
-        get: operations["trainings_training_form_iiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/trainings/forecast": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Forecast a training
-         * @description Memory, disk and time that this training would take; nothing is started.
-         */
-        post: operations["trainings_forecast_training_iiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/trainings/{training_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * A training
-         * @description One training with its checkpoints and the disk it uses.
-         */
-        get: operations["trainings_get_training_iiii"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete a training
-         * @description Remove its row, points and checkpoints; a running job is cancelled. The SAE that it made stays.
-         */
-        delete: operations["trainings_delete_training_iiii"];
-        options?: never;
-        head?: never;
-        /**
-         * Rename or annotate
-         * @description Change the name or the notes.
-         */
-        patch: operations["trainings_update_training_iiii"];
-        trace?: never;
-    };
-    "/api/v1/trainings/{training_id}/metrics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Metric points
-         * @description Points as columns, downsampled so that every minimum and maximum stays.
-         */
-        get: operations["trainings_training_metrics_iiiii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/trainings/{training_id}/stop": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Stop and keep
-         * @description End after the present step; the SAE as it is then is measured and kept.
-         */
-        post: operations["trainings_stop_training_iiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/trainings/{training_id}/resume": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Go on from the newest checkpoint
-         * @description Queue the training again, from where it was.
-         */
-        post: operations["trainings_resume_training_iiiii"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/system": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * The machine now and before
-         * @description CPU per core, memory, swap, disk, network, GPUs and job processes; sampled every two seconds.
-         */
-        get: operations["monitor_get_system_iii"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/system/storage": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Disk space by kind of data
-         * @description How much data sets, models, activations… take; measured at most every half minute.
-         */
-        get: operations["monitor_get_storage_iiii"];
+        get: operations["get_state"];
         put?: never;
         post?: never;
         delete?: never;
@@ -975,7 +95,7 @@ export interface paths {
          * List jobs, newest first
          * @description Every job, filtered; `q` searches titles.
          */
-        get: operations["jobs_list_jobs_iii"];
+        get: operations["list_jobs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -995,7 +115,7 @@ export interface paths {
          * Show a job
          * @description The job as it stands.
          */
-        get: operations["jobs_show_job_iiii"];
+        get: operations["show_job"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1017,7 +137,7 @@ export interface paths {
          * Cancel a job
          * @description A queued job is cancelled at once; a running one is asked, then pressed.
          */
-        post: operations["jobs_cancel_job_iiiii"];
+        post: operations["cancel_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1037,7 +157,7 @@ export interface paths {
          * Run a failed or cancelled job again
          * @description The same job, as its next attempt.
          */
-        post: operations["jobs_retry_job_iiiii"];
+        post: operations["retry_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1057,7 +177,7 @@ export interface paths {
          * Ask a job to finish early and keep what it has
          * @description Kinds that can end early with a result do; a job that still waits is cancelled.
          */
-        post: operations["jobs_stop_job_iiiii"];
+        post: operations["stop_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1077,7 +197,7 @@ export interface paths {
          * Pause a job
          * @description A job of a resumable kind leaves its place and keeps its last checkpoint.
          */
-        post: operations["jobs_pause_job_iiiii"];
+        post: operations["pause_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1097,7 +217,7 @@ export interface paths {
          * Queue a paused job again
          * @description It continues from its last checkpoint.
          */
-        post: operations["jobs_resume_job_iiiii"];
+        post: operations["resume_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1115,7 +235,1281 @@ export interface paths {
          * Read a job's log
          * @description Everything the job wrote, over all its attempts, each line with its time in UTC.
          */
-        get: operations["jobs_job_log_iiiii"];
+        get: operations["job_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List models
+         * @description Models with their latest job. `sort`: name, created_at, parameters, bytes, id.
+         */
+        get: operations["list_models"];
+        put?: never;
+        /**
+         * Add a model
+         * @description From the hub, from a folder or from a GGUF file. The answer's `job` fetches it.
+         */
+        post: operations["create_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One model
+         * @description A model with its hook points.
+         */
+        get: operations["show_model"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a model
+         * @description Refused with the names of its users while there are any, unless forced.
+         */
+        delete: operations["delete_model"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename a model
+         * @description Give it another name.
+         */
+        patch: operations["rename_model"];
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a model
+         * @description What a forced deletion would take with it, one level deep.
+         */
+        get: operations["models_list_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/tokenize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Text to tokens
+         * @description Cut a text into the model's tokens.
+         */
+        post: operations["tokenize"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/memory": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Forecast memory
+         * @description Bytes for weights, activations, the key/value cache and logits.
+         */
+        get: operations["forecast_memory"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List data sets
+         * @description Data sets with their latest job. `sort`: name, created_at, rows, bytes, id.
+         */
+        get: operations["list_datasets"];
+        put?: never;
+        /**
+         * Add a data set
+         * @description From the hub, or from a file or folder on the server. The answer's `job` imports it.
+         */
+        post: operations["create_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload a data set
+         * @description Send a file. The answer's `job` imports it.
+         */
+        post: operations["upload_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One data set
+         * @description A data set with its columns.
+         */
+        get: operations["show_dataset"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a data set
+         * @description Goes with its tokenizations. Refused with the names of their users while there are any, unless forced.
+         */
+        delete: operations["delete_dataset"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a data set
+         * @description Rename it, or choose its text column.
+         */
+        patch: operations["change_dataset"];
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a data set
+         * @description Trainings, caches and others that use its tokenizations.
+         */
+        get: operations["datasets_list_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rows
+         * @description Rows of any page, or a search in their text (case does not matter).
+         */
+        get: operations["list_rows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/rows/random": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A random row
+         * @description Any row, whole.
+         */
+        get: operations["show_random_row"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/rows/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One row
+         * @description A row, whole.
+         */
+        get: operations["show_row"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokenizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tokenizations
+         * @description Tokenizations of all data sets. `sort`: name, created_at, n_tokens, id.
+         */
+        get: operations["list_all_tokenizations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokenizations/{tokenization_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One tokenization
+         * @description A tokenization by its id alone.
+         */
+        get: operations["show_any_tokenization"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List tokenizations of a data set
+         * @description Tokenizations with their latest job. `sort`: name, created_at, n_tokens, id.
+         */
+        get: operations["list_tokenizations"];
+        put?: never;
+        /**
+         * Tokenize a data set
+         * @description A data set may have any number of tokenizations. The answer's `job` makes this one.
+         */
+        post: operations["create_tokenization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview a tokenization
+         * @description What the first rows would become under these settings, before any run.
+         */
+        post: operations["preview_tokenization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One tokenization
+         * @description By its id or its name; a model's id finds the newest one for that model.
+         */
+        get: operations["show_tokenization"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a tokenization
+         * @description Refused with the names of its users while there are any, unless forced. Cancels its job.
+         */
+        delete: operations["delete_tokenization"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/sequences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sequences as tokens
+         * @description Finished sequences, padding left out.
+         */
+        get: operations["list_sequences"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a tokenization
+         * @description Trainings, caches and others that were made from it.
+         */
+        get: operations["tokenizations_list_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a tokenization
+         * @description Queued or running.
+         */
+        post: operations["cancel_tokenization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/tokenizations/{key}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry a tokenization
+         * @description After it failed or was cancelled.
+         */
+        post: operations["retry_tokenization"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List activation caches
+         * @description Caches with their latest job. `sort`: name, created_at, n_tokens, bytes, id.
+         */
+        get: operations["list_caches"];
+        put?: never;
+        /**
+         * Harvest activations
+         * @description Run the tokenization's model over its tokens and keep what it computes. The answer's `job` does it.
+         */
+        post: operations["create_cache"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forecast a harvest
+         * @description Bytes on disk, memory and time, before the start.
+         */
+        post: operations["forecast_cache"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{cache_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One activation cache
+         * @description A cache with its conventions and statistics.
+         */
+        get: operations["show_cache"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an activation cache
+         * @description Frees its disk space. Cancels its harvest.
+         */
+        delete: operations["delete_cache"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/{cache_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses a cache
+         * @description Trainings that refer to it.
+         */
+        get: operations["activations_list_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List SAEs
+         * @description All dictionaries. `sort`: name, created_at, d_sae, bytes, hook, id.
+         */
+        get: operations["list_saes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import an SAE from a folder or zip file on the server
+         * @description The answer's `job` reads and verifies it.
+         */
+        post: operations["import_sae"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import an SAE from an uploaded zip file
+         * @description The answer's `job` unpacks and verifies it.
+         */
+        post: operations["upload_sae"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One SAE
+         * @description A dictionary with its origin, configuration and metrics.
+         */
+        get: operations["show_sae"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an SAE
+         * @description Its features go with it. Refused while something else uses it, unless forced.
+         */
+        delete: operations["delete_sae"];
+        options?: never;
+        head?: never;
+        /**
+         * Change an SAE
+         * @description Rename, annotate, or say which model and hook point it belongs to.
+         */
+        patch: operations["change_sae"];
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What uses an SAE
+         * @description What keeps it from being deleted without force.
+         */
+        get: operations["saes_list_users"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/weights": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Histograms of the weights
+         * @description Norms of decoder and encoder directions, encoder biases, and how far the two directions agree.
+         */
+        get: operations["show_weights"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download as a zip file in SAELens' format
+         * @description `cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked.
+         */
+        get: operations["download_sae"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List trainings
+         * @description Newest first unless sorted otherwise.
+         */
+        get: operations["list_trainings"];
+        put?: never;
+        /**
+         * Start a training
+         * @description Queue a training.
+         */
+        post: operations["create_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The schema of the training form
+         * @description The JSON schema that validates a new training, and what each recorded metric means.
+         */
+        get: operations["training_form"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forecast a training
+         * @description Memory, disk and time that this training would take; nothing is started.
+         */
+        post: operations["forecast_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A training
+         * @description One training with its checkpoints and the disk it uses.
+         */
+        get: operations["get_training"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a training
+         * @description Remove its row, points and checkpoints; a running job is cancelled. The SAE that it made stays.
+         */
+        delete: operations["delete_training"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename or annotate
+         * @description Change the name or the notes.
+         */
+        patch: operations["update_training"];
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metric points
+         * @description Points as columns, downsampled so that every minimum and maximum stays.
+         */
+        get: operations["training_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop and keep
+         * @description End after the present step; the SAE as it is then is measured and kept.
+         */
+        post: operations["stop_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on from the newest checkpoint
+         * @description Queue the training again, from where it was.
+         */
+        post: operations["resume_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/extractions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find an SAE's features
+         * @description One pass over tokens. An empty body takes the tokens it was trained on. The answer's `job` does it.
+         */
+        post: operations["create_extraction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/extractions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List extractions
+         * @description Newest first. `sort`: name, created_at, n_tokens, id.
+         */
+        get: operations["list_extractions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/extractions/{extraction_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One extraction
+         * @description Its settings, conventions and summary.
+         */
+        get: operations["show_extraction"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an extraction
+         * @description Its features and their labels go with it; a running job is cancelled.
+         */
+        delete: operations["delete_extraction"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename an extraction
+         * @description Give it another name.
+         */
+        patch: operations["change_extraction"];
+        trace?: never;
+    };
+    "/api/v1/extractions/{extraction_id}/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The table of features
+         * @description `q` searches labels, notes and top tokens; `#123` is the latent of that number.
+         *
+         *     `sort`: frequency, max_activation, mean_activation, label_score, label, starred, index.
+         */
+        get: operations["list_features"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/extractions/{extraction_id}/features/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The page of one feature
+         * @description Statistics, histogram, examples with activations per token, logits, neighbours.
+         */
+        get: operations["show_feature"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Star or annotate a feature
+         * @description Set its star or its notes.
+         */
+        patch: operations["change_feature"];
+        trace?: never;
+    };
+    "/api/v1/extractions/{extraction_id}/features/{index}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All labels of a feature
+         * @description The label in force, and every one that the feature was given, newest first.
+         */
+        get: operations["list_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/extractions/{extraction_id}/features/{index}/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Label a feature by hand
+         * @description No machine overwrites it; what machines say is kept beside it.
+         */
+        put: operations["write_label"];
+        post?: never;
+        /**
+         * Take a label made by hand away
+         * @description The best label by a machine, if there is one, is in force again.
+         */
+        delete: operations["remove_label"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/labelling/form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The schema of the labelling form
+         * @description The JSON schema of a labelling run, which sources are usable, and what a score means.
+         */
+        get: operations["labelling_form"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/extractions/{extraction_id}/labelling-runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List labelling runs
+         * @description Newest first. `sort`: created_at, source, id.
+         */
+        get: operations["list_runs"];
+        put?: never;
+        /**
+         * Label features by machine
+         * @description The answer's `job` does it; labels appear as they are found. An empty body: contrast, the 100 strongest.
+         */
+        post: operations["create_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/labelling-runs/{run_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One labelling run
+         * @description Its request and its job, whose result counts what became of the features.
+         */
+        get: operations["show_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List steering sessions
+         * @description Newest first. `sort`: created_at, name, id.
+         */
+        get: operations["list_sessions"];
+        put?: never;
+        /**
+         * Open a steering session
+         * @description Its job loads the model and the SAEs and keeps them; requests may be sent at once and wait until then.
+         */
+        post: operations["create_session"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One steering session
+         * @description Its model, SAEs and phase.
+         */
+        get: operations["show_session"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a steering session
+         * @description With all that was generated in it; ends it first.
+         */
+        delete: operations["delete_session"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/sessions/{session_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open an ended session again
+         * @description A new job loads the same model and SAEs; what was generated before stays in it.
+         */
+        post: operations["resume_session"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/sessions/{session_id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a steering session
+         * @description Frees its memory; what it wrote stays.
+         */
+        post: operations["end_session"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/sessions/{session_id}/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write with and without steering
+         * @description Queued in the session. Tokens come as events on the channel `steering/{session_id}`; polling works too.
+         */
+        post: operations["generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/sessions/{session_id}/generations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a session wrote
+         * @description Newest first. `sort`: created_at, id.
+         */
+        get: operations["list_generations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/generations/{generation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One generation
+         * @description Request, resolved features, both texts with their tokens.
+         */
+        get: operations["show_generation"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a generation
+         * @description Stops it first if it is being written.
+         */
+        delete: operations["delete_generation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/steering/generations/{generation_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop one generation
+         * @description What is written so far stays; the session goes on.
+         */
+        post: operations["cancel_generation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The machine now and before
+         * @description CPU per core, memory, swap, disk, network, GPUs and job processes; sampled every two seconds.
+         */
+        get: operations["get_system"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/system/storage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Disk space by kind of data
+         * @description How much data sets, models, activations… take; measured at most every half minute.
+         */
+        get: operations["get_storage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1128,8 +1522,8 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** Body_datasets_upload_dataset_iiii */
-        Body_datasets_upload_dataset_iiii: {
+        /** Body_upload_dataset */
+        Body_upload_dataset: {
             /**
              * File
              * @description Text, JSONL, CSV or Parquet.
@@ -1163,8 +1557,8 @@ export interface components {
              */
             max_rows?: number | null;
         };
-        /** Body_saes_upload_sae_iiii */
-        Body_saes_upload_sae_iiii: {
+        /** Body_upload_sae */
+        Body_upload_sae: {
             /**
              * File
              * @description A zip file with cfg.json and sae_weights.safetensors.
@@ -1299,6 +1693,19 @@ export interface components {
             };
         };
         /**
+         * ChatMessage
+         * @description One turn of a chat.
+         */
+        ChatMessage: {
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "system" | "user" | "assistant";
+            /** Content */
+            content: string;
+        };
+        /**
          * CheckpointOut
          * @description A state from which the training can go on.
          */
@@ -1328,6 +1735,44 @@ export interface components {
              * @example string
              */
             type: string;
+        };
+        /**
+         * Conventions
+         * @description How the numbers were made; without these, numbers from elsewhere cannot be compared.
+         */
+        Conventions: {
+            /** Skip Bos */
+            skip_bos: boolean;
+            /** Skip Special Tokens */
+            skip_special_tokens: boolean;
+            /** Outlier Multiple */
+            outlier_multiple: number | null;
+            /**
+             * Decoder Norm
+             * @enum {string}
+             */
+            decoder_norm: "raw" | "folded";
+            /**
+             * Activations
+             * @description Where they came from: `model` or `cache`.
+             */
+            activations: string;
+            /**
+             * Dtype
+             * @description The precision of the activations that the SAE was given.
+             */
+            dtype: string;
+            /**
+             * Model Dtype
+             * @description The precision the model ran in; null for a cache.
+             */
+            model_dtype: string | null;
+            /**
+             * Logits
+             * @description How directions became logits.
+             * @example W_dec @ W_U
+             */
+            logits: string;
         };
         /**
          * Cpu
@@ -1482,6 +1927,353 @@ export interface components {
             write_rate: number | null;
         };
         /**
+         * Example
+         * @description One passage on which the latent fires; `position` and `window_start` count tokens of the sequence.
+         */
+        Example: {
+            /**
+             * Group
+             * @description top: the strongest. q4 … q1: random ones from each quarter by strength.
+             * @enum {string}
+             */
+            group: "top" | "q4" | "q3" | "q2" | "q1";
+            /** Sequence */
+            sequence: number;
+            /**
+             * Position
+             * @description Of the strongest token.
+             */
+            position: number;
+            /** Strongest */
+            strongest: number;
+            /**
+             * Window Start
+             * @description Position of the window's first token.
+             */
+            window_start: number;
+            /** Token Ids */
+            token_ids: number[];
+            /** Tokens */
+            tokens: string[];
+            /**
+             * Activations
+             * @description 0 where it is not active.
+             */
+            activations: number[];
+            /**
+             * Row
+             * @description Row of the data set where the sequence begins.
+             */
+            row: number | null;
+            /**
+             * Offset
+             * @description Character of that row where the sequence begins.
+             */
+            offset: number | null;
+        };
+        /**
+         * ExtractionChange
+         * @description An extraction's new name.
+         */
+        ExtractionChange: {
+            /** Name */
+            name: string;
+        };
+        /**
+         * ExtractionCreate
+         * @description An extraction to make. An empty body takes the SAE's own training tokens and a cache if one fits.
+         */
+        ExtractionCreate: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Tokenization Id
+             * @description Default: that of its training, else the newest of its model.
+             */
+            tokenization_id?: string | null;
+            /**
+             * Cache Id
+             * @description Activations to read. Default: one that fits, else the model runs alongside.
+             */
+            cache_id?: string | null;
+            /**
+             * Use Cache
+             * @description Whether a cache that fits may be taken when none is named.
+             * @default true
+             */
+            use_cache: boolean;
+            settings?: components["schemas"]["ExtractionSettings"];
+        };
+        /**
+         * ExtractionOut
+         * @description An extraction. `conventions`, `summary`, `n_tokens` and `bytes` are null until it is done.
+         */
+        ExtractionOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Sae Id */
+            sae_id: string;
+            /**
+             * Sae Name
+             * @default
+             */
+            sae_name: string;
+            /** Model Id */
+            model_id?: string | null;
+            /** Hook */
+            hook?: string | null;
+            /** D Sae */
+            d_sae?: number | null;
+            /** Tokenization Id */
+            tokenization_id: string | null;
+            /** Cache Id */
+            cache_id: string | null;
+            settings: components["schemas"]["ExtractionSettings"];
+            conventions: components["schemas"]["Conventions"] | null;
+            summary: components["schemas"]["ExtractionSummary"] | null;
+            /** N Tokens */
+            n_tokens: number | null;
+            /** Bytes */
+            bytes: number | null;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Labelled
+             * @description Features with a label.
+             * @default 0
+             */
+            labelled: number;
+            /**
+             * Starred
+             * @description Features with a star.
+             * @default 0
+             */
+            starred: number;
+            job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * ExtractionSettings
+         * @description Which tokens are read, what is left out, and how much is kept of each latent. Every field acts.
+         */
+        ExtractionSettings: {
+            /**
+             * N Tokens
+             * @description Tokens to read, in whole sequences. Default: up to 2,000,000 from a cache, 500,000 without one.
+             */
+            n_tokens?: number | null;
+            /**
+             * Seed
+             * @description Chooses the sequences and the quantile examples.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Batch Sequences
+             * @description Sequences in one forward pass, when there is no cache.
+             * @default 16
+             */
+            batch_sequences: number;
+            /**
+             * Skip Bos
+             * @description Leave out the first position when it is the beginning-of-text token.
+             * @default true
+             */
+            skip_bos: boolean;
+            /**
+             * Skip Special Tokens
+             * @description Leave out end-of-text and other special tokens.
+             * @default true
+             */
+            skip_special_tokens: boolean;
+            /**
+             * Outlier Multiple
+             * @description Leave out tokens whose activation norm exceeds this multiple of the median norm in their batch (attention sinks). Default: keep all.
+             */
+            outlier_multiple?: number | null;
+            /**
+             * Decoder Norm
+             * @description raw: activations as the SAE (and SAELens) gives them. folded: times the norm of the latent's decoder direction, as SAEDashboard shows them.
+             * @default raw
+             * @enum {string}
+             */
+            decoder_norm: "raw" | "folded";
+            /**
+             * Top Examples
+             * @description Strongest examples kept of each latent.
+             * @default 20
+             */
+            top_examples: number;
+            /**
+             * Quantile Examples
+             * @description Random examples kept from each quarter of the activations.
+             * @default 5
+             */
+            quantile_examples: number;
+            /**
+             * Window
+             * @description Tokens kept around the strongest one.
+             * @default 64
+             */
+            window: number;
+        };
+        /**
+         * ExtractionSummary
+         * @description What an extraction counted.
+         */
+        ExtractionSummary: {
+            /** N Sequences */
+            n_sequences: number;
+            /**
+             * N Tokens
+             * @description Tokens that count.
+             */
+            n_tokens: number;
+            /**
+             * Tokens Left Out
+             * @description Special tokens, BOS and outliers that were read and left out.
+             */
+            tokens_left_out: number;
+            /**
+             * L0
+             * @description Mean number of active latents per token.
+             */
+            l0: number;
+            /** N Latents */
+            n_latents: number;
+            /**
+             * N Dead
+             * @description Latents that never fired.
+             */
+            n_dead: number;
+            /**
+             * N Rare
+             * @description Fired on fewer than 1 in 10,000 tokens.
+             */
+            n_rare: number;
+            /**
+             * N Dense
+             * @description Fired on more than 1 in 10 tokens.
+             */
+            n_dense: number;
+            /** @description log10 of frequency over latents that fired. */
+            log10_frequencies: components["schemas"]["Histogram"];
+            /** @description Maximum over latents that fired. */
+            max_activations: components["schemas"]["Histogram"];
+            /**
+             * Seconds
+             * @description The whole job.
+             */
+            seconds: number;
+            /** Seconds By Stage */
+            seconds_by_stage: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * FeatureChange
+         * @description A star or notes.
+         */
+        FeatureChange: {
+            /** Starred */
+            starred?: boolean | null;
+            /** Notes */
+            notes?: string | null;
+        };
+        /**
+         * FeaturePage
+         * @description Everything about one latent.
+         */
+        FeaturePage: {
+            /** Extraction Id */
+            extraction_id: string;
+            /** Sae Id */
+            sae_id: string;
+            row: components["schemas"]["FeatureRow"];
+            /**
+             * Count
+             * @description Tokens on which it was active.
+             */
+            count: number;
+            /** N Tokens */
+            n_tokens: number;
+            /** @description Activations where active, in bins of equal width. */
+            histogram: components["schemas"]["Histogram"];
+            /**
+             * Quantiles
+             * @description Borders between q1|q2, q2|q3 and q3|q4 (of sequences' maxima).
+             */
+            quantiles: number[];
+            /** Examples */
+            examples: components["schemas"]["Example"][];
+            /** Top Logits */
+            top_logits: components["schemas"]["TokenLogit"][];
+            /** Bottom Logits */
+            bottom_logits: components["schemas"]["TokenLogit"][];
+            /**
+             * Neighbours
+             * @description Closest decoder directions, by cosine.
+             */
+            neighbours: components["schemas"]["Neighbour"][];
+            /**
+             * Token Counts
+             * @description Strongest tokens of the examples.
+             */
+            token_counts: components["schemas"]["TokenCount"][];
+            /** Decoder Norm */
+            decoder_norm: number;
+        };
+        /**
+         * FeatureRow
+         * @description One latent in the table.
+         */
+        FeatureRow: {
+            /** Index */
+            index: number;
+            /**
+             * Frequency
+             * @description Share of tokens on which it is active.
+             */
+            frequency: number;
+            /** Max Activation */
+            max_activation: number;
+            /**
+             * Mean Activation
+             * @description Mean where active.
+             */
+            mean_activation: number;
+            /**
+             * Density
+             * @description dead: never active. rare: under 1 in 10,000 tokens. dense: over 1 in 10.
+             * @enum {string}
+             */
+            density: "dead" | "rare" | "normal" | "dense";
+            /**
+             * Top Tokens
+             * @description Tokens on which it fires most strongly, strongest first.
+             */
+            top_tokens: string[];
+            /** Label */
+            label: string | null;
+            /**
+             * Label Source
+             * @description `person`, or `machine:` and which.
+             */
+            label_source: string | null;
+            /** Label Score */
+            label_score: number | null;
+            /** Starred */
+            starred: boolean;
+            /** Notes */
+            notes: string;
+        };
+        /**
          * FolderModelSource
          * @description A folder on the server with config.json, safetensors weights and a tokenizer.
          */
@@ -1555,6 +2347,109 @@ export interface components {
             available_disk_bytes: number;
             /** Warnings */
             warnings: string[];
+        };
+        /**
+         * GenerateRequest
+         * @description What to write. Give `prompt` or `messages`.
+         */
+        GenerateRequest: {
+            /**
+             * Prompt
+             * @description Text to continue.
+             */
+            prompt?: string | null;
+            /**
+             * Messages
+             * @description A chat, in the model's own template.
+             */
+            messages?: components["schemas"]["ChatMessage"][] | null;
+            /** Features */
+            features: components["schemas"]["SteeredFeature"][];
+            /**
+             * Positions
+             * @description Which tokens are steered.
+             * @default all
+             * @enum {string}
+             */
+            positions: "all" | "prompt" | "generated";
+            /**
+             * Steer Special Tokens
+             * @description Also steer beginning-of-text, chat-template and other special tokens.
+             * @default false
+             */
+            steer_special_tokens: boolean;
+            /**
+             * Compare
+             * @description Also write the unsteered text, with the same random draws.
+             * @default true
+             */
+            compare: boolean;
+            /**
+             * Max New Tokens
+             * @default 64
+             */
+            max_new_tokens: number;
+            /**
+             * Temperature
+             * @description 0 takes the most probable token.
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Top P
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Stop
+             * @description Texts at which writing ends.
+             */
+            stop?: string[];
+        };
+        /**
+         * GenerationOut
+         * @description A request and what came of it. While it is being written, `outputs` is at most a second old.
+         *
+         *     On the channel `steering/{session_id}` come events `generation` (data: this object, when its state changes) and
+         *     `tokens` (data: TokensEvent).
+         */
+        GenerationOut: {
+            /** Id */
+            id: string;
+            /** Session Id */
+            session_id: string;
+            request: components["schemas"]["GenerateRequest"];
+            /** Features */
+            features: components["schemas"]["ResolvedFeature"][];
+            /**
+             * Prompt Tokens
+             * @description The prompt as the model saw it.
+             */
+            prompt_tokens?: string[];
+            /** Outputs */
+            outputs: {
+                [key: string]: components["schemas"]["TextOutput"];
+            };
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "writing" | "done" | "cancelled" | "failed";
+            error: components["schemas"]["JobError"] | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
         };
         /**
          * GgufModelSource
@@ -2009,6 +2904,218 @@ export interface components {
             bytes: number;
         };
         /**
+         * LabelOut
+         * @description One label that a feature was given.
+         */
+        LabelOut: {
+            /** Id */
+            id: string;
+            /** Extraction Id */
+            extraction_id: string;
+            /** Feature Index */
+            feature_index: number;
+            /**
+             * Text
+             * @description null: the person took the label away.
+             */
+            text: string | null;
+            /**
+             * Source
+             * @example person
+             * @example machine:contrast
+             * @example machine:local:SmolLM2-135M-Instruct
+             */
+            source: string;
+            /**
+             * Score
+             * @description Balanced accuracy on held-out contexts.
+             */
+            score: number | null;
+            score_detail: components["schemas"]["ScoreDetail"] | null;
+            /** Run Id */
+            run_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * LabelScope
+         * @description Which features of an extraction are labelled. Features that never fired are always left out.
+         */
+        LabelScope: {
+            /**
+             * Indices
+             * @description These features. Default: those that the filters below leave.
+             */
+            indices?: number[] | null;
+            /**
+             * Only
+             * @description unlabelled: without any label. not_by_person: without one made by hand. all: every one (a label made by hand stays in force all the same).
+             * @default not_by_person
+             * @enum {string}
+             */
+            only: "unlabelled" | "not_by_person" | "all";
+            /** Min Frequency */
+            min_frequency?: number | null;
+            /** Max Frequency */
+            max_frequency?: number | null;
+            /**
+             * Starred
+             * @description Only those with (or without) a star.
+             */
+            starred?: boolean | null;
+            /**
+             * Order
+             * @description Which come first, and are kept by the limit: the strongest, the most frequent, or the lowest numbers.
+             * @default max_activation
+             * @enum {string}
+             */
+            order: "max_activation" | "frequency" | "index";
+            /**
+             * Limit
+             * @description At most so many features.
+             * @default 100
+             */
+            limit: number;
+        };
+        /**
+         * LabelWrite
+         * @description A label made by hand. A machine never overwrites it.
+         */
+        LabelWrite: {
+            /** Text */
+            text: string;
+            /**
+             * Notes
+             * @description Left as they are when null.
+             */
+            notes?: string | null;
+        };
+        /**
+         * LabellingForm
+         * @description What the form of a labelling run needs: its schema, the sources, and what a score means.
+         */
+        LabellingForm: {
+            /** Form */
+            form: {
+                [key: string]: unknown;
+            };
+            /** Sources */
+            sources: components["schemas"]["SourceInfo"][];
+            /** Score Methods */
+            score_methods: {
+                [key: string]: string;
+            };
+            /** Score Fields */
+            score_fields: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * LabellingRunCreate
+         * @description A labelling run.
+         *
+         *     contrast: no model; the words and contexts that set the examples apart from other text. local: a chat model of
+         *     this library. openai: an OpenAI-compatible endpoint (its address and key are settings of the server).
+         */
+        LabellingRunCreate: {
+            /**
+             * Source
+             * @default contrast
+             * @enum {string}
+             */
+            source: "contrast" | "local" | "openai";
+            /**
+             * Model
+             * @description local: id of a chat model (default: the SAE's own model). openai: the endpoint's name for it.
+             */
+            model?: string | null;
+            scope?: components["schemas"]["LabelScope"];
+            /**
+             * Examples
+             * @description Examples that a chat model is shown; contrast uses all but those held out.
+             * @default 12
+             */
+            examples: number;
+            /**
+             * Score
+             * @description Test each label on held-out examples.
+             * @default true
+             */
+            score: boolean;
+            /**
+             * Baseline
+             * @description Also test other features' labels on the same examples. For chat models this doubles the cost of scoring.
+             * @default true
+             */
+            baseline: boolean;
+            /**
+             * Seed
+             * @description Chooses contexts and what is held out.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Background
+             * @description Random contexts, on which the SAE is run to know where each feature is silent.
+             * @default 256
+             */
+            background: number;
+            /**
+             * Concurrency
+             * @description openai: requests at once.
+             * @default 8
+             */
+            concurrency: number;
+        };
+        /**
+         * LabellingRunOut
+         * @description A labelling run with its job, whose `result` counts what was labelled, skipped and failed.
+         */
+        LabellingRunOut: {
+            /** Id */
+            id: string;
+            /** Extraction Id */
+            extraction_id: string;
+            /** Source */
+            source: string;
+            request: components["schemas"]["LabellingRunCreate"];
+            /** N Features */
+            n_features: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Labels
+             * @description Labels it has given so far.
+             * @default 0
+             */
+            labels: number;
+            job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * LabelsOut
+         * @description A feature's labels: the one in force, and all it was ever given, newest first.
+         */
+        LabelsOut: {
+            /** Extraction Id */
+            extraction_id: string;
+            /** Feature Index */
+            feature_index: number;
+            /** Label */
+            label: string | null;
+            /** Label Source */
+            label_source: string | null;
+            /** Label Score */
+            label_score: number | null;
+            /** History */
+            history: components["schemas"]["LabelOut"][];
+        };
+        /**
          * Memory
          * @description Main memory and swap.
          */
@@ -2132,6 +3239,22 @@ export interface components {
             name: string;
         };
         /**
+         * Neighbour
+         * @description A latent whose decoder direction is close.
+         */
+        Neighbour: {
+            /** Index */
+            index: number;
+            /** Cosine */
+            cosine: number;
+            /** Label */
+            label: string | null;
+            /** Frequency */
+            frequency: number;
+            /** Max Activation */
+            max_activation: number;
+        };
+        /**
          * Network
          * @description All interfaces but loopback.
          */
@@ -2174,10 +3297,70 @@ export interface components {
              */
             next_cursor?: string | null;
         };
+        /** Page[ExtractionOut] */
+        Page_ExtractionOut_: {
+            /** Items */
+            items: components["schemas"]["ExtractionOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[FeatureRow] */
+        Page_FeatureRow_: {
+            /** Items */
+            items: components["schemas"]["FeatureRow"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[GenerationOut] */
+        Page_GenerationOut_: {
+            /** Items */
+            items: components["schemas"]["GenerationOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
         /** Page[JobOut] */
         Page_JobOut_: {
             /** Items */
             items: components["schemas"]["JobOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[LabellingRunOut] */
+        Page_LabellingRunOut_: {
+            /** Items */
+            items: components["schemas"]["LabellingRunOut"][];
             /**
              * Total
              * @description How many there are over all pages.
@@ -2208,6 +3391,21 @@ export interface components {
         Page_SaeOut_: {
             /** Items */
             items: components["schemas"]["SaeOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[SessionOut] */
+        Page_SessionOut_: {
+            /** Items */
+            items: components["schemas"]["SessionOut"][];
             /**
              * Total
              * @description How many there are over all pages.
@@ -2308,6 +3506,45 @@ export interface components {
             package: string;
             /** Path */
             path: string;
+        };
+        /**
+         * ResolvedFeature
+         * @description A feature with its value in the latent's own scale, as it was when the request was made.
+         */
+        ResolvedFeature: {
+            /** Sae Id */
+            sae_id: string;
+            /** Sae Name */
+            sae_name: string;
+            /** Index */
+            index: number;
+            /**
+             * Mode
+             * @enum {string}
+             */
+            mode: "add" | "clamp";
+            /** Strength */
+            strength: number;
+            /**
+             * Unit
+             * @enum {string}
+             */
+            unit: "max" | "raw";
+            /**
+             * Maximum
+             * @description Its maximum activation in the extraction; null for unit raw.
+             */
+            maximum: number | null;
+            /**
+             * Decoder Norm
+             * @description Whether that maximum is times the decoder's norm.
+             * @enum {string}
+             */
+            decoder_norm: "raw" | "folded";
+            /** Extraction Id */
+            extraction_id: string | null;
+            /** Label */
+            label: string | null;
         };
         /**
          * RowOut
@@ -2482,6 +3719,65 @@ export interface components {
             processes: components["schemas"]["WorkProcess"][];
         };
         /**
+         * ScoreDetail
+         * @description How a score came about. Rates are between 0 and 1.
+         */
+        ScoreDetail: {
+            /**
+             * Method
+             * @enum {string}
+             */
+            method: "rule" | "detection";
+            /**
+             * Balanced Accuracy
+             * @description Mean of the two rates: 0.5 is chance, 1 is perfect. This is the score.
+             */
+            balanced_accuracy: number;
+            /**
+             * True Positive Rate
+             * @description Held-out examples that the label recognised.
+             */
+            true_positive_rate: number;
+            /**
+             * True Negative Rate
+             * @description Silent contexts that the label left alone.
+             */
+            true_negative_rate: number;
+            /**
+             * Auc
+             * @description Chance that a held-out example is ranked above a silent context.
+             */
+            auc: number;
+            /**
+             * N Positive
+             * @description Held-out examples.
+             */
+            n_positive: number;
+            /**
+             * N Negative
+             * @description Random contexts in which the feature is silent.
+             */
+            n_negative: number;
+            /**
+             * Baseline
+             * @description Mean balanced accuracy of other features' labels on the same contexts.
+             */
+            baseline?: number | null;
+            /**
+             * Baseline Labels
+             * @description How many other labels that mean is over.
+             * @default 0
+             */
+            baseline_labels: number;
+            /**
+             * By Group
+             * @description True positive rate by strength of the example: top, q4 … q1.
+             */
+            by_group?: {
+                [key: string]: number;
+            };
+        };
+        /**
          * SequenceOut
          * @description One sequence as tokens, padding left out.
          */
@@ -2507,6 +3803,96 @@ export interface components {
             next_offset: number | null;
         };
         /**
+         * SessionCreate
+         * @description A session to open: a model, and the SAEs whose features may be steered.
+         */
+        SessionCreate: {
+            /** Model Id */
+            model_id: string;
+            /** Sae Ids */
+            sae_ids: string[];
+            /** Name */
+            name?: string | null;
+            settings?: components["schemas"]["SessionSettings"];
+        };
+        /**
+         * SessionOut
+         * @description A session. It takes requests from `waiting` to `writing`; they are served in turn.
+         */
+        SessionOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Model Id */
+            model_id: string;
+            /** Model Name */
+            model_name: string;
+            /** Has Chat Template */
+            has_chat_template: boolean;
+            /** Saes */
+            saes: components["schemas"]["SessionSae"][];
+            settings: components["schemas"]["SessionSettings"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Phase
+             * @description Derived from the job.
+             * @enum {string}
+             */
+            phase: "waiting" | "loading" | "ready" | "writing" | "ending" | "ended" | "failed";
+            /** Generation Count */
+            generation_count: number;
+            job: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * SessionSae
+         * @description An SAE of a session. `name` and what follows is null when it has been deleted since.
+         */
+        SessionSae: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string | null;
+            /** Hook */
+            hook: string | null;
+            /** D Sae */
+            d_sae: number | null;
+            /**
+             * Extraction Id
+             * @description The newest finished extraction, from which maxima are taken unless a request names another.
+             */
+            extraction_id: string | null;
+        };
+        /**
+         * SessionSettings
+         * @description How a session runs.
+         */
+        SessionSettings: {
+            /**
+             * Idle Seconds
+             * @description The session ends itself after so long without a request.
+             * @default 900
+             */
+            idle_seconds: number;
+            /**
+             * Yield Seconds
+             * @description It ends after so long without a request when other work waits for its place.
+             * @default 30
+             */
+            yield_seconds: number;
+            /**
+             * Dtype
+             * @description Precision of the language model.
+             * @default float32
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16";
+        };
+        /**
          * SettingOut
          * @description One effective setting.
          */
@@ -2529,6 +3915,25 @@ export interface components {
             description: string;
             /** Secret */
             secret: boolean;
+        };
+        /**
+         * SourceInfo
+         * @description A source of labels and whether it can be used now.
+         */
+        SourceInfo: {
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "contrast" | "local" | "openai";
+            /** Title */
+            title: string;
+            /** Description */
+            description: string;
+            /** Available */
+            available: boolean;
+            /** Why Not */
+            why_not?: string | null;
         };
         /**
          * StandardConfig
@@ -2574,6 +3979,40 @@ export interface components {
             } | null;
         };
         /**
+         * SteeredFeature
+         * @description A latent to change while the model runs.
+         */
+        SteeredFeature: {
+            /** Sae Id */
+            sae_id: string;
+            /** Index */
+            index: number;
+            /**
+             * Mode
+             * @description add: add value × the latent's decoder direction. clamp: set the latent to the value, leaving the SAE's error as it is.
+             * @default add
+             * @enum {string}
+             */
+            mode: "add" | "clamp";
+            /**
+             * Strength
+             * @description The value, in the given unit. Clamping to 0 ablates.
+             */
+            strength: number;
+            /**
+             * Unit
+             * @description max: multiples of the feature's maximum activation in its extraction. raw: the latent's own scale.
+             * @default max
+             * @enum {string}
+             */
+            unit: "max" | "raw";
+            /**
+             * Extraction Id
+             * @description Where the maximum is taken from. Default: the SAE's newest finished extraction.
+             */
+            extraction_id?: string | null;
+        };
+        /**
          * StorageOut
          * @description What the data folder holds.
          */
@@ -2602,6 +4041,29 @@ export interface components {
             interval_seconds: number;
             now: components["schemas"]["Sample"];
             history: components["schemas"]["History"];
+        };
+        /**
+         * TextOutput
+         * @description What one side wrote.
+         */
+        TextOutput: {
+            /**
+             * Text
+             * @default
+             */
+            text: string;
+            /** Tokens */
+            tokens?: components["schemas"]["TokenPiece"][];
+            /**
+             * Finish
+             * @description Why it ended; null while it is being written.
+             */
+            finish?: ("eos" | "stop" | "length" | "context" | "cancelled") | null;
+            /**
+             * Perplexity
+             * @description exp of the mean negative log probability of the generated tokens under the unsteered model: how unlikely the model itself would find this text. Lower is more fluent.
+             */
+            perplexity?: number | null;
         };
         /**
          * TextSource
@@ -2638,6 +4100,30 @@ export interface components {
             documents: "file" | "line" | "paragraph";
         };
         /**
+         * TokenCount
+         * @description How often a token was the strongest of an example.
+         */
+        TokenCount: {
+            /** Token */
+            token: string;
+            /** Count */
+            count: number;
+            /** Max Activation */
+            max_activation: number;
+        };
+        /**
+         * TokenLogit
+         * @description What a latent's direction adds to a token's logit, per unit of activation.
+         */
+        TokenLogit: {
+            /** Id */
+            id: number;
+            /** Token */
+            token: string;
+            /** Value */
+            value: number;
+        };
+        /**
          * TokenOut
          * @description One token.
          */
@@ -2666,6 +4152,18 @@ export interface components {
             end: number;
             /** Special */
             special: boolean;
+        };
+        /**
+         * TokenPiece
+         * @description One generated token. `logprob` is its natural log probability under the model as it ran.
+         */
+        TokenPiece: {
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+            /** Logprob */
+            logprob: number;
         };
         /**
          * TokenizationCreate
@@ -2896,8 +4394,14 @@ export interface components {
             /**
              * Architecture
              * @description How pre-activations become sparse latents.
+             * @default {
+             *       "kind": "topk",
+             *       "k": 32,
+             *       "aux_coefficient": 0.03125,
+             *       "aux_k": 256
+             *     }
              */
-            architecture?: components["schemas"]["TopKConfig"] | components["schemas"]["StandardConfig"];
+            architecture: components["schemas"]["TopKConfig"] | components["schemas"]["StandardConfig"];
             /**
              * Width of the dictionary
              * @description Number of latents. Usually 8 to 32 times the width of the activations.
@@ -3048,11 +4552,17 @@ export interface components {
              */
             cache_id?: string | null;
             /**
+             * Which activations count
+             * @description Without a cache: how the text is read, and which tokens are left out. A cache has its own.
+             */
+            harvest?: components["schemas"]["HarvestSettings"] | null;
+            /**
              * Held-out tokens
              * @description Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured on them.
              * @default 16384
              */
             held_out_tokens: number;
+            /** Hyperparameters */
             config?: components["schemas"]["TrainerConfig"];
         };
         /**
@@ -3083,6 +4593,8 @@ export interface components {
             /** D In */
             d_in: number;
             config: components["schemas"]["TrainerConfig"];
+            /** @description The conventions under which its activations were read. */
+            harvest: components["schemas"]["HarvestSettings"];
             /** Held Out Tokens */
             held_out_tokens: number;
             /** Total Steps */
@@ -3156,6 +4668,8 @@ export interface components {
             /** D In */
             d_in: number;
             config: components["schemas"]["TrainerConfig"];
+            /** @description The conventions under which its activations were read. */
+            harvest: components["schemas"]["HarvestSettings"];
             /** Held Out Tokens */
             held_out_tokens: number;
             /** Total Steps */
@@ -3293,7 +4807,7 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    server_get_health_iii: {
+    get_health: {
         parameters: {
             query?: never;
             header?: never;
@@ -3358,7 +4872,7 @@ export interface operations {
             };
         };
     };
-    server_get_ready_iii: {
+    get_ready: {
         parameters: {
             query?: never;
             header?: never;
@@ -3432,7 +4946,7 @@ export interface operations {
             };
         };
     };
-    server_list_settings_iii: {
+    list_settings: {
         parameters: {
             query?: never;
             header?: never;
@@ -3497,7 +5011,7 @@ export interface operations {
             };
         };
     };
-    server_get_state_iiii: {
+    get_state: {
         parameters: {
             query?: never;
             header?: never;
@@ -3591,7 +5105,671 @@ export interface operations {
             };
         };
     };
-    models_list_models_iii: {
+    list_jobs: {
+        parameters: {
+            query?: {
+                /** @description Only jobs in one of these states. */
+                state?: ("queued" | "running" | "cancelling" | "paused" | "succeeded" | "failed" | "cancelled")[] | null;
+                /** @description Only jobs for this object, `<table>/<id>`. */
+                subject?: string | null;
+                /** @description Only jobs of this kind. */
+                kind?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_JobOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stop_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    job_log: {
+        parameters: {
+            query?: {
+                /** @description Only the last lines. */
+                tail?: number | null;
+                /** @description Answer as a file to save. */
+                download?: boolean;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_models: {
         parameters: {
             query?: {
                 /** @description Text to search for. */
@@ -3667,7 +5845,7 @@ export interface operations {
             };
         };
     };
-    models_create_model_iii: {
+    create_model: {
         parameters: {
             query?: never;
             header?: never;
@@ -3754,7 +5932,7 @@ export interface operations {
             };
         };
     };
-    models_show_model_iiii: {
+    show_model: {
         parameters: {
             query?: never;
             header?: never;
@@ -3830,7 +6008,7 @@ export interface operations {
             };
         };
     };
-    models_delete_model_iiii: {
+    delete_model: {
         parameters: {
             query?: {
                 /** @description Also delete everything that was made with it. */
@@ -3916,7 +6094,7 @@ export interface operations {
             };
         };
     };
-    models_rename_model_iiii: {
+    rename_model: {
         parameters: {
             query?: never;
             header?: never;
@@ -4005,7 +6183,7 @@ export interface operations {
             };
         };
     };
-    models_list_users_iiiii: {
+    models_list_users: {
         parameters: {
             query?: never;
             header?: never;
@@ -4081,7 +6259,7 @@ export interface operations {
             };
         };
     };
-    models_tokenize_iiiii: {
+    tokenize: {
         parameters: {
             query?: never;
             header?: never;
@@ -4170,7 +6348,7 @@ export interface operations {
             };
         };
     };
-    models_forecast_memory_iiiii: {
+    forecast_memory: {
         parameters: {
             query?: {
                 dtype?: "float32" | "bfloat16" | "float16" | "int8" | "int4";
@@ -4261,7 +6439,7 @@ export interface operations {
             };
         };
     };
-    datasets_list_datasets_iii: {
+    list_datasets: {
         parameters: {
             query?: {
                 /** @description Text to search for. */
@@ -4337,7 +6515,7 @@ export interface operations {
             };
         };
     };
-    datasets_create_dataset_iii: {
+    create_dataset: {
         parameters: {
             query?: never;
             header?: never;
@@ -4424,7 +6602,7 @@ export interface operations {
             };
         };
     };
-    datasets_upload_dataset_iiii: {
+    upload_dataset: {
         parameters: {
             query?: never;
             header?: never;
@@ -4433,7 +6611,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "multipart/form-data": components["schemas"]["Body_datasets_upload_dataset_iiii"];
+                "multipart/form-data": components["schemas"]["Body_upload_dataset"];
             };
         };
         responses: {
@@ -4520,7 +6698,7 @@ export interface operations {
             };
         };
     };
-    datasets_show_dataset_iiii: {
+    show_dataset: {
         parameters: {
             query?: never;
             header?: never;
@@ -4596,7 +6774,7 @@ export interface operations {
             };
         };
     };
-    datasets_delete_dataset_iiii: {
+    delete_dataset: {
         parameters: {
             query?: {
                 /** @description Also delete everything that was made from it. */
@@ -4682,7 +6860,7 @@ export interface operations {
             };
         };
     };
-    datasets_change_dataset_iiii: {
+    change_dataset: {
         parameters: {
             query?: never;
             header?: never;
@@ -4780,7 +6958,7 @@ export interface operations {
             };
         };
     };
-    datasets_list_users_iiiii: {
+    datasets_list_users: {
         parameters: {
             query?: never;
             header?: never;
@@ -4856,7 +7034,7 @@ export interface operations {
             };
         };
     };
-    datasets_list_rows_iiiii: {
+    list_rows: {
         parameters: {
             query?: {
                 /** @description First row; with `q` where the search starts. */
@@ -4949,7 +7127,7 @@ export interface operations {
             };
         };
     };
-    datasets_show_random_row_iiiiii: {
+    show_random_row: {
         parameters: {
             query?: never;
             header?: never;
@@ -5034,7 +7212,7 @@ export interface operations {
             };
         };
     };
-    datasets_show_row_iiiiii: {
+    show_row: {
         parameters: {
             query?: never;
             header?: never;
@@ -5120,7 +7298,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_list_all_tokenizations_iii: {
+    list_all_tokenizations: {
         parameters: {
             query?: {
                 /** @description Only those for this model. */
@@ -5198,7 +7376,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_show_any_tokenization_iiii: {
+    show_any_tokenization: {
         parameters: {
             query?: never;
             header?: never;
@@ -5274,7 +7452,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_list_tokenizations_iiiii: {
+    list_tokenizations: {
         parameters: {
             query?: {
                 /** @description Only those for this model. */
@@ -5363,7 +7541,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_create_tokenization_iiiii: {
+    create_tokenization: {
         parameters: {
             query?: never;
             header?: never;
@@ -5461,7 +7639,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_preview_tokenization_iiiiii: {
+    preview_tokenization: {
         parameters: {
             query?: {
                 /** @description Sequences shown. */
@@ -5562,7 +7740,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_show_tokenization_iiiiii: {
+    show_tokenization: {
         parameters: {
             query?: never;
             header?: never;
@@ -5639,7 +7817,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_delete_tokenization_iiiiii: {
+    delete_tokenization: {
         parameters: {
             query?: {
                 /** @description Also delete everything that was made from it. */
@@ -5726,7 +7904,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_list_sequences_iiiiiii: {
+    list_sequences: {
         parameters: {
             query?: {
                 offset?: number;
@@ -5815,7 +7993,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_list_users_iiiiiii: {
+    tokenizations_list_users: {
         parameters: {
             query?: never;
             header?: never;
@@ -5892,7 +8070,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_cancel_tokenization_iiiiiii: {
+    cancel_tokenization: {
         parameters: {
             query?: never;
             header?: never;
@@ -5978,7 +8156,7 @@ export interface operations {
             };
         };
     };
-    tokenizations_retry_tokenization_iiiiiii: {
+    retry_tokenization: {
         parameters: {
             query?: never;
             header?: never;
@@ -6064,7 +8242,7 @@ export interface operations {
             };
         };
     };
-    activations_list_caches_iii: {
+    list_caches: {
         parameters: {
             query?: {
                 /** @description Only those of this model. */
@@ -6144,7 +8322,7 @@ export interface operations {
             };
         };
     };
-    activations_create_cache_iii: {
+    create_cache: {
         parameters: {
             query?: never;
             header?: never;
@@ -6249,7 +8427,7 @@ export interface operations {
             };
         };
     };
-    activations_forecast_cache_iiii: {
+    forecast_cache: {
         parameters: {
             query?: never;
             header?: never;
@@ -6345,7 +8523,7 @@ export interface operations {
             };
         };
     };
-    activations_show_cache_iiii: {
+    show_cache: {
         parameters: {
             query?: never;
             header?: never;
@@ -6421,7 +8599,7 @@ export interface operations {
             };
         };
     };
-    activations_delete_cache_iiii: {
+    delete_cache: {
         parameters: {
             query?: {
                 /** @description Even while trainings refer to it. */
@@ -6507,7 +8685,7 @@ export interface operations {
             };
         };
     };
-    activations_list_users_iiiii: {
+    activations_list_users: {
         parameters: {
             query?: never;
             header?: never;
@@ -6583,7 +8761,7 @@ export interface operations {
             };
         };
     };
-    saes_list_saes_iii: {
+    list_saes: {
         parameters: {
             query?: {
                 /** @description Only those of this model. */
@@ -6663,7 +8841,7 @@ export interface operations {
             };
         };
     };
-    saes_import_sae_iiii: {
+    import_sae: {
         parameters: {
             query?: never;
             header?: never;
@@ -6759,7 +8937,7 @@ export interface operations {
             };
         };
     };
-    saes_upload_sae_iiii: {
+    upload_sae: {
         parameters: {
             query?: never;
             header?: never;
@@ -6768,7 +8946,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "multipart/form-data": components["schemas"]["Body_saes_upload_sae_iiii"];
+                "multipart/form-data": components["schemas"]["Body_upload_sae"];
             };
         };
         responses: {
@@ -6864,7 +9042,7 @@ export interface operations {
             };
         };
     };
-    saes_show_sae_iiii: {
+    show_sae: {
         parameters: {
             query?: never;
             header?: never;
@@ -6940,7 +9118,7 @@ export interface operations {
             };
         };
     };
-    saes_delete_sae_iiii: {
+    delete_sae: {
         parameters: {
             query?: {
                 /** @description Also delete everything else that was made with it. */
@@ -7026,7 +9204,7 @@ export interface operations {
             };
         };
     };
-    saes_change_sae_iiii: {
+    change_sae: {
         parameters: {
             query?: never;
             header?: never;
@@ -7124,7 +9302,7 @@ export interface operations {
             };
         };
     };
-    saes_list_users_iiiii: {
+    saes_list_users: {
         parameters: {
             query?: never;
             header?: never;
@@ -7200,7 +9378,7 @@ export interface operations {
             };
         };
     };
-    saes_show_weights_iiiii: {
+    show_weights: {
         parameters: {
             query?: never;
             header?: never;
@@ -7285,7 +9463,7 @@ export interface operations {
             };
         };
     };
-    saes_download_sae_iiiii: {
+    download_sae: {
         parameters: {
             query?: never;
             header?: never;
@@ -7370,7 +9548,7 @@ export interface operations {
             };
         };
     };
-    trainings_list_trainings_iii: {
+    list_trainings: {
         parameters: {
             query?: {
                 /** @description Text to search for. */
@@ -7446,7 +9624,7 @@ export interface operations {
             };
         };
     };
-    trainings_create_training_iii: {
+    create_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -7533,7 +9711,7 @@ export interface operations {
             };
         };
     };
-    trainings_training_form_iiii: {
+    training_form: {
         parameters: {
             query?: never;
             header?: never;
@@ -7598,7 +9776,7 @@ export interface operations {
             };
         };
     };
-    trainings_forecast_training_iiii: {
+    forecast_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -7685,7 +9863,7 @@ export interface operations {
             };
         };
     };
-    trainings_get_training_iiii: {
+    get_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -7761,7 +9939,7 @@ export interface operations {
             };
         };
     };
-    trainings_delete_training_iiii: {
+    delete_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -7835,7 +10013,7 @@ export interface operations {
             };
         };
     };
-    trainings_update_training_iiii: {
+    update_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -7915,7 +10093,7 @@ export interface operations {
             };
         };
     };
-    trainings_training_metrics_iiiii: {
+    training_metrics: {
         parameters: {
             query?: {
                 /** @description Names of metrics. Default: all. */
@@ -7998,7 +10176,7 @@ export interface operations {
             };
         };
     };
-    trainings_stop_training_iiiii: {
+    stop_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -8083,7 +10261,7 @@ export interface operations {
             };
         };
     };
-    trainings_resume_training_iiiii: {
+    resume_training: {
         parameters: {
             query?: never;
             header?: never;
@@ -8168,7 +10346,2155 @@ export interface operations {
             };
         };
     };
-    monitor_get_system_iii: {
+    create_extraction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ExtractionCreate"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExtractionOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_extractions: {
+        parameters: {
+            query?: {
+                /** @description Only those of this SAE. */
+                sae_id?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ExtractionOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_extraction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExtractionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_extraction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_extraction: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExtractionChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExtractionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_features: {
+        parameters: {
+            query?: {
+                min_frequency?: number | null;
+                max_frequency?: number | null;
+                /** @description Least maximum. */
+                min_activation?: number | null;
+                /** @description person and machine: who labelled it. */
+                label_state?: ("labelled" | "unlabelled" | "person" | "machine") | null;
+                density?: ("dead" | "rare" | "normal" | "dense") | null;
+                starred?: boolean | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                extraction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FeatureRow_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_feature: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+                /** @description The latent. */
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturePage"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_feature: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+                /** @description The latent. */
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeatureChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeatureRow"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+                /** @description The latent. */
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelsOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    write_label: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+                /** @description The latent. */
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelWrite"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelsOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_label: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+                /** @description The latent. */
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelsOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    labelling_form: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabellingForm"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_runs: {
+        parameters: {
+            query?: {
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                extraction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LabellingRunOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                extraction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["LabellingRunCreate"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabellingRunOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabellingRunOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sessions: {
+        parameters: {
+            query?: {
+                /** @description Only those of this model. */
+                model_id?: string | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SessionOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    generate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_generations: {
+        parameters: {
+            query?: {
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_GenerationOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_generation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                generation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_generation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                generation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_generation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                generation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerationOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_system: {
         parameters: {
             query?: {
                 /** @description How much of the past to include. */
@@ -8245,7 +12571,7 @@ export interface operations {
             };
         };
     };
-    monitor_get_storage_iiii: {
+    get_storage: {
         parameters: {
             query?: never;
             header?: never;
@@ -8265,670 +12591,6 @@ export interface operations {
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
             403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_list_jobs_iii: {
-        parameters: {
-            query?: {
-                /** @description Only jobs in one of these states. */
-                state?: ("queued" | "running" | "cancelling" | "paused" | "succeeded" | "failed" | "cancelled")[] | null;
-                /** @description Only jobs for this object, `<table>/<id>`. */
-                subject?: string | null;
-                /** @description Only jobs of this kind. */
-                kind?: string | null;
-                /** @description Text to search for. */
-                q?: string | null;
-                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
-                sort?: string | null;
-                /** @description Items a page. */
-                limit?: number;
-                /** @description Items to skip. */
-                offset?: number;
-                /** @description `next_cursor` of the page before; beats `offset`. */
-                cursor?: string | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_JobOut_"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_show_job_iiii: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_cancel_job_iiiii: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The present state forbids it: in use, still running, or the name is taken. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_retry_job_iiiii: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The present state forbids it: in use, still running, or the name is taken. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_stop_job_iiiii: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The present state forbids it: in use, still running, or the name is taken. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_pause_job_iiiii: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The present state forbids it: in use, still running, or the name is taken. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_resume_job_iiiii: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["JobOut"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The present state forbids it: in use, still running, or the name is taken. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    jobs_job_log_iiiii: {
-        parameters: {
-            query?: {
-                /** @description Only the last lines. */
-                tail?: number | null;
-                /** @description Answer as a file to save. */
-                download?: boolean;
-            };
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/plain": string;
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
                 headers: {
                     [name: string]: unknown;
                 };
