@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy import MetaData, text
 from sqlalchemy.exc import SQLAlchemyError
 
+import mistudio.db
 from mistudio.db import Database
 from mistudio.domain import Domain, load
 from mistudio.domains import all_domains, import_tables, job_kinds
@@ -129,7 +130,7 @@ class _Preparation:
                 f"The data folder {folder} cannot be written: {error.strerror}.",
                 hint="Choose another with --data-dir or MISTUDIO_DATA_DIR, or mend its permissions.",
             ) from error
-        if self._metadata is not None:
+        if self._metadata is not None and not _is_at_newest_schema(self._database):
             from mistudio.db.migrate import upgrade
 
             upgrade(self._database, self._metadata)
@@ -144,6 +145,20 @@ def _tidy(data_dir: Path) -> None:
 
     sweep_temporaries(data_dir)
     empty_trash(data_dir)
+
+
+def _is_at_newest_schema(database: Database) -> bool:
+    """Whether the database needs no migration; told without Alembic, whose import alone takes a quarter second.
+
+    Revisions are numbered in the names of their files (`0001_…`).
+    """
+    versions = Path(mistudio.db.__file__).parent / "migrations" / "versions"
+    newest = max((file.stem.partition("_")[0] for file in versions.glob("[0-9]*.py")), default=None)
+    try:
+        with database.reading() as session:
+            return session.scalar(text("SELECT version_num FROM alembic_version")) == newest
+    except SQLAlchemyError:
+        return False
 
 
 def _database_check(database: Database) -> str | None:

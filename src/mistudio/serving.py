@@ -106,6 +106,7 @@ def serve(loaded: LoadedSettings, open_browser: bool = False) -> None:
         logging.basicConfig(
             level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         app = create_app(loaded)
         app.state.prepare()
         config = uvicorn.Config(
