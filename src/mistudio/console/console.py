@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +47,13 @@ class Console:
         self._out = RichConsole(highlight=False, soft_wrap=False)
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self) -> Generator[Session]:
         """A write transaction."""
         with self.database.session() as session:
             yield session
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> Generator[Session]:
         """A session for queries alone."""
         with self.database.reading() as session:
             yield session
@@ -98,7 +98,7 @@ class Console:
 
 
 @contextmanager
-def open_console(*, migrate: bool = True) -> Iterator[Console]:
+def open_console(*, migrate: bool = True) -> Generator[Console]:
     """Open settings and database for one command; the schema is brought up to date first unless `migrate` is off."""
     loaded = console_options.load()
     database = Database(loaded.settings.effective_database_url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,13 +48,13 @@ class Database:
         )
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self) -> Generator[Session]:
         """A session that commits at the end, or rolls everything back if the block raises."""
         with self._sessions() as session, session.begin():
             yield session
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> Generator[Session]:
         """A session for queries alone: on SQLite it takes no write lock.
 
         It takes a connection with its first query, not before: a web request that waits for a thread must not

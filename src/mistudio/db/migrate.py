@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def _config(connection: Connection, metadata: MetaData) -> Config:
 
 
 @contextmanager
-def _migrating(database: Database) -> Iterator[Connection]:
+def _migrating(database: Database) -> Generator[Connection]:
     if database.is_sqlite and (path := database.engine.url.database):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -18,7 +18,7 @@ class TrainingCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(
-        None,
+        default=None,
         max_length=200,
         title="Name",
         description="How the run is listed. Default: hook point, width and k.",
@@ -28,18 +28,18 @@ class TrainingCreate(BaseModel):
     )
     hook: str = Field(title="Hook point", description="Where in the model the activations are taken.")
     cache_id: str | None = Field(
-        None,
+        default=None,
         title="Activation cache",
         description="Train from these stored activations. Without one the model runs alongside the training.",
     )
     harvest: HarvestSettings | None = Field(
-        None,
+        default=None,
         title="Which activations count",
         description="Without a cache: how the text is read, and which tokens are left out. A cache has its own.",
         json_schema_extra={"advanced": True},
     )
     held_out_tokens: int = Field(
-        16_384,
+        default=16_384,
         ge=0,
         le=10_000_000,
         title="Held-out tokens",
@@ -63,8 +63,8 @@ class TrainingUpdate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, min_length=1, max_length=200)
-    notes: str | None = Field(None, max_length=20_000)
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    notes: str | None = Field(default=None, max_length=20_000)
 
 
 class TrainingJob(BaseModel):
