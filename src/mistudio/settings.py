@@ -31,24 +31,40 @@ class Settings(BaseSettings):
         "Default: SQLite in the data folder.",
     )
     redis_url: SecretStr | None = Field(
-        default=None, description="Redis for events and Celery, e.g. redis://host:6379/0. Needed by dispatch=celery."
+        default=None,
+        description="Redis for events and Celery, e.g. redis://host:6379/0. Needed by dispatch=celery.",
     )
     dispatch: Literal["local", "celery"] = Field(
         default="local", description="Where jobs run: in processes of this machine, or on Celery workers."
     )
-    cpu_slots: int = Field(default=1, ge=1, le=256, description="How many CPU-heavy jobs run at once on this machine.")
-    gpu_slots: int | None = Field(
-        default=None, ge=0, le=64, description="How many jobs use a GPU at once. Default: the number of GPUs found."
+    cpu_slots: int = Field(
+        default=1, ge=1, le=256, description="How many CPU-heavy jobs run at once on this machine."
     )
-    io_slots: int = Field(default=4, ge=1, le=256, description="How many download and import jobs run at once.")
+    gpu_slots: int | None = Field(
+        default=None,
+        ge=0,
+        le=64,
+        description="How many jobs use a GPU at once. Default: the number of GPUs found.",
+    )
+    io_slots: int = Field(
+        default=4, ge=1, le=256, description="How many download and import jobs run at once."
+    )
     lease_seconds: float = Field(
-        default=20.0, ge=1, le=3600, description="A running job whose supervisor is silent this long is taken over."
+        default=20.0,
+        ge=1,
+        le=3600,
+        description="A running job whose supervisor is silent this long is taken over.",
     )
     cancel_grace_seconds: float = Field(
-        default=10.0, ge=0.1, le=600, description="How long a cancelled job may tidy up before it is terminated."
+        default=10.0,
+        ge=0.1,
+        le=600,
+        description="How long a cancelled job may tidy up before it is terminated.",
     )
     host: str = Field(default="127.0.0.1", description="The address the web server binds to.")
-    port: int = Field(default=8420, ge=0, le=65535, description="The port the web server listens on (0: any free one).")
+    port: int = Field(
+        default=8420, ge=0, le=65535, description="The port the web server listens on (0: any free one)."
+    )
     allowed_hosts: list[str] = Field(
         default_factory=list,
         description="Host names, besides loopback and `host`, under which the server may be called.",
@@ -73,12 +89,21 @@ class Settings(BaseSettings):
     hf_token: SecretStr | None = Field(
         default=None, description="Hugging Face token for gated repositories. Never stored or logged."
     )
+    labels_base_url: str | None = Field(
+        default=None,
+        description="An OpenAI-compatible endpoint that may label features, e.g. http://localhost:11434/v1.",
+    )
+    labels_api_key: SecretStr | None = Field(
+        default=None, description="The key for `labels_base_url`. Never stored or logged."
+    )
     import_folders: list[Path] = Field(
         default_factory=list,
         description="Folders on the server from which the web API may import files by path. The command line may read "
         "any file that its user may.",
     )
-    hub_timeout_seconds: float = Field(default=20.0, ge=0.1, le=600, description="Patience with a silent hub.")
+    hub_timeout_seconds: float = Field(
+        default=20.0, ge=0.1, le=600, description="Patience with a silent hub."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log detail.")
     plugins: list[str] = Field(
         default_factory=list, description="Modules, each with a `domain` object, that extend the application."

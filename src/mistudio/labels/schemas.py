@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -172,7 +172,7 @@ class SourceInfo(BaseModel):
 class LabellingForm(BaseModel):
     """What the form of a labelling run needs: its schema, the sources, and what a score means."""
 
-    form: dict[str, object]
+    form: dict[str, Any]
     sources: list[SourceInfo]
     score_methods: dict[ScoreMethod, str]
     score_fields: dict[str, str]

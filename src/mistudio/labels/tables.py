@@ -12,7 +12,7 @@ from mistudio.db import Base, new_id, utc_now
 
 
 class LabellingRun(Base):
-    """One labelling of many features. Its state is its job's (subject `labelling_runs/<id>`)."""
+    """One labelling of many features, `indices`. Its state is its job's (subject `labelling_runs/<id>`)."""
 
     __tablename__ = "labelling_runs"
 
@@ -21,6 +21,7 @@ class LabellingRun(Base):
     source: Mapped[str] = mapped_column(String(200))
     request: Mapped[dict[str, Any]]
     n_features: Mapped[int] = mapped_column(Integer)
+    indices: Mapped[list[Any]] = mapped_column(deferred=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
 

@@ -52,7 +52,8 @@ def steering_vectors(sae: SAE, x: Tensor, edits: Sequence[Edit]) -> Tensor:
     add: Σ valueᵢ·dᵢ, with dᵢ the latent's decoder direction as it stands (not normalised).
     clamp: Σ (valueᵢ - zᵢ(x))·dᵢ, where z(x) are the latents of the unchanged x. With e = x - decode(z(x)) the result
     is decode(z with zᵢ = valueᵢ) + e: the other latents and the SAE's error stay exactly as they are. (Reading the
-    changed activations again gives zᵢ = valueᵢ only as far as the encoder undoes the decoder.)
+    changed activations again gives zᵢ = valueᵢ where the latent fired and the encoder undoes the decoder; a silent
+    latent starts from below its threshold and reads back that much lower.)
     """
     rows = sae.check(x)
     change = torch.zeros_like(rows)
