@@ -52,7 +52,7 @@ interface TableProps {
   onPreview: (row: Row | null) => void;
 }
 
-function columnsOf(dataset: Dataset): Column<Row>[] {
+function columnsOf(dataset: Dataset, q = ""): Column<Row>[] {
   const text = dataset.text_column;
   const others = dataset.columns.filter((column) => column.name !== text).slice(0, 6);
   return [
@@ -69,7 +69,7 @@ function columnsOf(dataset: Dataset): Column<Row>[] {
             id: text,
             header: text,
             width: "minmax(320px, 4fr)",
-            cell: (row: Row) => <Cell value={row.values[text]} />,
+            cell: (row: Row) => <Found text={row.values[text]} q={q} />,
           },
         ]
       : []),
@@ -81,6 +81,21 @@ function columnsOf(dataset: Dataset): Column<Row>[] {
       cell: (row: Row) => <Cell value={row.values[column.name]} />,
     })),
   ];
+}
+
+/** The place of the first match, marked, with a little of what stands before it. */
+function Found({ text, q }: { text: unknown; q: string }) {
+  const at = q && typeof text === "string" ? text.toLowerCase().indexOf(q.toLowerCase()) : -1;
+  if (at < 0 || typeof text !== "string") return <Cell value={text} />;
+  const from = Math.max(0, at - 40);
+  return (
+    <>
+      {from > 0 && "…"}
+      {text.slice(from, at)}
+      <mark className="rounded-[2px] bg-heat text-ink">{text.slice(at, at + q.length)}</mark>
+      {text.slice(at + q.length, at + 400)}
+    </>
+  );
 }
 
 function Cell({ value }: { value: unknown }) {
@@ -137,7 +152,7 @@ function FoundRows({ dataset, open, onPreview, q }: TableProps & { q: string }) 
     <>
       <DataTable
         label="Rows found"
-        columns={columnsOf(dataset)}
+        columns={columnsOf(dataset, q)}
         source={source}
         id={(row) => String(row.index)}
         onPreview={onPreview}

@@ -12,7 +12,13 @@ const PAGES: Record<string, string> = {
 };
 
 /** A job: progress or outcome, and its facts. */
-export function JobDetail({ job: embedded }: { job: Job }) {
+export function JobDetail({
+  job: embedded,
+  linked = false,
+}: {
+  job: Job /** With a link to its page. */;
+  linked?: boolean;
+}) {
   const job = useJob(embedded) ?? embedded;
   const [table = "", id = ""] = job.subject.split("/");
   const page = PAGES[table];
@@ -53,9 +59,11 @@ export function JobDetail({ job: embedded }: { job: Job }) {
           ],
         ]}
       />
-      <Link to="/jobs/$id" params={{ id: job.id }} className="text-accent hover:underline">
-        Log
-      </Link>
+      {linked && (
+        <Link to="/jobs/$id" params={{ id: job.id }} className="text-accent hover:underline">
+          Log
+        </Link>
+      )}
     </div>
   );
 }

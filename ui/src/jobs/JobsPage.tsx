@@ -78,7 +78,7 @@ export function JobsPage() {
       preview={(job) => ({
         title: job.title,
         actions: <JobActions job={job} />,
-        content: <JobDetail job={job} />,
+        content: <JobDetail job={job} linked />,
       })}
       filters={
         <select

@@ -100,9 +100,8 @@ export function Curve(props: CurveProps) {
           ...axis,
           size: 24,
           gap: 4,
-          ...(xKind === "time"
-            ? {}
-            : { values: (_: uPlot, ticks: number[]) => ticks.map((tick) => figure(tick)) }),
+          values: (_, ticks, _axis, _space, step) =>
+            ticks.map((tick) => (xKind === "time" ? clock(tick, step) : figure(tick))),
         },
         {
           ...axis,

@@ -164,7 +164,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
         onFocus={(event) => {
           if (event.target === event.currentTarget && active < 0 && total > 0) setActive(0);
         }}
-        className="group min-h-0 flex-1 overflow-auto focus-visible:outline-none"
+        className={`min-h-0 overflow-auto focus-visible:outline-none ${total > 0 ? "flex-1" : "shrink-0"}`}
       >
         <div style={{ minWidth: least }}>
           <div
@@ -261,22 +261,18 @@ export function DataTable<T>(props: DataTableProps<T>) {
               );
             })}
           </div>
-          {source.total === undefined && !source.error && (
-            <div role="status" aria-label="Loading">
-              {[72, 55, 63, 48, 60, 52].map((width) => (
-                <div
-                  key={width}
-                  className="flex items-center border-b border-line/60 px-5"
-                  style={{ height: "var(--row)" }}
-                >
-                  <div className="skeleton h-3" style={{ width: `${width}%` }} />
-                </div>
-              ))}
-            </div>
-          )}
         </div>
-        {source.total === 0 && props.empty}
       </div>
+      {source.total === undefined && !source.error && (
+        <div role="status" aria-label="Loading" className="flex-1">
+          {[72, 55, 63, 48, 60, 52].map((width) => (
+            <div key={width} className="flex h-(--row) items-center border-b border-line/60 px-5">
+              <div className="skeleton h-3" style={{ width: `${width}%` }} />
+            </div>
+          ))}
+        </div>
+      )}
+      {source.total === 0 && <div className="flex-1 overflow-y-auto">{props.empty}</div>}
       {bulk && selected.length > 0 && (
         <div className="absolute inset-x-0 bottom-3 z-10 mx-auto flex w-max items-center gap-2 rounded-[7px] border border-line bg-raised px-3 py-1.5 shadow-pop">
           <span>{selected.length} selected</span>

@@ -31,7 +31,7 @@ export function Field({
         {hint && (
           <button
             type="button"
-            aria-label={`About ${label}`}
+            aria-label="Explanation"
             className="rounded-full text-faint hover:text-ink"
             {...tip(hint)}
           >

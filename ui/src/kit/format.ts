@@ -90,6 +90,7 @@ export function rate(value: number | null | undefined, unit: string): string {
 /** An amount with its unit. */
 export function amount(value: number | null | undefined, unit?: string | null): string {
   if (unit === "bytes") return bytes(value);
+  if (value === null || value === undefined) return "–";
   return unit ? `${figure(value)}\u00a0${unit}` : figure(value);
 }
 
@@ -126,8 +127,11 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${figure(count)} ${count === 1 ? one : many}`;
 }
 
-/** A name of the API as words: "skip_special_tokens" → "Skip special tokens". */
+/** A name of the API as words: "skip_bos" → "Skip BOS", "n_tokens" → "Number of tokens". */
 export function sentence(name: string): string {
-  const words = name.replaceAll("_", " ");
+  const words = name
+    .replace(/^n_/, "number of ")
+    .replaceAll("_", " ")
+    .replaceAll(/\b(bos|eos|id|url|cpu|gpu|io|hf|l[01])\b/g, (word) => word.toUpperCase());
   return words.charAt(0).toUpperCase() + words.slice(1);
 }

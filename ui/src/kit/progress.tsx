@@ -109,7 +109,7 @@ export function ProgressBar({
       {words && (
         <div className="mt-1 flex gap-2 text-xs text-muted">
           {share !== null && <span className="w-10 shrink-0 text-ink">{percent(share)}</span>}
-          <span className="min-w-0 truncate">{text}</span>
+          <span className="min-w-0 truncate">{text || "Starting"}</span>
         </div>
       )}
     </div>

@@ -73,6 +73,10 @@ export function ObjectFields(props: ObjectProps) {
   if (only) {
     const place = (at: string) => only.findIndex((one) => one === at || one.startsWith(`${at}.`));
     names.sort((one, other) => place(one.at) - place(other.at));
+  } else {
+    // What must be filled in comes first; the rest keeps the order of the schema.
+    const must = (name: string) => (schema.required ?? []).includes(name);
+    names.sort((one, other) => Number(must(other.name)) - Number(must(one.name)));
   }
   return (
     <div className="grid grid-cols-1 gap-x-4 gap-y-3 sm:grid-cols-2">
@@ -85,7 +89,7 @@ export function ObjectFields(props: ObjectProps) {
           raw={(schema.properties as Record<string, JsonSchema>)[name] as JsonSchema}
           needed={(schema.required ?? []).includes(name)}
           found={value[name]}
-          set={(next) => props.onChange(at, { ...value, [name]: next })}
+          set={(next, changed = at) => props.onChange(changed, { ...value, [name]: next })}
           only={only && !within(at, only) ? only : undefined}
         />
       ))}
@@ -99,7 +103,8 @@ interface OneProps extends ObjectProps {
   raw: JsonSchema;
   needed: boolean;
   found: unknown;
-  set: (value: unknown) => void;
+  /** `changed`: the path of what was typed into, where that lies deeper. */
+  set: (value: unknown, changed?: string) => void;
 }
 
 function OneField(props: OneProps) {
@@ -118,7 +123,7 @@ function OneField(props: OneProps) {
           schema={field.schema}
           value={(found as Value | undefined) ?? {}}
           path={at}
-          onChange={(_, next) => set(next)}
+          onChange={(changed, next) => set(next, changed)}
         />
       </fieldset>
     );
@@ -135,7 +140,7 @@ function OneField(props: OneProps) {
         needed={props.needed && field.schema.default === undefined}
       >
         {widget
-          ? widget({ id, value: found, onChange: set, error: errors[at], label })
+          ? widget({ id, value: found, onChange: (next) => set(next), error: errors[at], label })
           : input(field, id, found, set, errors[at])}
       </Field>
     </div>
@@ -190,7 +195,7 @@ function UnionField({
         only={undefined}
         except={undefined}
         hidden={new Set([...props.hidden, `${props.at}.${tag}`])}
-        onChange={(_, next) => props.set({ ...next, [tag]: variant.name })}
+        onChange={(changed, next) => props.set({ ...next, [tag]: variant.name }, changed)}
       />
     </fieldset>
   );

@@ -27,7 +27,7 @@ export function ErrorNote({ error, onRetry }: { error: unknown; onRetry?: () => 
   const problem = Problem.from(error);
   return (
     <div role="alert" className="rounded-[6px] border border-failed/40 bg-failed-wash px-3 py-2">
-      <div className="flex items-start gap-3">
+      <div className="flex items-center gap-3">
         <div className="min-w-0 flex-1 break-words">
           <div className="font-medium">{problem.detail}</div>
           {problem.hint && <div className="text-muted">{problem.hint}</div>}
