@@ -48,7 +48,7 @@ def test_sparse_products_equal_dense_ones(latents: Latents, seed: int) -> None:
     by_latent = ByLatent.of(latents)
     torch.testing.assert_close(by_latent.weight_gradients(latents.values, g), z.T @ g)
     torch.testing.assert_close(by_latent.sums(latents.values), z.sum(0))
-    dv = kernels.value_gradients(latents, g, W)
+    dv = kernels.products(latents, g, W)
     torch.testing.assert_close(dv, (g @ W.T)[latents.tokens, latents.indices])
 
 

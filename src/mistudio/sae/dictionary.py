@@ -88,10 +88,7 @@ class SAE(nn.Module):
     def encode(self, x: Tensor) -> Latents:
         """Latents of activations [N, d_in], sparse. Not differentiable: see `encode_dense`."""
         x = self.check(x)
-        norms = self.ranking_norms()
-        return kernels.encode_blocks(
-            self.centre(x), self.W_enc, self.b_enc, lambda pre: self.activation.select(pre, norms)
-        )
+        return self.activation.encode(self.centre(x), self.W_enc, self.b_enc, self.ranking_norms())
 
     def encode_dense(self, x: Tensor) -> Tensor:
         """The same as a matrix [N, d_sae], differentiable in x and the weights."""

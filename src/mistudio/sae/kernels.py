@@ -87,8 +87,11 @@ def decode(latents: Latents, W_dec: Tensor) -> Tensor:
     )
 
 
-def value_gradients(latents: Latents, g: Tensor, W_dec: Tensor) -> Tensor:
-    """⟨g[n], W_dec[i]⟩ for every active latent: [nnz], in the order of `latents.values`."""
+def products(latents: Latents, rows: Tensor, W: Tensor) -> Tensor:
+    """⟨rows[n], W[i]⟩ for every active latent i of token n: [nnz], in the order of `latents.values`.
+
+    With residual gradients g and W_dec these are the gradients of the active values.
+    """
     pattern = torch.sparse_csr_tensor(
         latents.offsets,
         latents.indices,
@@ -96,7 +99,7 @@ def value_gradients(latents: Latents, g: Tensor, W_dec: Tensor) -> Tensor:
         (latents.n_tokens, latents.d_sae),
         check_invariants=False,
     )
-    return torch.sparse.sampled_addmm(pattern, g, W_dec.T, beta=0.0).values()
+    return torch.sparse.sampled_addmm(pattern, rows, W.T, beta=0.0).values()
 
 
 @dataclass(frozen=True)

@@ -59,12 +59,12 @@ class Architecture(ABC, Generic[ConfigT]):
         self.config = config
 
     @abstractmethod
-    def select(self, pre: Tensor, norms: Tensor | None) -> Latents:
-        """Sparse latents of pre-activations [n, m]; may overwrite `pre`."""
+    def encode(self, centred: Tensor, W_enc: Tensor, b_enc: Tensor, norms: Tensor | None) -> Latents:
+        """Sparse latents of what the encoder sees, [N, d]."""
 
     @abstractmethod
     def activate(self, pre: Tensor, norms: Tensor | None) -> Tensor:
-        """The same densely and differentiably: [n, m]."""
+        """Latents of pre-activations [n, m], densely and differentiably: [n, m]."""
 
     @abstractmethod
     def terms(self, sae: "SAE", x: Tensor, context: StepContext) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -120,7 +120,7 @@ def sparse_gradients(
     `centred` [N, d] is what the encoder saw, `g` [N, d] the gradient of x̂, and `penalty` [nnz] is added to
     the gradient of the active values.
     """
-    dv = kernels.value_gradients(latents, g, sae.W_dec)
+    dv = kernels.products(latents, g, sae.W_dec)
     if penalty is not None:
         dv += penalty
     return {

@@ -31,13 +31,10 @@ class Standard(Architecture[StandardConfig]):
     step takes the sparse form as soon as a batch is sparse enough for it to pay.
     """
 
-    def select(self, pre: Tensor, norms: Tensor | None) -> Latents:
-        """Sparse latents of pre-activations [n, m]."""
+    def encode(self, centred: Tensor, W_enc: Tensor, b_enc: Tensor, norms: Tensor | None) -> Latents:
+        """Sparse latents of what the encoder sees, [N, d]."""
         del norms
-        active = pre > 0
-        tokens, indices = active.nonzero(as_tuple=True)
-        counts = active.sum(1)
-        return Latents(pre[tokens, indices], indices, row_offsets(counts), pre.shape[1])
+        return kernels.encode_blocks(centred, W_enc, b_enc, _positive)
 
     def activate(self, pre: Tensor, norms: Tensor | None) -> Tensor:
         """Dense latents [n, m]."""
@@ -94,7 +91,7 @@ class Standard(Architecture[StandardConfig]):
         for pre in kernels.pre_activations(centred, sae.W_enc, sae.b_enc):
             if int((pre > 0).sum()) > kernels.SPARSE_PAYS_BELOW * pre.numel():
                 return None
-            parts.append(self.select(pre, None))
+            parts.append(_positive(pre))
         return Latents.concatenate(parts)
 
     def _dense_gradients(
@@ -121,3 +118,9 @@ class Standard(Architecture[StandardConfig]):
 def _add_norm_gradient(sae: "SAE", gradients: dict[str, Tensor], weights: Tensor, norms: Tensor) -> None:
     """Gradient of Σᵢ wᵢ·‖dᵢ‖ with respect to the directions dᵢ, added to that of W_dec."""
     gradients["W_dec"].addcmul_(sae.W_dec, (weights / norms)[:, None])
+
+
+def _positive(pre: Tensor) -> Latents:
+    active = pre > 0
+    tokens, indices = active.nonzero(as_tuple=True)
+    return Latents(pre[tokens, indices], indices, row_offsets(active.sum(1)), pre.shape[1])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mistudio.sae import kernels
+from mistudio.sae import kernels, search
 from mistudio.sae.architectures.base import (
     Architecture,
     StepContext,
@@ -29,9 +29,9 @@ class TopK(Architecture[TopKConfig]):
     `aux_k` dead latents of each token model the error e = x − x̂, which is held constant there.
     """
 
-    def select(self, pre: Tensor, norms: Tensor | None) -> Latents:
-        """Sparse latents of pre-activations [n, m]."""
-        return _strongest(pre, norms, self.config.k)
+    def encode(self, centred: Tensor, W_enc: Tensor, b_enc: Tensor, norms: Tensor | None) -> Latents:
+        """Sparse latents of what the encoder sees, [N, d]."""
+        return search.encode_top_k(centred, W_enc, b_enc, self.config.k, norms)
 
     def activate(self, pre: Tensor, norms: Tensor | None) -> Tensor:
         """Dense latents [n, m]."""
@@ -61,7 +61,7 @@ class TopK(Architecture[TopKConfig]):
         """Loss terms and gradients at a cost proportional to active latents."""
         norms = sae.ranking_norms()
         centred = sae.centre(x)
-        latents = kernels.encode_blocks(centred, sae.W_enc, sae.b_enc, lambda pre: self.select(pre, norms))
+        latents = self.encode(centred, sae.W_enc, sae.b_enc, norms)
         reconstruction = kernels.decode(latents, sae.W_dec).add_(sae.b_dec)
         error = reconstruction - x
         terms = {"mse_loss": squared_error(error), "aux_loss": x.new_zeros(())}
@@ -90,7 +90,7 @@ class TopK(Architecture[TopKConfig]):
         W_enc, W_dec, b_enc = sae.W_enc[dead], sae.W_dec[dead], sae.b_enc[dead]
         dead_norms = None if norms is None else norms[dead]
         k = min(self.config.aux_k, dead.shape[0])
-        latents = kernels.encode_blocks(centred, W_enc, b_enc, lambda pre: _strongest(pre, dead_norms, k))
+        latents = search.encode_top_k(centred, W_enc, b_enc, k, dead_norms)
         sparse = k < kernels.SPARSE_PAYS_BELOW * dead.shape[0]
         z = None if sparse else latents.dense()
         miss = (kernels.decode(latents, W_dec) if z is None else z @ W_dec) - e
@@ -98,7 +98,7 @@ class TopK(Architecture[TopKConfig]):
         g = miss * (2 * scale)
         if z is None:
             by_latent = ByLatent.of(latents)
-            dv = kernels.value_gradients(latents, g, W_dec)
+            dv = kernels.products(latents, g, W_dec)
             gradients["W_dec"].index_add_(0, dead, by_latent.weight_gradients(latents.values, g))
             gradients["W_enc"].index_add_(0, dead, by_latent.weight_gradients(dv, centred))
             gradients["b_enc"].index_add_(0, dead, by_latent.sums(dv))
@@ -108,15 +108,6 @@ class TopK(Architecture[TopKConfig]):
             gradients["W_enc"].index_add_(0, dead, dz.T @ centred)
             gradients["b_enc"].index_add_(0, dead, dz.sum(0))
         return scale * miss.square().sum()
-
-
-def _strongest(pre: Tensor, norms: Tensor | None, k: int) -> Latents:
-    if norms is None:
-        values, indices = kernels.top_k(pre, k)
-    else:
-        ranked, indices = kernels.top_k(pre.mul_(norms), k)
-        values = ranked / norms[indices]
-    return Latents.from_top_k(values, indices, pre.shape[1])
 
 
 def _dense_strongest(pre: Tensor, norms: Tensor | None, k: int) -> Tensor:
