@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONVENTION = "W_dec @ W_U"
 """No final norm, no bias: the field's convention (SAELens, SAEDashboard)."""
-_BLOCK_BYTES = {"cpu": 24 << 20}
+_BLOCK_BYTES = {"cpu": 128 << 20}
 _BLOCK_BYTES_ELSEWHERE = 1 << 30
 
 
