@@ -88,3 +88,12 @@ def test_encoding_does_not_depend_on_the_block() -> None:
         alone = sae.encode(x[n : n + 1])
         part = slice(int(together.offsets[n]), int(together.offsets[n + 1]))
         assert set(alone.indices.tolist()) == set(together.indices[part].tolist())
+
+
+def test_top_k_tells_close_doubles_apart() -> None:
+    pre = torch.zeros(1, 400, dtype=torch.float64)
+    pre[0, 37] = 1.0
+    pre[0, 5] = 1.0 + 1e-12
+    assert kernels.top_k(pre, 1)[1].item() == 5
+    half = pre.to(torch.bfloat16) + torch.arange(400, dtype=torch.bfloat16)
+    assert kernels.top_k(half, 3)[0].sum() == half.float().topk(3).values.sum()

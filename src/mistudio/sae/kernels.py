@@ -52,26 +52,28 @@ def encode_blocks(x: Tensor, W_enc: Tensor, b_enc: Tensor, select: Callable[[Ten
 
 
 def top_k(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest entries of each row of pre [n, m], unordered: values and indices [n, k]. Exact.
+    """The k largest entries of each row of pre [n, m], unordered: values and indices [n, k]. Exact;
+    bfloat16 values come back as float32.
 
     On CPU in two stages: the k largest of a row lie within the k groups of columns whose maxima are
     largest, so only those groups' members are ranked. With groups of √(m/k) both rankings are short.
     """
     n, m = pre.shape
     size = int((m / k) ** 0.5)
+    wide = torch.promote_types(pre.dtype, torch.float32)  # PyTorch ranks bfloat16 more slowly
     if pre.device.type != "cpu" or size < 4:
         values, indices = pre.topk(k, dim=1, sorted=False)
-        return values, indices
+        return values.to(wide), indices
     groups = m // size
     # group c holds columns c, c + groups, c + 2·groups …, so that maxima are taken over contiguous rows
-    maxima = pre[:, : groups * size].unflatten(1, (size, groups)).amax(1)
+    maxima = pre[:, : groups * size].unflatten(1, (size, groups)).amax(1).to(wide)
     best = maxima.topk(k, dim=1, sorted=False).indices
     steps = torch.arange(0, groups * size, groups)
     candidates = (best[:, None, :] + steps[None, :, None]).flatten(1)
     if groups * size < m:
         rest = torch.arange(groups * size, m).expand(n, -1)
         candidates = torch.cat([candidates, rest], dim=1)
-    values, places = pre.gather(1, candidates).topk(k, dim=1, sorted=False)
+    values, places = pre.gather(1, candidates).to(wide).topk(k, dim=1, sorted=False)
     return values, candidates.gather(1, places)
 
 

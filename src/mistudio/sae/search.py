@@ -101,7 +101,8 @@ def _slack(x: Tensor, x_low: Tensor, W_enc: Tensor, W_low: Tensor, b_enc: Tensor
     the bias's rounding, and what summing d products in float32 may lose.
     """
     W_norm = W_enc.norm(dim=1).max()
-    W_error = (W_enc - W_low).norm(dim=1).max()
+    pairs = zip(W_enc.split(1024), W_low.split(1024), strict=True)  # pieces that stay in cache
+    W_error = torch.stack([(a - b).norm(dim=1).max() for a, b in pairs]).max()
     b_error = (b_enc - b_low).abs().max() + b_enc.abs().max() * _ROUNDING
     x_norm = x.norm(dim=1) * (1 + _ROUNDING)
     summing = 2 * x.shape[1] * torch.finfo(torch.float32).eps

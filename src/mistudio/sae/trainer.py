@@ -145,8 +145,9 @@ class Trainer:
             parameter.grad = outcome.gradients[name]
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        # gradients stay until the next step's replace them: freeing them first would hand their memory back
+        # to the system and fault it in again, which costs as much as computing them
         self._optimizer.step()
-        self._optimizer.zero_grad()
         if self.config.decoder_norm == "unit":
             with torch.no_grad():
                 self.sae.W_dec.div_(self.sae.decoder_norms()[:, None])
@@ -174,8 +175,10 @@ class Trainer:
         """Where directions must keep length 1, drop the part of their gradient that would change it."""
         if self.config.decoder_norm == "unit":
             W_dec = self.sae.W_dec.detach()
-            along = torch.linalg.vecdot(gradients["W_dec"], W_dec)
-            gradients["W_dec"].addcmul_(along[:, None], W_dec, value=-1)
+            # in pieces that stay in cache
+            for part, direction in zip(gradients["W_dec"].split(1024), W_dec.split(1024), strict=True):
+                along = torch.linalg.vecdot(part, direction)
+                part.addcmul_(along[:, None], direction, value=-1)
 
     @torch.no_grad()
     def finish(self, metadata: dict[str, Any] | None = None) -> SAE:
