@@ -7,10 +7,10 @@ from pathlib import Path
 
 import uvicorn
 from pydantic import SecretStr
-from tests.events import counter
 
 from mistudio.app import create_app
 from mistudio.settings import LoadedSettings, Settings
+from tests.events import counter
 
 port, data_dir, redis_url = sys.argv[1:]
 settings = Settings(data_dir=Path(data_dir), redis_url=SecretStr(redis_url))

@@ -14,13 +14,13 @@ import httpx
 import pytest
 import socketio
 import websockets.sync.client
-from tests.events import counter
-from tests.events.client import FollowingClient
-from tests.web.live import live_server, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from mistudio.app import create_app
 from mistudio.settings import LoadedSettings, Settings
+from tests.events import counter
+from tests.events.client import FollowingClient
+from tests.web.live import live_server, wait_until
 
 
 def make_app(data_dir: Path, **settings: Any) -> Any:

@@ -28,7 +28,7 @@ class ClusterManager(AsyncRedisManager):
         self.server: Any
 
     async def _listen(self) -> AsyncIterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        pause, interrupted = 0.1, False
+        pause, told = 0.1, False
         while True:
             client: Any = redis.asyncio.Redis.from_url(
                 self.redis_url, socket_connect_timeout=2, health_check_interval=10
@@ -36,18 +36,17 @@ class ClusterManager(AsyncRedisManager):
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(SOCKET_CHANNEL)
-                    # The answer to the subscription, so that nothing falls between it and the resync.
+                    # Wait for the answer, so that nothing falls between the subscription and the resync.
                     await subscription.get_message(timeout=5)
-                    if interrupted:
-                        await self.server.emit("resync", {}, ignore_queue=True)
-                    pause, interrupted = 0.1, False
+                    await self.server.emit("resync", {}, ignore_queue=True)
+                    pause, told = 0.1, False
                     async for message in subscription.listen():
                         yield message["data"]
             except (RedisError, OSError) as error:
-                if not interrupted:
+                if not told:
                     _log.warning("Events from other servers wait for Redis: %s", type(error).__name__)
             finally:
                 await client.aclose()
-            interrupted = True
+            told = True
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)

@@ -17,8 +17,6 @@ from urllib.parse import parse_qs
 
 import anyio
 import anyio.to_thread
-import socketio
-from socketio.exceptions import ConnectionRefusedError
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
@@ -64,24 +62,10 @@ class EventSockets:
         self._outgoing: asyncio.Queue[Event] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._limiter = anyio.CapacityLimiter(_READERS)
-        manager: Any = None
-        if redis_url is not None:
-            from mistudio.events.redis_manager import ClusterManager
-
-            manager = ClusterManager(redis_url)
-        self._server: Any = socketio.AsyncServer(
-            async_mode="asgi",
-            client_manager=manager,
-            cors_allowed_origins=[],  # Host and Origin are judged before any request comes here
-            max_http_buffer_size=MAX_MESSAGE_BYTES,
-            logger=False,
-            engineio_logger=False,
-        )
-        self._server.on("connect", self._connect)
-        self._server.on("disconnect", self._disconnect)
-        self._server.on("subscribe", self._subscribe)
-        self._server.on("unsubscribe", self._unsubscribe)
-        self._asgi: Any = socketio.ASGIApp(self._server, socketio_path=PATH)
+        self._redis_url = redis_url
+        self._server: Any = None
+        self._asgi: Any = None
+        self._opening: asyncio.Task[None] | None = None
         bus.listen(self._hear)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -91,9 +75,38 @@ class EventSockets:
         return len(self._addresses)
 
     async def start(self) -> None:
-        """Begin to bring events to clients; call it in the server's event loop."""
+        """Begin to bring events to clients; call it in the server's event loop.
+
+        Socket.IO is loaded behind the back of the server, which can answer other requests before.
+        """
         self._loop = asyncio.get_running_loop()
+        self._opening = asyncio.create_task(self._open())
+
+    async def _open(self) -> None:
+        self._server, self._asgi = await asyncio.to_thread(self._build)
         self._tasks = [asyncio.create_task(self._emit()), asyncio.create_task(self._cut_off_slow_clients())]
+
+    def _build(self) -> tuple[Any, Any]:
+        import socketio
+
+        manager: Any = None
+        if self._redis_url is not None:
+            from mistudio.events.redis_manager import ClusterManager
+
+            manager = ClusterManager(self._redis_url)
+        server: Any = socketio.AsyncServer(
+            async_mode="asgi",
+            client_manager=manager,
+            cors_allowed_origins=[],  # Host and Origin are judged before any request comes here
+            max_http_buffer_size=MAX_MESSAGE_BYTES,
+            logger=False,
+            engineio_logger=False,
+        )
+        server.on("connect", self._connect)
+        server.on("disconnect", self._disconnect)
+        server.on("subscribe", self._subscribe)
+        server.on("unsubscribe", self._unsubscribe)
+        return server, socketio.ASGIApp(server, socketio_path=PATH)
 
     async def disconnect_all(self) -> None:
         """Send every client away (it will try to come back, here or to another server)."""
@@ -103,6 +116,9 @@ class EventSockets:
     async def stop(self) -> None:
         """Disconnect everybody and end."""
         self._loop = None
+        if self._opening is None:
+            return
+        await self._opening
         for task in self._tasks:
             task.cancel()
         await self.disconnect_all()
@@ -110,6 +126,9 @@ class EventSockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count open websockets per address; the rest is Socket.IO's."""
+        if self._opening is None:
+            raise RuntimeError("the event sockets were not started")
+        await asyncio.shield(self._opening)
         if scope["type"] != "websocket":
             await self._asgi(scope, receive, send)
             return
@@ -132,6 +151,8 @@ class EventSockets:
     async def _connect(self, sid: str, environ: dict[str, Any], _auth: Any = None) -> None:
         address = self._address_of(environ["asgi.scope"])
         if list(self._addresses.values()).count(address) >= self._per_address:
+            from socketio.exceptions import ConnectionRefusedError
+
             raise ConnectionRefusedError(
                 f"This address holds {self._per_address} open sockets already. Close some pages, or raise the "
                 "setting sockets_per_address."
