@@ -1277,7 +1277,8 @@ export interface paths {
         put?: never;
         /**
          * Label features by machine
-         * @description The answer's `job` does it; labels appear as they are found. An empty body: contrast, the 100 strongest.
+         * @description The answer's `job` does it; labels appear as they are found. An empty body: contrast, the 100 most frequent
+         *     features of those that fire on at most 1 token in 100.
          */
         post: operations["create_run"];
         delete?: never;
@@ -2957,10 +2958,17 @@ export interface components {
              * @enum {string}
              */
             only: "unlabelled" | "not_by_person" | "all";
-            /** Min Frequency */
+            /**
+             * Min Frequency
+             * @description Least share of tokens.
+             */
             min_frequency?: number | null;
-            /** Max Frequency */
-            max_frequency?: number | null;
+            /**
+             * Max Frequency
+             * @description Greatest share of tokens. Features that fire on more than 1 token in 100 are mostly about position and punctuation. Does not hold back features listed by their numbers.
+             * @default 0.01
+             */
+            max_frequency: number | null;
             /**
              * Starred
              * @description Only those with (or without) a star.
@@ -2968,11 +2976,11 @@ export interface components {
             starred?: boolean | null;
             /**
              * Order
-             * @description Which come first, and are kept by the limit: the strongest, the most frequent, or the lowest numbers.
-             * @default max_activation
+             * @description Which come first, and are kept by the limit: the most frequent, the strongest (among them often attention sinks), or the lowest numbers.
+             * @default frequency
              * @enum {string}
              */
-            order: "max_activation" | "frequency" | "index";
+            order: "frequency" | "max_activation" | "index";
             /**
              * Limit
              * @description At most so many features.
