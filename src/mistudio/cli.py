@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.main import get_command
 
@@ -31,7 +30,7 @@ database_commands = typer.Typer(
 app.add_typer(database_commands, name="db")
 
 
-def _set_json(_context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+def _set_json(value: bool) -> bool:
     console_options.as_json = console_options.as_json or value
     return value
 
@@ -60,7 +59,7 @@ def root(
     for assignment in set_ or []:
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise click.BadParameter(f"“{assignment}” is not NAME=VALUE.", param_hint="--set")
+            raise typer.BadParameter(f"“{assignment}” is not NAME=VALUE.", param_hint="--set")
         flags[name.strip()] = _typed(name.strip(), value)
     if data_dir is not None:
         flags["data_dir"] = data_dir
@@ -183,34 +182,47 @@ def _plugins() -> list[str]:
         return []  # the command itself will say what is wrong with the settings; --help must work without
 
 
-def build_command() -> click.Command:
-    """The whole command tree: built-in commands, each domain's, and `--json` on every one."""
+def build_command(*, with_domains: bool = True) -> Any:
+    """The whole command tree: built-in commands, each domain's (if wanted), and `--json` on every one."""
     domains = all_domains(_plugins())
     import_tables(domains)
     register_kinds(job_kinds(domains))
     for domain in domains:
-        if domain.commands:
+        if domain.commands and with_domains:
             app.add_typer(load(domain.commands), name=domain.name)
     command = get_command(app)
     _add_json_flag(command)
     return command
 
 
-def _add_json_flag(command: click.Command) -> None:
-    if isinstance(command, click.Group):
-        for child in command.commands.values():
-            _add_json_flag(child)
-    command.params.append(
-        click.Option(
-            ["--json"], is_flag=True, expose_value=False, callback=_set_json, help="Print the result as JSON."
-        )
-    )
+def _add_json_flag(command: Any) -> None:
+    """Typer has no option that every command inherits, so each is given the one of this pattern."""
+    pattern = typer.Typer(add_completion=False)
+
+    @pattern.command()
+    def only_json(  # pyright: ignore[reportUnusedFunction]
+        as_json: Annotated[
+            bool,
+            typer.Option("--json", expose_value=False, callback=_set_json, help="Print the result as JSON."),
+        ] = False,
+    ) -> None:
+        del as_json
+
+    option = next(found for found in get_command(pattern).params if found.name == "as_json")
+    waiting = [command]
+    while waiting:
+        one = waiting.pop()
+        one.params.append(option)
+        waiting += getattr(one, "commands", {}).values()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a StudioError is one line on stderr and exit code 1."""
+    given = sys.argv[1:] if arguments is None else arguments
+    # A server starts sooner without the modules of all commands.
+    with_domains = given[:1] != ["serve"]
     try:
-        build_command()(args=arguments, prog_name="mistudio")
+        build_command(with_domains=with_domains)(args=given, prog_name="mistudio")
     except Exception as error:
         message = public_message(error)
         if message is None:
