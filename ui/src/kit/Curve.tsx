@@ -3,7 +3,7 @@ import "./locale";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useShownTheme } from "@/shell/preferences";
-import { amount, figure } from "./format";
+import { amount, bytes, figure } from "./format";
 import { tip } from "./Tip";
 
 export interface Series {
@@ -18,6 +18,7 @@ export interface Series {
 
 export interface CurveProps {
   title: string;
+  /** `bytes` and `bytes/s` are shown as kB, MB, GB. */
   unit?: string;
   /** Definition and formula for the title's tooltip. */
   hint?: string;
@@ -60,6 +61,7 @@ export function Curve(props: CurveProps) {
   const data = useMemo(() => align(series, logX, logY), [series, logX, logY]);
   const latest = useRef(data);
   latest.current = data;
+  const inBytes = props.unit?.startsWith("bytes") ?? false;
   const shape = series.map((one, index) => `${one.id}:${one.label}:${one.colour ?? index}`).join("|");
   const [low, high] = props.range ?? [undefined, undefined];
 
@@ -107,7 +109,8 @@ export function Curve(props: CurveProps) {
           ...axis,
           size: 52,
           gap: 4,
-          values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : figure(tick))),
+          values: (_, ticks) =>
+            ticks.map((tick) => (tick === null ? "" : inBytes ? bytes(tick) : figure(tick))),
         },
       ],
       series: [
@@ -134,7 +137,7 @@ export function Curve(props: CurveProps) {
       made.destroy();
       plot.current = null;
     };
-  }, [shape, theme, logX, logY, sync, xKind, height, low, high]);
+  }, [shape, theme, logX, logY, sync, xKind, height, low, high, inBytes]);
 
   useEffect(() => {
     const made = plot.current;
@@ -160,7 +163,7 @@ export function Curve(props: CurveProps) {
       <figcaption className="flex min-h-5 flex-wrap items-baseline gap-x-3 text-xs">
         <span className="font-medium" {...tip(props.hint, props.formula)}>
           {props.title}
-          {props.unit && <span className="font-normal text-muted"> ({props.unit})</span>}
+          {props.unit && !inBytes && <span className="font-normal text-muted"> ({props.unit})</span>}
         </span>
         <span className="ml-auto flex flex-wrap gap-x-3 text-muted">
           {x != null && xKind === "number" && (

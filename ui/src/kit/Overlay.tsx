@@ -1,6 +1,6 @@
 import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import { Button, IconButton } from "./Button";
 import { ErrorNote } from "./states";
 
@@ -23,13 +23,16 @@ export function Dialog({
   wide?: boolean;
   children: ReactNode;
 }) {
+  const focus = useFocusReturn();
   return (
     <Radix.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Radix.Portal>
         <div className="fixed inset-0 z-40 bg-scrim" />
         <Radix.Content
           data-modal=""
+          onCloseAutoFocus={focus.giveBack}
           onOpenAutoFocus={(event) => {
+            focus.take();
             // Into what one came to fill in, rather than onto the cross.
             const content = event.currentTarget as HTMLElement;
             const first = content.querySelector<HTMLElement>(
@@ -60,6 +63,20 @@ export function Dialog({
       </Radix.Portal>
     </Radix.Root>
   );
+}
+
+/** Radix returns focus to its own trigger; our dialogs are opened from anywhere, so they note who had it. */
+export function useFocusReturn(): { take: () => void; giveBack: (event: Event) => void } {
+  const opener = useRef<HTMLElement | null>(null);
+  return {
+    take: () => {
+      opener.current = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+    },
+    giveBack: (event) => {
+      event.preventDefault();
+      if (opener.current?.isConnected) opener.current.focus();
+    },
+  };
 }
 
 /** Asks before something is lost, naming what goes. Stays open with the reason when it fails. */

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { ChevronRight } from "lucide-react";
 import { type ReactNode, useEffect } from "react";
+import { rememberedSearch } from "./url";
 
 export interface Crumb {
   label: string;
@@ -30,7 +31,12 @@ export function PageHeader({
           <ol className="flex items-center gap-1 text-muted">
             {crumbs.map((crumb) => (
               <li key={crumb.to} className="flex items-center gap-1">
-                <Link to={crumb.to} className="rounded-[3px] hover:text-ink hover:underline" data-crumb="">
+                <Link
+                  to={crumb.to}
+                  search={rememberedSearch(crumb.to) as never}
+                  className="rounded-[3px] hover:text-ink hover:underline"
+                  data-crumb=""
+                >
                   {crumb.label}
                 </Link>
                 <ChevronRight size={13} aria-hidden="true" />

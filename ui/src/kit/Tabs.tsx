@@ -1,5 +1,6 @@
 import { Tabs as Radix } from "radix-ui";
 import type { ReactNode } from "react";
+import { figure } from "./format";
 import { useUrlState } from "./url";
 
 export interface Tab {
@@ -29,7 +30,7 @@ export function Tabs({ tabs, label, param = "tab" }: { tabs: Tab[]; label: strin
           >
             {tab.label}
             {tab.count !== undefined && tab.count !== null && (
-              <span className="ml-1.5 text-xs font-normal text-muted">{tab.count}</span>
+              <span className="ml-1.5 text-xs font-normal text-muted">{figure(tab.count)}</span>
             )}
           </Radix.Trigger>
         ))}

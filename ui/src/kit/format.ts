@@ -90,6 +90,7 @@ export function rate(value: number | null | undefined, unit: string): string {
 /** An amount with its unit. */
 export function amount(value: number | null | undefined, unit?: string | null): string {
   if (unit === "bytes") return bytes(value);
+  if (unit === "bytes/s") return rate(value, "bytes");
   if (value === null || value === undefined) return "–";
   return unit ? `${figure(value)}\u00a0${unit}` : figure(value);
 }

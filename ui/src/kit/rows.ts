@@ -1,5 +1,5 @@
-import { keepPreviousData, type QueryKey, useQueries } from "@tanstack/react-query";
-import { useCallback, useMemo, useState } from "react";
+import { hashKey, type QueryKey, useQueries } from "@tanstack/react-query";
+import { useCallback, useMemo, useRef, useState } from "react";
 import { Problem } from "@/api/problem";
 
 /** Rows by position, some of them not here yet: what a table of any length scrolls over. */
@@ -29,6 +29,12 @@ export function useRows<T>(rows: T[] | undefined): RowSource<T> {
   );
 }
 
+interface Seen<T> {
+  hash: string;
+  total: number | undefined;
+  pages: Map<number, T[]>;
+}
+
 /**
  * Rows of a paged route, fetched as they come into view: `fetchPage(offset, limit)`. Sorting and filtering are the
  * server's, so they belong into `key`. While a new order is fetched the old rows stay.
@@ -45,24 +51,34 @@ export function usePages<T>(
     queries: pages.map((page) => ({
       queryKey: [...key, { page, size }],
       queryFn: ({ signal }: { signal: AbortSignal }) => fetchPage(page * size, size, signal),
-      placeholderData: keepPreviousData,
     })),
   });
+  const hash = hashKey(key);
+  const seen = useRef<Seen<T>>({ hash, total: undefined, pages: new Map() });
+  const waiting = useRef<ReturnType<typeof setTimeout>>(undefined);
   const want = useCallback(
     (first: number, last: number) => {
       const next = { first: Math.floor(first / size), last: Math.floor(Math.max(first, last) / size) };
-      setRange((now) => (now.first === next.first && now.last === next.last ? now : next));
+      const set = () => setRange((now) => (now.first === next.first && now.last === next.last ? now : next));
+      clearTimeout(waiting.current);
+      // Who flies past a thousand pages does not want them all: only where the scrolling rests is fetched.
+      if (seen.current.pages.has(next.first) && seen.current.pages.has(next.last)) set();
+      else waiting.current = setTimeout(set, 60);
     },
     [size],
   );
+  // What was seen last, so that neither a new order nor a jump to a far page empties the table meanwhile.
+  for (const [index, result] of results.entries()) {
+    if (!result.data) continue;
+    if (seen.current.hash !== hash) seen.current = { hash, total: undefined, pages: new Map() };
+    seen.current.pages.set(range.first + index, result.data.items);
+  }
+  const newest = results.reduce((one, other) => (other.dataUpdatedAt > one.dataUpdatedAt ? other : one));
+  if (newest.data) seen.current.total = newest.data.total;
   const failed = results.find((result) => result.error);
-  const total = results.find((result) => result.data)?.data?.total;
   return {
-    total,
-    row: (index) => {
-      const result = results[Math.floor(index / size) - range.first];
-      return result?.data?.items[index % size];
-    },
+    total: seen.current.total,
+    row: (index) => seen.current.pages.get(Math.floor(index / size))?.[index % size],
     want,
     loading: results.some((result) => result.isPending),
     error: failed ? Problem.from(failed.error) : null,

@@ -58,3 +58,15 @@ export function useUrlState<T extends string | number | boolean>(
   );
   return [value, set];
 }
+
+const left = new Map<string, Search>();
+
+/** Note how a page was when it was last seen: search, order, what was looked at. */
+export function rememberSearch(path: string, search: Search): void {
+  left.set(path, search);
+}
+
+/** How the page at `path` was left, so that the way back to a list leads to the list as it was. */
+export function rememberedSearch(path: string): Search {
+  return left.get(path) ?? {};
+}

@@ -27,7 +27,7 @@ export function GpuPanel({
   }, [history, index]);
   const series = useSeries(channel, ["utilization", "memory_used"], seed);
   const busy = useMemo(() => [curve(series, "utilization", "busy", span, 0)], [series, span]);
-  const memory = useMemo(() => [curve(series, "memory_used", "memory", span, 2, 1e-9)], [series, span]);
+  const memory = useMemo(() => [curve(series, "memory_used", "memory", span, 2)], [series, span]);
   return (
     <Section title={now ? `GPU ${index}: ${now.name}` : `GPU ${index}`}>
       <Curve title="Busy" unit="%" xKind="time" sync="monitor" height={90} range={[0, 100]} series={busy} />
@@ -35,11 +35,11 @@ export function GpuPanel({
         title={
           now ? `Memory ${format.bytes(now.memory_used)} of ${format.bytes(now.memory_total)}` : "Memory"
         }
-        unit="GB"
+        unit="bytes"
         xKind="time"
         sync="monitor"
         height={90}
-        {...(now ? { range: [0, now.memory_total / 1e9] as [number, number] } : {})}
+        {...(now ? { range: [0, now.memory_total] as [number, number] } : {})}
         series={memory}
       />
       {now && (

@@ -131,8 +131,8 @@ function MemoryPanel({ history, span }: PanelProps) {
   const seed = useSeed(history, (one) => ({ used: one.memory_used, swap_used: one.swap_used }));
   const series = useSeries("system/memory", ["used", "swap_used"], seed);
   const curves = useMemo(() => {
-    const memory = curve(series, "used", "memory", span, 0, 1e-9);
-    const swap = curve(series, "swap_used", "swap", span, 1, 1e-9);
+    const memory = curve(series, "used", "memory", span, 0);
+    const swap = curve(series, "swap_used", "swap", span, 1);
     return (now?.swap_total ?? 0) > 0 ? [memory, swap] : [memory];
   }, [series, span, now?.swap_total]);
   return (
@@ -143,11 +143,11 @@ function MemoryPanel({ history, span }: PanelProps) {
             ? `${format.bytes(now.used)} of ${format.bytes(now.total)}${now.swap_total ? `, swap ${format.bytes(now.swap_used)} of ${format.bytes(now.swap_total)}` : ", no swap"}`
             : "In use"
         }
-        unit="GB"
+        unit="bytes"
         xKind="time"
         sync="monitor"
         height={140}
-        {...(now ? { range: [0, now.total / 1e9] as [number, number] } : {})}
+        {...(now ? { range: [0, now.total] as [number, number] } : {})}
         series={curves}
       />
     </Section>
@@ -159,17 +159,14 @@ function DiskPanel({ history, span }: PanelProps) {
   const seed = useSeed(history, (one) => ({ read_rate: one.read_rate, write_rate: one.write_rate }));
   const series = useSeries("system/disk", ["read_rate", "write_rate"], seed);
   const curves = useMemo(
-    () => [
-      curve(series, "read_rate", "read", span, 0, 1e-6),
-      curve(series, "write_rate", "written", span, 1, 1e-6),
-    ],
+    () => [curve(series, "read_rate", "read", span, 0), curve(series, "write_rate", "written", span, 1)],
     [series, span],
   );
   return (
     <Section title="Disk">
       <Curve
         title={now ? `${format.bytes(now.free)} free of ${format.bytes(now.total)}` : "Read and written"}
-        unit="MB/s"
+        unit="bytes/s"
         xKind="time"
         sync="monitor"
         height={140}
@@ -183,15 +180,12 @@ function NetworkPanel({ history, span }: PanelProps) {
   const seed = useSeed(history, (one) => ({ received_rate: one.received_rate, sent_rate: one.sent_rate }));
   const series = useSeries("system/network", ["received_rate", "sent_rate"], seed);
   const curves = useMemo(
-    () => [
-      curve(series, "received_rate", "received", span, 0, 1e-3),
-      curve(series, "sent_rate", "sent", span, 1, 1e-3),
-    ],
+    () => [curve(series, "received_rate", "received", span, 0), curve(series, "sent_rate", "sent", span, 1)],
     [series, span],
   );
   return (
     <Section title="Network">
-      <Curve title="All interfaces" unit="kB/s" xKind="time" sync="monitor" height={140} series={curves} />
+      <Curve title="All interfaces" unit="bytes/s" xKind="time" sync="monitor" height={140} series={curves} />
     </Section>
   );
 }

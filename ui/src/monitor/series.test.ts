@@ -20,3 +20,9 @@ it("merges without repeating a moment, in order, values staying with their momen
     }),
   );
 });
+
+it("keeps the place of a column that was not measured", () => {
+  const { at, columns } = merge(series([1, 2]), { at: [3, 4], columns: {} }, ["total"]);
+  expect(at).toEqual([1, 2, 3, 4]);
+  expect(columns.total).toEqual([2, 4, null, null]);
+});

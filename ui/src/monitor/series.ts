@@ -17,8 +17,10 @@ export function merge(older: Series, newer: Series, names: string[]): Series {
   const first = at.findIndex((one) => one >= (at.at(-1) ?? 0) - KEEP_SECONDS);
   const columns = Object.fromEntries(
     names.map((name) => {
-      const before = older.columns[name] ?? [];
-      const column = from < 0 ? before : [...before, ...(newer.columns[name] ?? []).slice(from)];
+      // A column may be missing where it could not be measured: its place is kept.
+      const filled = (from: Series, start: number) =>
+        from.at.slice(start).map((_, index) => from.columns[name]?.[start + index] ?? null);
+      const column = [...filled(older, 0), ...(from < 0 ? [] : filled(newer, from))];
       return [name, column.slice(Math.max(0, first))];
     }),
   );
@@ -65,7 +67,7 @@ export function useSeries(channel: string, names: string[], seed: Series | undef
 }
 
 /** The last `span` seconds of one column, as a curve. */
-export function curve(series: Series, name: string, label: string, span: number, colour: number, scale = 1) {
+export function curve(series: Series, name: string, label: string, span: number, colour: number) {
   const since = (series.at.at(-1) ?? 0) - span;
   const from = Math.max(
     0,
@@ -76,6 +78,6 @@ export function curve(series: Series, name: string, label: string, span: number,
     label,
     colour,
     x: series.at.slice(from),
-    y: (series.columns[name] ?? []).slice(from).map((value) => (value === null ? null : value * scale)),
+    y: (series.columns[name] ?? []).slice(from),
   };
 }

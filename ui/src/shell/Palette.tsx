@@ -4,6 +4,7 @@ import { Command } from "cmdk";
 import { Dialog } from "radix-ui";
 import { useState } from "react";
 import { getJson } from "@/api/client";
+import { useFocusReturn } from "@/kit/Overlay";
 import { PLACES } from "./navigation";
 import { setTheme } from "./preferences";
 
@@ -28,12 +29,15 @@ const ACTIONS = [
 
 /** Ctrl K: pages, things by name, actions. */
 export function Palette({ open, onClose }: { open: boolean; onClose: () => void }) {
+  const focus = useFocusReturn();
   return (
     <Dialog.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <Dialog.Portal>
         <div className="fixed inset-0 z-40 bg-scrim" />
         <Dialog.Content
           data-modal=""
+          onOpenAutoFocus={focus.take}
+          onCloseAutoFocus={focus.giveBack}
           aria-describedby={undefined}
           className="fixed top-[12vh] left-1/2 z-40 w-[calc(100vw-24px)] max-w-[560px] -translate-x-1/2 rounded-[9px] border border-line bg-raised shadow-pop"
         >
@@ -69,13 +73,25 @@ function Choices({ onClose }: { onClose: () => void }) {
     onClose();
     void navigate({ to, ...options } as never);
   };
+  const [chosen, setChosen] = useState("");
   const fits = (label: string) => label.toLowerCase().includes(wanted.toLowerCase());
   const heading =
     "[&_[cmdk-group-heading]]:px-3 [&_[cmdk-group-heading]]:pt-2 [&_[cmdk-group-heading]]:pb-1 [&_[cmdk-group-heading]]:text-2xs [&_[cmdk-group-heading]]:text-muted";
   const item =
     "mx-1 flex h-8 cursor-default items-center gap-2 rounded-[5px] px-2 data-[selected=true]:bg-accent-wash";
+  const pages = [...PLACES, { to: "/jobs", label: "Jobs", key: "j" }].filter((place) => fits(place.label));
+  const actions = ACTIONS.filter((action) => fits(action.label));
+  const themes = (["light", "dark", "system"] as const).filter((theme) => fits(`Theme: ${theme}`));
+  const values = [
+    ...pages.map((place) => place.to),
+    ...(things.data ?? []).map((thing) => thing.id),
+    ...actions.map((action) => action.label),
+    ...themes.map((theme) => `theme ${theme}`),
+  ];
+  // What was chosen may have gone with the next letter typed: then the first is.
+  const value = values.includes(chosen) ? chosen : (values[0] ?? "");
   return (
-    <Command label="Find anything" shouldFilter={false} loop>
+    <Command label="Find anything" shouldFilter={false} loop value={value} onValueChange={setChosen}>
       <Command.Input
         value={text}
         onValueChange={setText}
@@ -85,14 +101,12 @@ function Choices({ onClose }: { onClose: () => void }) {
       <Command.List className="max-h-[50vh] overflow-y-auto pb-1">
         <Command.Empty className="px-4 py-6 text-muted">Nothing has this name.</Command.Empty>
         <Command.Group heading="Pages" className={heading}>
-          {[...PLACES, { to: "/jobs", label: "Jobs", key: "j" }]
-            .filter((place) => fits(place.label))
-            .map((place) => (
-              <Command.Item key={place.to} value={place.to} onSelect={() => go(place.to)} className={item}>
-                <span className="flex-1">{place.label}</span>
-                <kbd className="text-2xs text-faint">g {place.key}</kbd>
-              </Command.Item>
-            ))}
+          {pages.map((place) => (
+            <Command.Item key={place.to} value={place.to} onSelect={() => go(place.to)} className={item}>
+              <span className="flex-1">{place.label}</span>
+              <kbd className="text-2xs text-faint">g {place.key}</kbd>
+            </Command.Item>
+          ))}
         </Command.Group>
         {things.data && things.data.length > 0 && (
           <Command.Group heading="Things" className={heading}>
@@ -110,7 +124,7 @@ function Choices({ onClose }: { onClose: () => void }) {
           </Command.Group>
         )}
         <Command.Group heading="Actions" className={heading}>
-          {ACTIONS.filter((action) => fits(action.label)).map((action) => (
+          {actions.map((action) => (
             <Command.Item
               key={action.label}
               value={action.label}
@@ -120,21 +134,19 @@ function Choices({ onClose }: { onClose: () => void }) {
               {action.label}
             </Command.Item>
           ))}
-          {(["light", "dark", "system"] as const)
-            .filter((theme) => fits(`Theme: ${theme}`))
-            .map((theme) => (
-              <Command.Item
-                key={theme}
-                value={`theme ${theme}`}
-                onSelect={() => {
-                  setTheme(theme);
-                  onClose();
-                }}
-                className={item}
-              >
-                Theme: {theme}
-              </Command.Item>
-            ))}
+          {themes.map((theme) => (
+            <Command.Item
+              key={theme}
+              value={`theme ${theme}`}
+              onSelect={() => {
+                setTheme(theme);
+                onClose();
+              }}
+              className={item}
+            >
+              Theme: {theme}
+            </Command.Item>
+          ))}
         </Command.Group>
       </Command.List>
     </Command>

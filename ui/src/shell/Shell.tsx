@@ -1,4 +1,4 @@
-import { Link, Outlet, useNavigate, useRouter, useRouterState } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { Menu as MenuIcon, Search } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { Toaster, toast } from "sonner";
@@ -6,6 +6,7 @@ import { JobsTray } from "@/jobs/JobsTray";
 import { onJobEnd, startJobs, useActiveJobs } from "@/jobs/live";
 import { format, IconButton, shareDone, TipLayer, useKeys } from "@/kit";
 import { installKeys } from "@/kit/keys";
+import { rememberSearch } from "@/kit/url";
 import { ConnectionDot } from "./ConnectionDot";
 import { KeysDialog } from "./KeysDialog";
 import { MachineStrip } from "./MachineStrip";
@@ -17,8 +18,8 @@ import { ThemeMenu } from "./ThemeMenu";
 /** The frame around every page: rail, jobs, machine, palette, keys, toasts. */
 export function Shell() {
   const navigate = useNavigate();
-  const router = useRouter();
   const path = useRouterState({ select: (state) => state.location.pathname });
+  const search = useRouterState({ select: (state) => state.location.search as Record<string, unknown> });
   const theme = useShownTheme();
   const [palette, setPalette] = useState(false);
   const [keys, setKeys] = useState(false);
@@ -45,6 +46,7 @@ export function Shell() {
     if (arrived.current !== path) main.current?.focus({ preventScroll: true });
     arrived.current = path;
   }, [path]);
+  useEffect(() => rememberSearch(path, search), [path, search]);
   useTitle();
 
   useKeys("Go to", [
@@ -65,13 +67,9 @@ export function Shell() {
     },
     {
       keys: "escape",
-      label: "back",
+      label: "back to the list",
       run: () => {
-        const crumb = [...document.querySelectorAll<HTMLAnchorElement>("main [data-crumb]")].at(-1);
-        if (!crumb) return;
-        // Back to the list as it was left, when that is where one came from.
-        if (router.history.canGoBack() && document.referrer === "") router.history.back();
-        else crumb.click();
+        [...document.querySelectorAll<HTMLAnchorElement>("main [data-crumb]")].at(-1)?.click();
       },
     },
   ]);
@@ -84,12 +82,12 @@ export function Shell() {
       >
         Skip to the page
       </a>
-      <div className="fixed inset-x-0 top-0 z-30 flex h-10 items-center gap-2 border-b border-line bg-canvas px-2 md:hidden">
+      <header className="fixed inset-x-0 top-0 z-30 flex h-10 items-center gap-2 border-b border-line bg-canvas px-2 md:hidden">
         <IconButton label="Menu" aria-expanded={rail} onClick={() => setRail(!rail)}>
           <MenuIcon size={16} />
         </IconButton>
         <span className="font-semibold">miStudio</span>
-      </div>
+      </header>
       <nav
         aria-label="Main"
         className={`fixed inset-y-0 left-0 z-30 w-52 shrink-0 flex-col border-r border-line bg-canvas pt-10 md:static md:flex md:pt-0 ${rail ? "flex" : "hidden"}`}
