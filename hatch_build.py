@@ -31,7 +31,10 @@ class BuildUi(BuildHookInterface):
         if built.exists() and built.stat().st_mtime >= newest:
             return
         # In an isolated build, Node's scripts lie beside this interpreter's site-packages, not on the PATH.
-        folders = [str(Path(sys.executable).parent), *(str(Path(p).parent.parent.parent / "bin") for p in sys.path if p)]
+        folders = [
+            str(Path(sys.executable).parent),
+            *(str(Path(p).parent.parent.parent / "bin") for p in sys.path if p),
+        ]
         environment = os.environ | {"PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}
         npm = shutil.which("npm", path=environment["PATH"])
         if npm is None:
