@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,15 @@ from sqlalchemy import delete, insert
 from mistudio.activations.harvesting import open_cache
 from mistudio.datasets.tokenize import open_tokens
 from mistudio.errors import StudioError
+from mistudio.features.dashboards import DENSE, RARE, feature_rows, write_dashboards
 from mistudio.features.feature_pass import FeaturePass
-from mistudio.features.labels_current import search_text
 from mistudio.features.library import (
     TABLE,
     extraction_folder,
     get_extraction,
     progress_folder,
 )
-from mistudio.features.logit_lens import CONVENTION, extreme_logits, neighbours
+from mistudio.features.logit_lens import CONVENTION
 from mistudio.features.schemas import (
     Conventions,
     ExtractionSettings,
@@ -30,29 +30,23 @@ from mistudio.features.schemas import (
     ExtractParams,
 )
 from mistudio.features.streams import Batch, from_cache, from_model
-from mistudio.features.tables import SEPARATOR, Extraction, Feature
-from mistudio.features.windows import choose, cut_windows
+from mistudio.features.tables import Extraction, Feature
 from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.models.library import open_model, open_tokenizer
-from mistudio.models.tokenizer import ModelTokenizer
 from mistudio.saes.library import get_sae, open_sae
 from mistudio.saes.weights import histogram
 from mistudio.store import (
     ArrayFolder,
-    Examples,
     StoreError,
-    TokenStore,
     delete_folder,
     folder_bytes,
     sweep_temporaries,
     write_arrays,
-    write_examples,
 )
 
-RARE, DENSE = 1e-4, 0.1
 _CHECKPOINT_SECONDS = 60.0
 _ROWS_AT_ONCE = 5_000
-_TOP_TOKENS = 8
+UNITS = {"Cut examples": "examples", "Write files": "files"}
 
 
 def extract_features(context: JobContext, params: ExtractParams) -> dict[str, Any]:
@@ -114,26 +108,6 @@ def extract_features(context: JobContext, params: ExtractParams) -> dict[str, An
         )
     clock.stage("read tokens")
 
-    columns, excerpts = run.result()
-    columns |= extreme_logits(
-        model, sae.W_dec, progress=lambda done, total: context.progress(done, total, "latents", "Logits")
-    )
-    clock.stage("logits")
-    columns |= neighbours(
-        sae.W_dec, progress=lambda done, total: context.progress(done, total, "latents", "Neighbours")
-    )
-    columns["decoder_norm"] = sae.decoder_norms().cpu().numpy()
-    clock.stage("neighbours")
-
-    chosen = choose(excerpts, settings.quantile_examples)
-    columns["quantiles"] = chosen.borders
-    examples = cut_windows(
-        excerpts,
-        chosen,
-        tokens,
-        settings.window,
-        lambda done, total: context.progress(done, total, "examples", "Cut examples"),
-    )
     conventions = Conventions(
         skip_bos=settings.skip_bos,
         skip_special_tokens=settings.skip_special_tokens,
@@ -144,11 +118,20 @@ def extract_features(context: JobContext, params: ExtractParams) -> dict[str, An
         model_dtype=str(model.dtype).removeprefix("torch.") if cache is None else None,
         logits=CONVENTION,
     )
-    context.progress(0, None, "examples", "Write files")
-    meta = {"conventions": conventions.model_dump(), "n_tokens": run.statistics.n_tokens}
-    write_examples(folder, examples, columns, meta)
-    clock.stage("examples")
-    _write_rows(context, extraction.id, columns, examples, tokens, open_tokenizer(context.settings, model_id))
+    columns, examples = write_dashboards(
+        folder,
+        run,
+        model,
+        tokens,
+        settings,
+        conventions,
+        lambda stage, done, total: context.progress(done, total, UNITS.get(stage, "latents"), stage),
+    )
+    clock.stage("dashboards")
+    tokenizer = open_tokenizer(context.settings, model_id)
+    _write_rows(
+        context, extraction.id, feature_rows(extraction.id, columns, examples, tokenizer), row.d_sae or 0
+    )
     clock.stage("rows")
 
     summary = summarise(columns, run.statistics.n_tokens, progress.sequences, progress.left_out, clock.stages)
@@ -229,66 +212,18 @@ class _Progress:
         delete_folder(self._context.data_dir, self._folder)
 
 
-def _write_rows(
-    context: JobContext,
-    extraction_id: str,
-    columns: dict[str, Any],
-    examples: Examples,
-    tokens: TokenStore,
-    tokenizer: ModelTokenizer,
-) -> None:
-    """One row per latent, in transactions short enough for others to write between them."""
+def _write_rows(context: JobContext, extraction_id: str, rows: Iterator[dict[str, Any]], total: int) -> None:
+    """Insert the rows in transactions short enough for others to write between them."""
     with context.database.session() as session:
         session.execute(delete(Feature).where(Feature.extraction_id == extraction_id))
-    frequency, maximum, mean = (columns[name].tolist() for name in ("frequency", "maximum", "mean"))
-    texts = top_tokens_texts(examples, tokenizer)
-    total = len(frequency)
-    for start in range(0, total, _ROWS_AT_ONCE):
-        rows: list[dict[str, Any]] = [
-            {
-                "extraction_id": extraction_id,
-                "index": index,
-                "frequency": frequency[index],
-                "max_activation": maximum[index],
-                "mean_activation": mean[index],
-                "density": density(frequency[index]),
-                "top_tokens_text": texts[index],
-                "starred": False,
-                "notes": "",
-                "search_text": search_text(None, None, texts[index]),
-            }
-            for index in range(start, min(start + _ROWS_AT_ONCE, total))
-        ]
+    done = 0
+    while block := list(islice(rows, _ROWS_AT_ONCE)):
         with context.database.session() as session:
             if session.get(Extraction, extraction_id) is None:
                 raise JobCancelled  # deleted while this ran
-            session.execute(insert(Feature), rows)
-        context.progress(start + len(rows), total, "latents", "Write rows")
-
-
-def density(frequency: float) -> str:
-    """dead, rare (under 1 in 10,000 tokens), dense (over 1 in 10) or normal."""
-    if frequency == 0:
-        return "dead"
-    return "rare" if frequency < RARE else "dense" if frequency > DENSE else "normal"
-
-
-def top_tokens_texts(examples: Examples, tokenizer: ModelTokenizer) -> list[str]:
-    """For each latent the strongest tokens of its top examples, each once, strongest first, joined by SEPARATOR."""
-    places = examples.window_offsets[:-1] + (examples.position - examples.window_start.astype(np.int64))
-    ids = examples.tokens[places].tolist() if len(places) else []
-    top = (examples.group == 0).tolist()
-    cuts = examples.offsets.tolist()
-    known: dict[int, str] = {}
-    texts: list[str] = []
-    for first, end in pairwise(cuts):
-        found = list(dict.fromkeys(ids[i] for i in range(first, end) if top[i]))[:_TOP_TOKENS]
-        for id in found:
-            if id not in known:
-                # NUL is what PostgreSQL cannot store, and the separator must stay one.
-                known[id] = tokenizer.text_of(id).replace("\0", "␀").replace(SEPARATOR, "␟")
-        texts.append(SEPARATOR.join(known[id] for id in found))
-    return texts
+            session.execute(insert(Feature), block)
+        done += len(block)
+        context.progress(done, total, "latents", "Write rows")
 
 
 def summarise(
