@@ -82,7 +82,9 @@ def vocabulary(model: Any) -> dict[int, str]:
     return found | {i: OUT_OF_RANGE_TOKEN for i in range(len(found), model.cfg.d_vocab)}
 
 
-def batches(work: Path, model_folder: Path, features_per_batch: int, n_batches: int, keep: bool) -> dict[str, Any]:
+def batches(
+    work: Path, model_folder: Path, features_per_batch: int, n_batches: int, keep: bool
+) -> dict[str, Any]:
     """Seconds of each of the first batches of latents; the first one runs the model too unless `keep` finds a cache."""
     from sae_dashboard.components_config import (
         ActsHistogramConfig,
@@ -174,7 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--batch", type=int, nargs=2, action="append", metavar=("FEATURES", "BATCHES"), required=True)
+    parser.add_argument(
+        "--batch", type=int, nargs=2, action="append", metavar=("FEATURES", "BATCHES"), required=True
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     with contextlib.redirect_stdout(sys.stderr):

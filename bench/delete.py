@@ -1,52 +1,53 @@
 """Deleting a training with nine million recorded activations: what its user waits for.
 
 The training folder holds an activation cache of nine million tokens, an example store with nine million
-recorded activations, and 100,000 metric points. `delete` stands for whatever the product does; by default
-that is the store's part of it.
+recorded activations, and 100,000 metric points; its row refers to a model and a tokenization.
 """
 
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mistudio.store import (
-    ActivationCacheWriter,
-    Examples,
-    MetricLog,
-    delete_folder,
-    owner_folder,
-    write_examples,
-)
+from mistudio.activations.schemas import HarvestSettings
+from mistudio.datasets.tables import Dataset, Tokenization
+from mistudio.db import Database, new_id
+from mistudio.db.migrate import upgrade
+from mistudio.domains import all_domains, import_tables
+from mistudio.models.tables import Model
+from mistudio.sae.config import TrainerConfig
+from mistudio.settings import Settings
+from mistudio.store import ActivationCacheWriter, Examples, MetricLog, empty_trash, write_examples
+from mistudio.training.runs import delete_training, training_folder
+from mistudio.training.tables import Training
 
 ACTIVATIONS = 9_000_000
 GOAL_SECONDS = 1.0
 
 
-def rows(
-    quick: bool,
-    make_folder: Callable[[Path], Path] | None = None,
-    delete: Callable[[Path, Path], object] = delete_folder,
-) -> list[dict[str, Any]]:
-    """The bench row. `quick` makes narrower vectors, never fewer activations.
+def rows(quick: bool) -> list[dict[str, Any]]:
+    """The bench row: the same function that the web and the command line call, on a real database.
 
-    make_folder(data_dir) creates the owner and returns its folder; delete(data_dir, folder) deletes it and
-    may return a thread that unlinks behind (joined outside the measurement).
+    `quick` makes narrower vectors, never fewer activations.
     """
     with tempfile.TemporaryDirectory(prefix="mistudio-bench-") as temporary:
-        data_dir = Path(temporary)
-        folder = (make_folder or _training_folder)(data_dir)
+        settings = Settings(data_dir=Path(temporary))
+        database = Database(settings.effective_database_url)
+        upgrade(database, import_tables(all_domains()))
+        folder = training_folder(settings, _insert_training(database))
         fill_training(folder, width=8 if quick else 64)
         start = time.perf_counter()
-        thread = delete(data_dir, folder)
+        with database.session() as session:
+            delete_training(session, settings, folder.name)
         seconds = time.perf_counter() - start
         if folder.exists():
-            raise RuntimeError(f"{folder} is still there after its deletion")
-        if hasattr(thread, "join"):
-            thread.join()  # type: ignore[attr-defined]
+            raise RuntimeError(f"{folder.name} is still there after its deletion")
+        with database.reading() as session:
+            assert session.get(Training, folder.name) is None
+        empty_trash(settings.data_dir).join()
+        database.dispose()
     return [
         {
             "name": "delete/training-9m-activations",
@@ -58,6 +59,30 @@ def rows(
             "holds": seconds < GOAL_SECONDS,
         }
     ]
+
+
+def _insert_training(database: Database) -> str:
+    with database.session() as session:
+        model = Model(name="bench", source={"kind": "folder", "path": "bench"})
+        dataset = Dataset(name="bench", source={"kind": "text", "path": "bench"})
+        session.add_all([model, dataset])
+        session.flush()
+        tokenization = Tokenization(dataset_id=dataset.id, model_id=model.id, name="bench", settings={})
+        session.add(tokenization)
+        session.flush()
+        training = Training(
+            id=new_id("tr"),
+            name="bench",
+            model_id=model.id,
+            tokenization_id=tokenization.id,
+            hook="blocks.6.hook_resid_post",
+            d_in=576,
+            config=TrainerConfig().model_dump(mode="json"),
+            harvest=HarvestSettings().model_dump(mode="json"),
+            held_out_tokens=0,
+        )
+        session.add(training)
+        return training.id
 
 
 def fill_training(folder: Path, width: int) -> None:
@@ -90,7 +115,3 @@ def fill_training(folder: Path, width: int) -> None:
         ),
         {"frequency": np.ones(d_sae), "maximum": np.ones(d_sae, np.float32)},
     )
-
-
-def _training_folder(data_dir: Path) -> Path:
-    return owner_folder(data_dir, "trainings", "tr_bench")
