@@ -1,5 +1,7 @@
 """`python -m bench [--rows 'sae-step/*'] [--quick]`: measure, print a table, write `bench/results/latest.json`.
 
+Each module's `rows(quick)` interleaves ours and theirs in one run, since machines are noisy. Rows of parts that were
+not asked for keep their last measured values in the file.
 """
 
 from __future__ import annotations

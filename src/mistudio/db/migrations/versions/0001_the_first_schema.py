@@ -352,14 +352,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("extraction_id", "index", name=op.f("pk_features")),
         sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("features", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_features_extraction_id_frequency", ["extraction_id", "frequency"], unique=False
-        )
-        batch_op.create_index(
-            "ix_features_extraction_id_max_activation", ["extraction_id", "max_activation"], unique=False
-        )
-
     op.create_table(
         "labelling_runs",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -426,10 +418,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_labelling_runs_created_at"))
 
     op.drop_table("labelling_runs")
-    with op.batch_alter_table("features", schema=None) as batch_op:
-        batch_op.drop_index("ix_features_extraction_id_max_activation")
-        batch_op.drop_index("ix_features_extraction_id_frequency")
-
     op.drop_table("features")
     with op.batch_alter_table("extractions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_extractions_tokenization_id"))
