@@ -1,7 +1,7 @@
 import { Upload } from "lucide-react";
 import { type FormEvent, useId, useRef, useState } from "react";
-import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
+import { upload } from "@/api/upload";
 import { Button, ErrorNote, Field, format, type Progress, ProgressBar } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
 
@@ -36,7 +36,7 @@ export function UploadForm({
     form.append("file", file);
     setError(null);
     try {
-      await onAdded(await send(form, sending, setProgress));
+      await onAdded(await upload<Dataset>("/api/v1/datasets/upload", form, sending, setProgress));
     } catch (thrown) {
       setError(thrown);
     } finally {
@@ -135,37 +135,4 @@ export function UploadForm({
       </div>
     </form>
   );
-}
-
-/** `fetch` tells nothing of an upload's progress; XMLHttpRequest does. */
-function send(
-  form: FormData,
-  sending: { current: XMLHttpRequest | null },
-  onProgress: (progress: Progress) => void,
-): Promise<Dataset> {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    sending.current = request;
-    const start = performance.now();
-    request.upload.onprogress = (event) => {
-      const rate = event.loaded / Math.max(0.05, (performance.now() - start) / 1000);
-      onProgress({
-        done: event.loaded,
-        total: event.total,
-        unit: "bytes",
-        rate,
-        seconds_left: (event.total - event.loaded) / rate,
-        stage: "Upload",
-      });
-    };
-    request.onload = async () => {
-      if (request.status < 300) resolve(JSON.parse(request.responseText) as Dataset);
-      else reject(await Problem.of(new Response(request.responseText, { status: request.status })));
-    };
-    request.onerror = () => reject(Problem.from(new TypeError("network")));
-    request.onabort = () => reject(new Problem({ detail: "The upload was cancelled." }, 0));
-    request.open("POST", "/api/v1/datasets/upload");
-    onProgress({ done: 0, total: null, unit: "bytes", stage: "Upload" });
-    request.send(form);
-  });
 }

@@ -6,6 +6,8 @@ import { rememberedSearch } from "./url";
 export interface Crumb {
   label: string;
   to: string;
+  /** Search parameters to go back to. */
+  search?: Record<string, unknown>;
 }
 
 /** The head of every page: where one is, what it is, its state, and what one would do here. */

@@ -20,6 +20,8 @@ export interface TokenStripProps {
   onToken?: (index: number) => void;
   /** One line, cut at the edges, or wrapping text with its line breaks. */
   oneLine?: boolean;
+  /** With `oneLine`: the marked token stands in the middle, as much as fits around it. */
+  centred?: boolean;
   label: string;
 }
 
@@ -52,6 +54,34 @@ export const TokenStrip = memo(function TokenStrip(props: TokenStripProps) {
     event.preventDefault();
     event.stopPropagation();
   };
+  const pieces = tokens.map((token, index) => {
+    const value = values?.[index];
+    const share = value && top > 0 ? Math.max(0, Math.min(1, value / top)) : 0;
+    const lines = [
+      `“${glyphs(token)}”`,
+      value === undefined || value === null ? "" : `${props.valueName ?? "Activation"} ${figure(value)}`,
+      note?.(index) ?? "",
+    ];
+    const breaks = !oneLine && token.includes("\n");
+    return (
+      // biome-ignore lint/suspicious/noArrayIndexKey: a token is its position.
+      <span key={index}>
+        {/* biome-ignore lint/a11y/useSemanticElements: as above. */}
+        <span
+          role="listitem"
+          className={`token ${props.bounds && index % 2 === 0 ? "bg-accent-wash" : ""} ${mark === index ? "underline decoration-ink decoration-2 underline-offset-2" : ""} ${onToken ? "cursor-pointer" : ""}`}
+          tabIndex={index === current ? 0 : -1}
+          style={share > 0 ? ({ "--a": share.toFixed(3) } as CSSProperties) : undefined}
+          onFocus={() => setCurrent(index)}
+          {...(onToken ? { onClick: () => onToken(index) } : {})}
+          {...tip(lines.filter(Boolean).join("\n"))}
+        >
+          {glyphs(token)}
+        </span>
+        {breaks && "\n"}
+      </span>
+    );
+  });
   return (
     // biome-ignore lint/a11y/useSemanticElements: a list of words is not a <ul>: it is text.
     <div
@@ -59,36 +89,19 @@ export const TokenStrip = memo(function TokenStrip(props: TokenStripProps) {
       role="list"
       aria-label={props.label}
       onKeyDown={onKeyDown}
-      className={`font-mono text-xs leading-5 ${oneLine ? "overflow-hidden whitespace-pre" : "break-words whitespace-pre-wrap"}`}
+      className={`font-mono text-xs leading-5 ${oneLine ? `overflow-hidden whitespace-pre ${props.centred ? "flex" : ""}` : "break-words whitespace-pre-wrap"}`}
     >
-      {tokens.map((token, index) => {
-        const value = values?.[index];
-        const share = value && top > 0 ? Math.max(0, Math.min(1, value / top)) : 0;
-        const lines = [
-          `“${glyphs(token)}”`,
-          value === undefined || value === null ? "" : `${props.valueName ?? "Activation"} ${figure(value)}`,
-          note?.(index) ?? "",
-        ];
-        const breaks = !oneLine && token.includes("\n");
-        return (
-          // biome-ignore lint/suspicious/noArrayIndexKey: a token is its position.
-          <span key={index}>
-            {/* biome-ignore lint/a11y/useSemanticElements: as above. */}
-            <span
-              role="listitem"
-              className={`token ${props.bounds && index % 2 === 0 ? "bg-accent-wash" : ""} ${mark === index ? "underline decoration-ink decoration-2 underline-offset-2" : ""} ${onToken ? "cursor-pointer" : ""}`}
-              tabIndex={index === current ? 0 : -1}
-              style={share > 0 ? ({ "--a": share.toFixed(3) } as CSSProperties) : undefined}
-              onFocus={() => setCurrent(index)}
-              {...(onToken ? { onClick: () => onToken(index) } : {})}
-              {...tip(lines.filter(Boolean).join("\n"))}
-            >
-              {glyphs(token)}
-            </span>
-            {breaks && "\n"}
+      {oneLine && props.centred && mark !== undefined ? (
+        <>
+          <span className="flex min-w-0 flex-1 justify-end overflow-hidden">
+            <span className="shrink-0">{pieces.slice(0, mark)}</span>
           </span>
-        );
-      })}
+          <span className="shrink-0">{pieces[mark]}</span>
+          <span className="min-w-0 flex-1 overflow-hidden">{pieces.slice(mark + 1)}</span>
+        </>
+      ) : (
+        pieces
+      )}
     </div>
   );
 });

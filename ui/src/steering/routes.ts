@@ -1,1 +1,10 @@
-export const steeringRoutes = [] as const;
+import { createRoute, lazyRouteComponent } from "@tanstack/react-router";
+import { rootRoute } from "../root";
+
+export const steeringRoutes = [
+  createRoute({
+    getParentRoute: () => rootRoute,
+    path: "/steering",
+    component: lazyRouteComponent(() => import("./SteeringPage"), "SteeringPage"),
+  }),
+] as const;

@@ -1,0 +1,141 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { Ban, CirclePause, MoreHorizontal, Pencil, Play, Save, Sparkles, Trash2 } from "lucide-react";
+import { useState } from "react";
+import { toast } from "sonner";
+import { api, body } from "@/api/client";
+import { Problem } from "@/api/problem";
+import { cancelJob } from "@/jobs/actions";
+import { useJob } from "@/jobs/live";
+import { Button, ConfirmDialog, format, IconButton, Menu, type MenuItem, RenameDialog } from "@/kit";
+import { useExtract } from "@/saes/useExtract";
+import type { TrainingDetail } from "./form";
+
+/** What one may do with a run in its present state. */
+export function RunActions({ training }: { training: TrainingDetail }) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const job = useJob(training.job);
+  const [renaming, setRenaming] = useState(false);
+  const [deleting, setDeleting] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const extract = useExtract();
+  const at = { params: { path: { training_id: training.id } } };
+  const state = job?.state;
+  const unfinished = training.tokens_trained < training.config.total_tokens;
+
+  const act = async (work: () => Promise<unknown>) => {
+    setBusy(true);
+    try {
+      await work();
+      await client.invalidateQueries({ queryKey: ["trainings"] });
+    } catch (error) {
+      const problem = Problem.from(error);
+      toast.error(problem.detail, { description: problem.hint ?? undefined });
+    } finally {
+      setBusy(false);
+    }
+  };
+  const items: MenuItem[] = [
+    { label: "Rename", icon: <Pencil size={14} />, onSelect: () => setRenaming(true) },
+    ...(job && (state === "running" || state === "queued" || state === "paused")
+      ? [{ label: "Cancel", icon: <Ban size={14} />, onSelect: () => void cancelJob(job) }]
+      : []),
+    {
+      label: "Delete",
+      icon: <Trash2 size={14} />,
+      danger: true,
+      apart: true,
+      onSelect: () => setDeleting(true),
+    },
+  ];
+  return (
+    <>
+      {state === "running" && job && (
+        <>
+          <Button
+            icon={<CirclePause size={15} />}
+            busy={busy}
+            hint="Writes a checkpoint and frees the machine; it goes on later from there"
+            onClick={() =>
+              void act(() =>
+                body(api.POST("/api/v1/jobs/{job_id}/pause", { params: { path: { job_id: job.id } } })),
+              )
+            }
+          >
+            Pause
+          </Button>
+          <Button
+            icon={<Save size={15} />}
+            busy={busy}
+            hint="Ends after this step; the SAE as it is then is measured and kept"
+            onClick={() => void act(() => body(api.POST("/api/v1/trainings/{training_id}/stop", at)))}
+          >
+            Stop and keep
+          </Button>
+        </>
+      )}
+      {unfinished &&
+        (state === "paused" || state === "failed" || state === "cancelled" || state === "succeeded") && (
+          <Button
+            icon={<Play size={15} />}
+            busy={busy}
+            look={training.sae_id ? "plain" : "primary"}
+            hint={training.checkpoints.length > 0 ? "Goes on from its newest checkpoint" : "Starts again"}
+            onClick={() => void act(() => body(api.POST("/api/v1/trainings/{training_id}/resume", at)))}
+          >
+            Resume
+          </Button>
+        )}
+      {training.sae_id && state === "succeeded" && (
+        <Button
+          look="primary"
+          icon={<Sparkles size={15} />}
+          busy={extract.busy}
+          hint="One pass over its own tokens: what each latent responds to"
+          onClick={() => void extract.run(training.sae_id as string)}
+        >
+          Extract features
+        </Button>
+      )}
+      <Menu items={items}>
+        <IconButton label="More actions">
+          <MoreHorizontal size={16} />
+        </IconButton>
+      </Menu>
+      <RenameDialog
+        open={renaming}
+        onClose={() => setRenaming(false)}
+        name={training.name}
+        onRename={async (name) => {
+          await body(api.PATCH("/api/v1/trainings/{training_id}", { ...at, body: { name } }));
+          await client.invalidateQueries({ queryKey: ["trainings"] });
+        }}
+      />
+      <ConfirmDialog
+        open={deleting}
+        onClose={() => setDeleting(false)}
+        title={`Delete training “${training.name}”?`}
+        action="Delete training"
+        onConfirm={async () => {
+          await api.DELETE("/api/v1/trainings/{training_id}", at);
+          await navigate({ to: "/trainings" });
+          client.removeQueries({ queryKey: ["trainings", training.id] });
+          void client.invalidateQueries({ queryKey: ["trainings"] });
+        }}
+      >
+        <p>
+          Its curves, {format.plural(training.checkpoints.length, "checkpoint")} and log (
+          {format.bytes(training.bytes)}) are removed from the disk. This cannot be undone.
+        </p>
+        <p className="mt-2">
+          {training.sae_id
+            ? "The SAE that it made stays."
+            : state === "running"
+              ? "It is running: it is cancelled, and no SAE is kept."
+              : "It has made no SAE."}
+        </p>
+      </ConfirmDialog>
+    </>
+  );
+}

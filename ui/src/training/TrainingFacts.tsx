@@ -1,0 +1,84 @@
+import { Link } from "@tanstack/react-router";
+import { JobCell } from "@/jobs/JobState";
+import { useJob } from "@/jobs/live";
+import { Code, Facts, Num, ProgressBar, RelativeTime } from "@/kit";
+import type { Training } from "./form";
+
+/** What a training is, in short: the side panel of the list. */
+export function TrainingFacts({ training }: { training: Training }) {
+  const job = useJob(training.job);
+  const { config } = training;
+  return (
+    <div className="flex flex-col gap-4">
+      {job?.state === "running" ? (
+        <ProgressBar progress={job} label={job.title} />
+      ) : (
+        <JobCell job={training.job} done />
+      )}
+      {job?.state === "failed" && job.error && (
+        <p role="alert" className="text-failed">
+          {job.error.message} {job.error.hint}
+        </p>
+      )}
+      <Facts
+        facts={[
+          ["Id", <Code key="id">{training.id}</Code>],
+          [
+            "Model",
+            <Link
+              key="model"
+              to="/models/$id"
+              params={{ id: training.model_id }}
+              className="text-accent hover:underline"
+            >
+              {training.model_name}
+            </Link>,
+          ],
+          ["Hook point", <Code key="hook">{training.hook}</Code>],
+          [
+            "Data set",
+            <Link
+              key="dataset"
+              to="/datasets/$id"
+              params={{ id: training.dataset_id }}
+              className="text-accent hover:underline"
+            >
+              {training.dataset_name}
+            </Link>,
+          ],
+          ["Activations", training.cache_id ? "from a cache" : "the model runs alongside"],
+          [
+            "Architecture",
+            config.architecture?.kind === "topk" ? `TopK, k ${config.architecture.k}` : "standard (L1)",
+          ],
+          ["Width", <Num key="width" value={config.d_sae} unit="latents" />],
+          [
+            "Trained on",
+            <span key="tokens">
+              <Num value={training.tokens_trained} /> of <Num value={config.total_tokens} unit="tokens" />
+            </span>,
+          ],
+          ["FVU", <Num key="fvu" value={training.last_metrics?.fvu} />],
+          ["L0", <Num key="l0" value={training.last_metrics?.l0} />],
+          [
+            "SAE",
+            training.sae_id ? (
+              <Link
+                key="sae"
+                to="/saes/$id"
+                params={{ id: training.sae_id }}
+                className="text-accent hover:underline"
+              >
+                open
+              </Link>
+            ) : (
+              "none yet"
+            ),
+          ],
+          ["Started", <RelativeTime key="created" at={training.created_at} />],
+        ]}
+      />
+      {training.notes && <p className="whitespace-pre-wrap text-muted">{training.notes}</p>}
+    </div>
+  );
+}
