@@ -79,7 +79,7 @@ def vocabulary(model: Any) -> dict[int, str]:
         for anomaly, text in HTML_ANOMALIES.items():
             piece = piece.replace(anomaly, text)
         found[id] = piece
-    return found | {i: OUT_OF_RANGE_TOKEN for i in range(len(found), model.cfg.d_vocab)}
+    return found | dict.fromkeys(range(len(found), model.cfg.d_vocab), OUT_OF_RANGE_TOKEN)
 
 
 def batches(

@@ -4,7 +4,7 @@ The setting: the real 135M model, a TopK SAE of 9,216 latents at layer 15 (train
 activations, so that its latents fire as a dictionary's do), 65,536 tokens in sequences of 128.
 
 Ours is everything that the job `features.extract` does after loading: harvest, one pass, logits, neighbours,
-examples, files, and rows in SQLite.
+examples, files, and rows in SQLite. Runs of ours and of harvesting alone take turns; the best of each counts.
 
 SAEDashboard encodes all latents anew for each batch of them, so that its time is one forward pass over the tokens and
 then the same for each batch. It runs on some of the batches, with its cache of activations, and its total is
@@ -268,12 +268,12 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="bench-features-") as name:
         work = Path(name)
         listed = list_seconds(work)
-        setting = Setting(work, 16_384 if quick else 65_536)
+        setting = Setting(work, 32_768 if quick else 65_536)
         took: dict[str, list[float]] = {"harvest": [], "features": []}
         for _ in range(1 if quick else 2):
             took["harvest"].append(setting.harvest())
             took["features"].append(setting.features())
-        harvest, features = (statistics.median(took[name]) for name in ("harvest", "features"))
+        harvest, features = (min(took[name]) for name in ("harvest", "features"))
         peers, note = dashboards(setting, {DEFAULT_BATCH: 2 if quick else 4, TUNED_BATCH: 1 if quick else 2})
     size = f"{setting.n_tokens:,} tokens"
     found: list[dict[str, Any]] = [
@@ -285,7 +285,7 @@ def rows(quick: bool) -> list[dict[str, Any]]:
             "ratio": features / harvest,
             "goal": HARVEST_GOAL,
             "holds": features / harvest <= HARVEST_GOAL,
-            "note": f"{size}; a fixed {D_SAE:,} latents' logits and neighbours are in it",
+            "note": f"{size}; with logits and neighbours of {D_SAE:,} latents, files and rows",
         }
     ]
     for name, batch, goal in (("default", DEFAULT_BATCH, DEFAULT_GOAL), ("tuned", TUNED_BATCH, TUNED_GOAL)):
