@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -76,8 +76,7 @@ def build_api(
 
 def _operation_ids(routers: Sequence[APIRouter]) -> Callable[[APIRoute], str]:
     """Operations are named by their function; where domains share a function's name, by tag and function."""
-    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    names = Counter(route.name for route in routes)
+    names = Counter(route.name for route in _routes(routers))
 
     def operation_id(route: APIRoute) -> str:
         shared = names[route.name] > 1 and route.tags
@@ -101,12 +100,12 @@ def _cross_origin(settings: Settings) -> list[Middleware]:
 
 
 def _upload_paths(routers: Sequence[APIRouter]) -> list[re.Pattern[str]]:
-    return [
-        compile_path(API + route.path)[0]
-        for router in routers
-        for route in router.routes
-        if isinstance(route, APIRoute) and is_upload(route.endpoint)
-    ]
+    return [compile_path(f"{API}{route.path}")[0] for route in _routes(routers) if is_upload(route.endpoint)]
+
+
+def _routes(routers: Sequence[APIRouter]) -> list[RouteContext]:
+    """Every route of these routers, of routers within them too (they are not in `router.routes` themselves)."""
+    return [route for router in routers for route in iter_route_contexts(router.routes)]
 
 
 async def _answer_with_problem(request: Request, error: Exception) -> Response:
