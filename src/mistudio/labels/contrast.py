@@ -6,7 +6,8 @@ out as the background is, δ = log((fy+α)/(n+α0-fy-α)) - log((cy+α)/(N+α0-c
 z = δ/√variance. Foreground words count by their activation as a share of the strongest one.
 
 Out of the best candidates of each kind a label is built greedily: the condition that raises balanced accuracy on the
-training passages most is added, while it raises it enough to be worth its words. A passage fits the label when any of
+training passages most is added (an example counting by its activation, so that a label tells of the strong ones first),
+while it raises it enough to be worth its words. A passage fits the label when any of
 its conditions holds anywhere in it, which is just what the label says in words.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from mistudio.labels.words import LINE_BREAK, Passage, stem
+from mistudio.labels.words import BOUNDARY, LINE_BREAK, Passage, stem
 
 Kind = Literal["word", "stem", "phrase", "ends", "begins", "after", "before", "class", "near"]
 """What a condition looks for; earlier kinds are preferred when two do equally well."""
@@ -50,6 +51,9 @@ _CLASSES = {
     "capitals": "words in capitals",
     "name": "capitalised words",
 }
+
+
+_MARKS = {LINE_BREAK: "line break", BOUNDARY: "the start of a text"}
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,12 @@ def contrast_label(
     if not examples or not silent:
         return None
     candidates = _candidates(examples, corpus)
+    weights = [passage.words[passage.strongest].activation for passage in examples]
+    positives = sum(weights)
+
+    def share(hits: frozenset[int]) -> float:
+        return sum(weights[i] for i in hits) / positives
+
     held = [
         (
             condition,
@@ -158,7 +168,7 @@ def contrast_label(
     while len(chosen) < _MOST_CONDITIONS:
         best, best_value = None, reached + _LEAST_GAIN
         for condition, true, false in held:
-            value = _balanced(len(hits | true), len(examples), len(false_hits | false), len(silent))
+            value = 0.5 * (share(hits | true) + 1 - len(false_hits | false) / len(silent))
             value -= _HANDICAP[condition.kind]
             if value > best_value:
                 best, best_value = (condition, true, false), value
@@ -166,17 +176,13 @@ def contrast_label(
             break
         condition, true, false = best
         hits, false_hits = hits | true, false_hits | false
-        reached = _balanced(len(hits), len(examples), len(false_hits), len(silent))
+        reached = 0.5 * (share(hits) + 1 - len(false_hits) / len(silent))
         ratio = (len(true) + 0.5) / (len(examples) + 1) / ((len(false) + 0.5) / (len(silent) + 1))
         chosen.append(Condition(condition.kind, condition.key, condition.forms, max(math.log(ratio), 0.01)))
         held = [one for one in held if one[0] is not condition]
     if reached < _LEAST_ACCURACY:
         return None
     return ContrastLabel(tuple(chosen))
-
-
-def _balanced(hits: int, positives: int, false_hits: int, negatives: int) -> float:
-    return 0.5 * (hits / positives + 1 - false_hits / negatives)
 
 
 def _candidates(examples: Sequence[Passage], corpus: Corpus) -> list[Condition]:
@@ -260,7 +266,7 @@ def describe(conditions: Sequence[Condition]) -> str:
 
 
 def _phrase(condition: Condition) -> tuple[str, list[str]]:
-    quoted = ["line break" if form[0] == LINE_BREAK else f"“{form}”" for form in condition.forms]
+    quoted = [_MARKS.get(form[0], f"“{form}”") for form in condition.forms]
     match condition.kind:
         case "word" | "phrase":
             return "", quoted[:1]

@@ -14,7 +14,7 @@ import httpx
 from mistudio.errors import StudioError
 from mistudio.labels.evidence import Evidence
 from mistudio.labels.labeller import Check, Failed, Found, Question
-from mistudio.labels.prompts import Messages, label_messages, read_label, read_marks, test_messages
+from mistudio.labels.prompts import Messages, detection_messages, label_messages, read_label, read_marks
 from mistudio.labels.schemas import ScoreMethod
 from mistudio.settings import Settings
 
@@ -116,7 +116,7 @@ class EndpointLabeller:
             predictions: list[float] = []
             for start in range(0, len(question.passages), _PASSAGES_AT_ONCE):
                 part = question.passages[start : start + _PASSAGES_AT_ONCE]
-                messages = test_messages(question.label.text, part)
+                messages = detection_messages(question.label.text, part)
                 marks = read_marks(self._ask(messages, max_tokens=64), len(part))
                 marks = marks or read_marks(self._ask(messages, max_tokens=64), len(part))
                 if marks is None:

@@ -13,7 +13,7 @@ from mistudio.labels.evidence import Evidence
 from mistudio.labels.labeller import Check, Failed, Found, Question
 from mistudio.labels.prompts import Messages, label_messages, read_label, yes_no_messages
 from mistudio.labels.schemas import ScoreMethod
-from mistudio.lm import LanguageModel, format_hook
+from mistudio.lm import LanguageModel, TokensRefused, format_hook
 from mistudio.lm.generation import GenerationRow, generate_batch, prompt_tokens
 
 _NEW_TOKENS = 32
@@ -42,40 +42,58 @@ class LocalLabeller:
 
     def find(self, evidence: Sequence[Evidence], check: Check) -> list[Found | Failed]:
         """A label for each feature."""
-        found: list[Found | Failed] = []
-        for start in range(0, len(evidence), _ROWS):
-            part = evidence[start : start + _ROWS]
-            rows = [GenerationRow(self._fitting(one)) for one in part]
-            answers = ["" for _ in part]
+        prompts = [self._fitting(one) for one in evidence]
+        places = [place for place, ids in enumerate(prompts) if ids is not None]
+        answers = dict.fromkeys(places, "")
+        for start in range(0, len(places), _ROWS):
+            part = places[start : start + _ROWS]
+            rows = [GenerationRow(prompts[place] or []) for place in part]
             for step in generate_batch(self._model, rows, max_new_tokens=_NEW_TOKENS, stop=["\n"]):
                 check()
                 for token in step:
-                    answers[token.row] += token.text
-            for answer in answers:
-                text = read_label(answer)
+                    answers[part[token.row]] += token.text
+        found: list[Found | Failed] = []
+        for place, one in enumerate(evidence):
+            text = read_label(answers.get(place, ""))
+            if not one.shown:
+                found.append(Failed("it has no examples", skipped=True))
+            elif place not in answers:
+                found.append(Failed("its examples do not fit into the model's context"))
+            else:
                 found.append(Found(text) if text else Failed("the model's answer holds no label"))
         return found
 
-    def _fitting(self, evidence: Evidence) -> list[int]:
-        """The prompt with as many examples as the model's context has room for."""
+    def _fitting(self, evidence: Evidence) -> list[int] | None:
+        """The prompt with as many examples as the model's context has room for; None when it has none for one."""
         examples = self._examples
-        while True:
-            messages = label_messages(evidence.shown, examples)
-            limit = self._model.context_limit
-            ids: list[int] = self._tokens(messages)
-            if examples == 1 or limit is None or len(ids) + _NEW_TOKENS < limit:
+        while examples and evidence.shown:
+            ids = self._tokens(label_messages(evidence.shown, examples))
+            if ids is not None:
                 return ids
-            examples = max(1, examples * 2 // 3)
+            examples = examples * 2 // 3
+        return None
 
-    def _tokens(self, messages: Messages) -> list[int]:
-        return prompt_tokens(self._model, messages)
+    def _tokens(self, messages: Messages) -> list[int] | None:
+        """The prompt's tokens; None when they and an answer do not fit into the model's context."""
+        try:
+            ids = prompt_tokens(self._model, messages)
+        except TokensRefused:
+            return None
+        limit = self._model.context_limit
+        return ids if limit is None or len(ids) + _NEW_TOKENS <= limit else None
 
     def hold(self, questions: Sequence[Question], check: Check) -> list[list[float] | Failed]:
         """Detection, one passage at a time: log P(Yes) - log P(No) for the first token of the answer."""
+        prompts = [
+            [self._tokens(yes_no_messages(question.label.text, passage)) for passage in question.passages]
+            for question in questions
+        ]
         asked = [
-            (number, self._tokens(yes_no_messages(question.label.text, passage)))
-            for number, question in enumerate(questions)
-            for passage in question.passages
+            (number, ids)
+            for number, own in enumerate(prompts)
+            if None not in own
+            for ids in own
+            if ids is not None
         ]
         # Prompts of similar length together, so that little is padded.
         order = sorted(range(len(asked)), key=lambda i: len(asked[i][1]))
@@ -85,11 +103,14 @@ class LocalLabeller:
             part = order[start : start + _ROWS]
             for place, value in zip(part, self._leaning([asked[i][1] for i in part]), strict=True):
                 predictions[place] = value
-        found: list[list[float] | Failed] = [[] for _ in questions]
+        found: list[list[float] | Failed] = [
+            Failed("a passage does not fit into the model's context") if None in own else []
+            for own in prompts
+        ]
         for (number, _), value in zip(asked, predictions, strict=True):
             answers = found[number]
-            assert isinstance(answers, list)
-            answers.append(value)
+            if not isinstance(answers, Failed):
+                answers.append(value)
         return found
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from mistudio.labels.words import Passage
+from mistudio.labels.words import BOUNDARY, LINE_BREAK, Passage
 
 Messages = list[dict[str, str]]
 
@@ -31,6 +31,9 @@ _YES_NO_TASK = (
 _LEAD = re.compile(r"^(?:label|phrase|answer|description|explanation)\s*[:：-]\s*", re.IGNORECASE)
 
 
+_MARKS = {LINE_BREAK: "¶", BOUNDARY: "[start]"}
+
+
 def excerpt(passage: Passage, *, marked: bool) -> str:
     """The part of a passage around its strongest word; `marked` puts firing words between « and »."""
     firing = set(passage.firing) if marked else set[int]()
@@ -42,7 +45,7 @@ def excerpt(passage: Passage, *, marked: bool) -> str:
     parts: list[str] = []
     for place in range(first, end):
         text = passage.words[place].text
-        shown = "¶" if text[0] == "\n" else text
+        shown = _MARKS.get(text[0], text)
         shown = f"«{shown}»" if place in firing else shown
         glued = not parts or (len(text) == 1 and text in ".,;:!?)’'")
         parts.append(shown if glued else f" {shown}")
@@ -61,7 +64,7 @@ def label_messages(examples: Sequence[Passage], most: int) -> Messages:
     return _ask(_LABEL_TASK, *lines, "", "What do the marked words have in common?")
 
 
-def test_messages(label: str, passages: Sequence[Passage]) -> Messages:
+def detection_messages(label: str, passages: Sequence[Passage]) -> Messages:
     """The request to say in which passages a label holds."""
     lines = [f"{number}. {_tested(one)}" for number, one in enumerate(passages, 1)]
     return _ask(_TEST_TASK, f"Description: {label}", "", *lines)
@@ -94,6 +97,8 @@ def read_label(answer: str) -> str | None:
     """The label in a chat model's answer: its first line that says something, without quotes; None without one."""
     for line in answer.splitlines():
         text = _LEAD.sub("", line.strip().strip("*#> ").strip())
+        if text.endswith(":"):
+            continue  # “The marked words are:” announces a label and is none
         text = text.strip().strip("\"'“”‘’«»`*").strip()
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].rstrip()

@@ -83,7 +83,8 @@ def create_run(
     studio: StudioDep,
     wanted: Annotated[LabellingRunCreate | None, Body()] = None,
 ) -> LabellingRunOut:
-    """The answer's `job` does it; labels appear as they are found. An empty body: contrast, the 100 strongest."""
+    """The answer's `job` does it; labels appear as they are found. An empty body: contrast, the 100 most frequent
+    features of those that fire on at most 1 token in 100."""
     run = runs.create_run(session, settings, extraction_id, wanted or LabellingRunCreate())
     announce(session, studio.events, "labelling_runs", run.id, "created")
     return runs.runs_out(session, [run])[0]

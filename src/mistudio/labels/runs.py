@@ -109,9 +109,9 @@ def features_in_scope(session: Session, extraction_id: str, scope: LabelScope) -
         statement = statement.where(Feature.label.is_(None))
     elif scope.only == "not_by_person":
         statement = statement.where(func.coalesce(Feature.label_source, "") != PERSON)
-    if scope.min_frequency is not None:
+    if scope.min_frequency is not None and scope.indices is None:
         statement = statement.where(Feature.frequency >= scope.min_frequency)
-    if scope.max_frequency is not None:
+    if scope.max_frequency is not None and scope.indices is None:
         statement = statement.where(Feature.frequency <= scope.max_frequency)
     if scope.starred is not None:
         statement = statement.where(Feature.starred == scope.starred)

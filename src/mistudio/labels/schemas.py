@@ -28,13 +28,19 @@ class LabelScope(BaseModel):
         description="unlabelled: without any label. not_by_person: without one made by hand. all: every one (a label "
         "made by hand stays in force all the same).",
     )
-    min_frequency: float | None = Field(default=None, ge=0, le=1)
-    max_frequency: float | None = Field(default=None, ge=0, le=1)
+    min_frequency: float | None = Field(default=None, ge=0, le=1, description="Least share of tokens.")
+    max_frequency: float | None = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Greatest share of tokens. Features that fire on more than 1 token in 100 are mostly about "
+        "position and punctuation. Does not hold back features listed by their numbers.",
+    )
     starred: bool | None = Field(default=None, description="Only those with (or without) a star.")
-    order: Literal["max_activation", "frequency", "index"] = Field(
-        default="max_activation",
-        description="Which come first, and are kept by the limit: the strongest, the most "
-        "frequent, or the lowest numbers.",
+    order: Literal["frequency", "max_activation", "index"] = Field(
+        default="frequency",
+        description="Which come first, and are kept by the limit: the most frequent, the strongest (among them often "
+        "attention sinks), or the lowest numbers.",
     )
     limit: int = Field(default=100, ge=1, le=200_000, description="At most so many features.")
 

@@ -11,6 +11,8 @@ from itertools import pairwise
 from mistudio.models.tokenizer import ModelTokenizer
 
 LINE_BREAK = "\n"
+BOUNDARY = "\ue000"
+"""Stands for special tokens: where one text ends and the next begins."""
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|\n+|[^\w\s]|_")
 _SENTENCE_MARKS = '.!?:;“”"\n'
 _HALF = "\ufffd"
@@ -91,11 +93,11 @@ class Passage:
 
 
 def token_texts(tokenizer: ModelTokenizer, ids: Sequence[int]) -> list[str]:
-    """The text of each token, so that they join to the whole text; special tokens become line breaks.
+    """The text of each token, so that they join to the whole text; special tokens become BOUNDARY.
 
     Tokens that share a character give it to the first of them.
     """
-    texts = [LINE_BREAK if id in tokenizer.special_ids else tokenizer.text_of(id) for id in ids]
+    texts = [BOUNDARY if id in tokenizer.special_ids else tokenizer.text_of(id) for id in ids]
     at = 0
     while at < len(texts):
         if _HALF in texts[at]:

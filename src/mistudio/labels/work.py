@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from mistudio.datasets.tokenize import open_tokens
+from mistudio.errors import NotFound
 from mistudio.features.library import get_extraction
 from mistudio.features.pages import open_examples
 from mistudio.features.tables import Extraction
-from mistudio.jobs import JobContext
+from mistudio.jobs import JobCancelled, JobContext
 from mistudio.labels.evidence import Evidence, collect
 from mistudio.labels.history import MachineLabel, add_machine_labels
 from mistudio.labels.labeller import ContrastLabeller, Failed, Found, Labeller, Question
 from mistudio.labels.runs import TABLE, chat_model, get_run
 from mistudio.labels.schemas import LabellingParams, LabellingRunCreate, ScoreDetail
 from mistudio.labels.scoring import LEAST_CONTEXTS, balanced_accuracy, score_predictions
-from mistudio.labels.tables import Label
+from mistudio.labels.tables import Label, LabellingRun
 from mistudio.models.library import open_model, open_tokenizer
 from mistudio.saes.library import open_sae
+from mistudio.store import StoreError
 
 if TYPE_CHECKING:
     from mistudio.lm import LanguageModel
@@ -37,7 +39,13 @@ def label_features(context: JobContext, params: LabellingParams) -> dict[str, An
 
     The result counts what became of them. Raises StudioError when a chat model or endpoint cannot be used at all.
     """
-    return _Run(context, params.run_id).run()
+    try:
+        return _Run(context, params.run_id).run()
+    except (StoreError, NotFound) as error:
+        with context.database.reading() as session:
+            if session.get(LabellingRun, params.run_id) is None:
+                raise JobCancelled from error  # deleted with its extraction while this ran
+        raise
 
 
 @dataclass

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mistudio import jobs
 from mistudio.db import utc_now
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.features.tables import Extraction, Feature
-from mistudio.jobs import Job, JobError, latest_jobs
+from mistudio.jobs import Job, JobError
 from mistudio.jobs.schemas import FINAL_STATES
 from mistudio.models.announce import Publisher, after_commit
 from mistudio.saes.library import ready_sae
@@ -24,7 +25,7 @@ from mistudio.steering.schemas import (
     SteeredFeature,
     TextOutput,
 )
-from mistudio.steering.sessions import channel_of, get_session, newest_extractions, open_job, subject_of
+from mistudio.steering.sessions import channel_of, get_session, newest_extractions, open_job
 from mistudio.steering.tables import SteeringGeneration, SteeringSession
 
 
@@ -45,6 +46,7 @@ def request_generation(session: Session, session_id: str, wanted: GenerateReques
         )
     made = SteeringGeneration(
         session_id=opened.id,
+        job_id=job.id,
         request=wanted.model_dump(mode="json"),
         features=[one.model_dump(mode="json") for one in resolve_features(session, opened, wanted.features)],
     )
@@ -145,7 +147,7 @@ def cancel_generation(session: Session, generation_id: str) -> SteeringGeneratio
     made = get_generation(session, generation_id)
     if made.finished_at is not None:
         raise Conflict("generation_finished", "This text is finished, so there is nothing to stop.")
-    job = latest_jobs(session, [subject_of(made.session_id)]).get(subject_of(made.session_id))
+    job = session.get(Job, made.job_id) if made.job_id else None
     if job is not None and job.state in ("queued", "running"):
         jobs.send(session, job.id, {"cancel": made.id})
     if made.started_at is None or job is None or job.state in FINAL_STATES:
@@ -166,7 +168,7 @@ def delete_generation(session: Session, generation_id: str) -> str:
     """Remove a generation, stopping it if need be; its session's id."""
     made = get_generation(session, generation_id)
     session_id = made.session_id
-    job = latest_jobs(session, [subject_of(session_id)]).get(subject_of(session_id))
+    job = session.get(Job, made.job_id) if made.job_id else None
     if made.finished_at is None and job is not None and job.state in ("queued", "running"):
         jobs.send(session, job.id, {"cancel": made.id})
     session.delete(made)
@@ -180,8 +182,9 @@ def _sides(made: SteeringGeneration) -> tuple[Side, ...]:
 
 def generations_out(session: Session, made: Sequence[SteeringGeneration]) -> list[GenerationOut]:
     """Generations as they cross the API."""
-    newest = latest_jobs(session, sorted({subject_of(one.session_id) for one in made}))
-    return [_out(one, newest.get(subject_of(one.session_id))) for one in made]
+    ids = {one.job_id for one in made if one.finished_at is None and one.job_id}
+    asked = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(ids)))}
+    return [_out(one, asked.get(one.job_id or "")) for one in made]
 
 
 def _out(made: SteeringGeneration, job: Job | None) -> GenerationOut:

@@ -29,7 +29,7 @@ class SteeringSession(Base):
 
 
 class SteeringGeneration(Base):
-    """One request of a session and what came of it. `started_at`, `finished_at` and `error` are set by the job."""
+    """One request of a session and what came of it; the job that was asked sets what comes after `outputs`."""
 
     __tablename__ = "steering_generations"
 
@@ -37,6 +37,7 @@ class SteeringGeneration(Base):
     session_id: Mapped[str] = mapped_column(
         ForeignKey("steering_sessions.id", ondelete="CASCADE"), index=True
     )
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     request: Mapped[dict[str, Any]]
     features: Mapped[list[Any]]
     outputs: Mapped[dict[str, Any]] = mapped_column(default=dict)

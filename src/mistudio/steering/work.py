@@ -152,7 +152,7 @@ class _Session:
         except (JobCancelled, JobInterrupted):
             raise
         except Exception as error:
-            known = public_error(error, self._context.job_id)
+            known = public_error(error, self._context.job_id, self._context.settings)
             self._context.log(f"{generation_id}: {known.message}", "error")
             with self._context.database.session() as session:
                 if (made := session.get(SteeringGeneration, generation_id)) is not None:
