@@ -8,17 +8,17 @@ from mistudio.features.schemas import ExtractionSettings
 from mistudio.labels.schemas import LabellingRunCreate, LabelScope
 from mistudio.sae.config import TopKConfig, TrainerConfig
 
-HOOK = "blocks.6.hook_resid_post"
+HOOK = "blocks.9.hook_resid_post"
 
 TOKENIZATION = TokenizationSettings(context_length=128, prepend_bos=True)
 
-HARVEST_TOKENS = 350_000
+HARVEST_TOKENS = 320_000
 HARVEST = HarvestSettings(n_tokens=HARVEST_TOKENS, seed=0, batch_sequences=16)
 
 TRAINER = TrainerConfig(
     architecture=TopKConfig(k=32),
-    d_sae=4_608,
-    total_tokens=1_400_000,
+    d_sae=6_144,
+    total_tokens=1_280_000,
     batch_size=4_096,
     learning_rate=1e-3,
     warmup_steps=50,
@@ -34,6 +34,10 @@ LABELLING = LabellingRunCreate(
 )
 
 PROMPT = "My fellow citizens, the most important thing for our country is"
-NEW_TOKENS = 48
-STRENGTH = 1.0
+NEW_TOKENS = 40
+STRENGTHS = (0.75, 1.5)
 """In units of the feature's own maximum activation."""
+CANDIDATES = 3
+"""Features are chosen by their effect on the output: of the best-labelled ones that fire often enough to matter, each
+is tried at each strength, and the text that says most of the feature's own top tokens is shown."""
+MAX_FREQUENCY = 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,10 +42,16 @@ from mistudio.models.library import add_model
 from mistudio.models.schemas import ModelCreate, RegistryModelSource
 from mistudio.models.tables import Model
 from mistudio.saes.tables import Sae
-from mistudio.steering.commands import write_once
-from mistudio.steering.generations import generations_out
-from mistudio.steering.schemas import GenerateRequest, GenerationOut, SteeredFeature
-from mistudio.steering.tables import SteeringGeneration
+from mistudio.steering.generations import generations_out, get_generation, request_generation
+from mistudio.steering.schemas import (
+    GenerateRequest,
+    GenerationOut,
+    SessionCreate,
+    SessionSettings,
+    SteeredFeature,
+)
+from mistudio.steering.sessions import create_session, open_job
+from mistudio.steering.tables import SteeringGeneration, SteeringSession
 from mistudio.store import atomic_file
 from mistudio.training.runs import create_training
 from mistudio.training.schemas import TrainingCreate
@@ -166,7 +173,9 @@ class _Demo:
             ),
         )
         top = self._top_features(extraction.id)
-        written = self._steer(sae, top[0].index)
+        # A feature that fires everywhere has little to say; one of the rest is steered with.
+        specific = [feature for feature in top if feature.frequency <= recipe.MAX_FREQUENCY] or top
+        written = self._steer(sae, specific[: recipe.CANDIDATES])
         return Summary(
             model={"id": model.id, "name": model.name, "parameters": model.parameters},
             dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "bytes": dataset.bytes},
@@ -295,19 +304,61 @@ class _Demo:
             "dense": summary.get("n_dense"),
         }
 
-    def _steer(self, sae: Sae, index: int) -> GenerationOut:
-        request = GenerateRequest(
+    def _steer(self, sae: Sae, candidates: list[TopFeature]) -> GenerationOut:
+        """Try the candidates in one session and return the text in which steering shows best; found if done before."""
+        with self.console.reading() as session:
+            made = session.scalars(
+                select(SteeringGeneration)
+                .join(SteeringSession)
+                .where(SteeringSession.name == _NAME, SteeringGeneration.finished_at.is_not(None))
+                .order_by(SteeringGeneration.created_at)
+            ).all()
+            found = [one for one in generations_out(session, made) if one.features[0].sae_id == sae.id]
+        if found:
+            self.reused.append("steering")
+        else:
+            with self.console.session() as session:
+                opened = create_session(
+                    session,
+                    SessionCreate(
+                        name=_NAME,
+                        model_id=str(sae.model_id),
+                        sae_ids=[sae.id],
+                        settings=SessionSettings(idle_seconds=0),
+                    ),
+                )
+                ids = [
+                    request_generation(session, opened.id, self._request(sae, feature, strength)).id
+                    for feature in candidates
+                    for strength in recipe.STRENGTHS
+                ]
+                job_id = open_job(session, opened).id
+            began = time.monotonic()
+            self.console.run(job_id)
+            self.seconds["steering"] = time.monotonic() - began
+            with self.console.reading() as session:
+                found = generations_out(session, [get_generation(session, one) for one in ids])
+        tokens = {feature.index: feature.top_tokens for feature in candidates}
+        return max(found, key=lambda one: _shows(one, tokens.get(one.features[0].index, [])))
+
+    def _request(self, sae: Sae, feature: TopFeature, strength: float) -> GenerateRequest:
+        return GenerateRequest(
             prompt=recipe.PROMPT,
-            features=[SteeredFeature(sae_id=sae.id, index=index, strength=recipe.STRENGTH)],
+            features=[SteeredFeature(sae_id=sae.id, index=feature.index, strength=strength)],
             max_new_tokens=recipe.NEW_TOKENS,
         )
-        with self.console.reading() as session:
-            same = select(SteeringGeneration).where(SteeringGeneration.finished_at.is_not(None))
-            for made in session.scalars(same.order_by(SteeringGeneration.created_at.desc()).limit(50)):
-                if made.error is None and made.request == request.model_dump(mode="json"):
-                    self.reused.append("steering")
-                    return generations_out(session, [made])[0]
-        began = time.monotonic()
-        written = write_once(self.console, [sae], request)
-        self.seconds["steering"] = time.monotonic() - began
-        return written
+
+
+def _shows(made: GenerationOut, top_tokens: list[str]) -> tuple[int, float]:
+    """How often the steered text, more than the unsteered one, says the feature's own words (counted up to three times,
+    so that stammering earns nothing); among equals, how little it surprises the unsteered model."""
+    words = {
+        token.strip().lower() for token in top_tokens if len(token.strip()) > 2 and token.strip().isalpha()
+    }
+
+    def said(side: str) -> int:
+        text = {str(name): output.text for name, output in made.outputs.items()}.get(side, "")
+        return sum(word in words for word in re.findall(r"[a-z]+", text.lower()))
+
+    perplexity = next((o.perplexity for name, o in made.outputs.items() if name == "steered"), None)
+    return min(3, said("steered") - said("unsteered")), -(perplexity or float("inf"))
