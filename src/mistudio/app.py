@@ -127,8 +127,9 @@ class _Preparation:
         except OSError as error:
             raise StudioError(
                 "data_dir_unusable",
-                f"The data folder {folder} cannot be written: {error.strerror}.",
-                hint="Choose another with --data-dir or MISTUDIO_DATA_DIR, or mend its permissions.",
+                f"The data folder cannot be written: {error.strerror}.",
+                hint="`mistudio settings` says which it is: mend its permissions, or choose another with "
+                "--data-dir or MISTUDIO_DATA_DIR.",
             ) from error
         if self._metadata is not None and not _is_at_newest_schema(self._database):
             from mistudio.db.migrate import upgrade

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,19 @@ class Settings(BaseSettings):
     def effective_database_url(self) -> str:
         """`database_url`, or the SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir / 'mistudio.db'}"
+
+
+def public_text(text: str, settings: Settings) -> str:
+    """A message as anybody may read it: files of the data folder by their place within it, secrets left out."""
+    for _, value in settings:
+        if isinstance(value, SecretStr) and value.get_secret_value():
+            text = text.replace(value.get_secret_value(), "…")
+    folder = settings.data_dir.absolute()
+    for place in {str(folder), str(folder.resolve())} - {folder.anchor}:
+        found = r"(?<![\w.-])" + re.escape(place)
+        text = re.sub(found + re.escape(os.sep), "", text)
+        text = re.sub(found + r"(?![\w-]|\.\w)", "the data folder", text)
+    return text
 
 
 @dataclass(frozen=True)

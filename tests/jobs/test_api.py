@@ -31,7 +31,7 @@ def http(desk: Desk, settings: Settings, recorder: Recorder) -> Iterator[TestCli
     app.state.studio = Studio(LoadedSettings(settings, {}), desk.database, recorder)
 
     def refused(_request: Request, error: Exception) -> object:
-        found = problem_for(error)
+        found = problem_for(error, settings)
         assert found is not None
         return problem_response(found, None)
 

@@ -159,16 +159,16 @@ def test_nvidia_smi_is_asked_where_nvml_is_not_there(tmp_path: Path, monkeypatch
     assert slots_module.detected_gpus.__wrapped__() == ()
 
 
-def test_errors_of_the_science_floor_are_public_by_their_shape() -> None:
+def test_errors_of_the_science_floor_are_public_by_their_shape(settings: Settings) -> None:
     class TornFile(ValueError):
         code, message, hint = "file_torn", "The file tokens.bin is torn.", None
 
-    assert public_error(TornFile(), "jb_1").model_dump() == {
+    assert public_error(TornFile(), "jb_1", settings).model_dump() == {
         "code": "file_torn",
         "message": "The file tokens.bin is torn.",
         "hint": None,
     }
-    unknown = public_error(ValueError("secret"), "jb_1")
+    unknown = public_error(ValueError("secret"), "jb_1", settings)
     assert unknown.code == "internal" and "jb_1" in unknown.message and "secret" not in str(unknown)
 
 

@@ -6,6 +6,7 @@ import errno
 import signal
 
 from mistudio.jobs.schemas import JobError
+from mistudio.settings import Settings, public_text
 
 INTERRUPTED = JobError(
     code="interrupted",
@@ -15,8 +16,14 @@ INTERRUPTED = JobError(
 _OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
-def public_error(error: BaseException, job_id: str) -> JobError:
-    """The error as its owner sees it. One that has `code` and `message` is public as it stands."""
+def public_error(error: BaseException, job_id: str, settings: Settings) -> JobError:
+    """The error as its owner sees it. One that has `code` and `message` is public but for secrets and places."""
+    known = _known(error, job_id)
+    hint = None if known.hint is None else public_text(known.hint, settings)
+    return known.model_copy(update={"message": public_text(known.message, settings), "hint": hint})
+
+
+def _known(error: BaseException, job_id: str) -> JobError:
     code, message = getattr(error, "code", None), getattr(error, "message", None)
     if isinstance(code, str) and isinstance(message, str):
         hint = getattr(error, "hint", None)

@@ -50,7 +50,7 @@ def run(
         logger.info("interrupted")
         reporter.report({"end": {"kind": "interrupted"}})
     except BaseException as error:  # SystemExit included: work must return, not exit
-        known = public_error(error, job_id)
+        known = public_error(error, job_id, settings)
         logger.error("failed: %s %s", known.message, known.hint or "", exc_info=error)
         reporter.report({"end": {"kind": "failed", "error": known.model_dump()}})
     finally:

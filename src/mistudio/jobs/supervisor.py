@@ -220,7 +220,7 @@ class Supervisor:
 
     def _fail_to_start(self, error: OSError) -> None:
         logger.error("the process of job %s could not be started: %s", self.job_id, error)
-        known = public_error(error, self.job_id)
+        known = public_error(error, self.job_id, self._settings)
         if known.code == "internal":
             what = f"The system refused to start the job's process: {error.strerror or 'no reason given'}."
             known = JobError(

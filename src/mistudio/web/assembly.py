@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -48,7 +48,7 @@ def build_api(
         generate_unique_id_function=_operation_ids(routers),
         responses=problems(403, 413, 422, 429, 500),
         middleware=[
-            Middleware(Boundary, cross_origin=bool(settings.allowed_origins)),
+            Middleware(Boundary, settings=settings),
             Middleware(
                 Guard,
                 host=settings.host,
@@ -68,7 +68,7 @@ def build_api(
     for router in routers:
         app.include_router(router, prefix=API)
     for kind in (StudioError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, _answer_with_problem)
+        app.add_exception_handler(kind, _answer_with_problem(settings))
     app.router.default = Interface()
     _complete_openapi(app)
     return app
@@ -108,12 +108,15 @@ def _routes(routers: Sequence[APIRouter]) -> list[RouteContext]:
     return [route for router in routers for route in iter_route_contexts(router.routes)]
 
 
-async def _answer_with_problem(request: Request, error: Exception) -> Response:
-    found = problem_for(error)
-    if found is None:  # only called for kinds that have one
-        raise error
-    headers = getattr(error, "headers", None)
-    return problem_response(found, request.scope.get("request_id"), headers)
+def _answer_with_problem(settings: Settings) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        found = problem_for(error, settings)
+        if found is None:  # only called for kinds that have one
+            raise error
+        headers = getattr(error, "headers", None)
+        return problem_response(found, request.scope.get("request_id"), headers)
+
+    return answer
 
 
 def _complete_openapi(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ import secrets
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mistudio.settings import Settings
 from mistudio.web.problems import problem, problem_for, problem_response
 
 _log = logging.getLogger("mistudio.web")
@@ -53,10 +54,12 @@ class Boundary:
     The traceback of a defect goes to the log with the request's id and nowhere else.
     """
 
-    def __init__(self, app: ASGIApp, *, cross_origin: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self.app = app
+        self.settings = settings
         # Pages of other origins that the settings allow must be able to read the answers.
-        self.headers = _HEADERS | ({"Cross-Origin-Resource-Policy": "cross-origin"} if cross_origin else {})
+        cross_origin = {"Cross-Origin-Resource-Policy": "cross-origin"} if settings.allowed_origins else {}
+        self.headers = _HEADERS | cross_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry one request or websocket."""
@@ -85,7 +88,7 @@ class Boundary:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
-            found = problem_for(error)
+            found = problem_for(error, self.settings)
             if found is None:
                 _log.exception("Request %s: %s %s failed", request_id, scope.get("method", ""), scope["path"])
                 found = problem(

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from mistudio.errors import StudioError
+from mistudio.settings import Settings, public_text
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -30,6 +31,12 @@ _PHRASES = {
     502: "Another server that this needed did not answer as it should.",
     503: "The server cannot answer just now.",
     507: "The disk is full.",
+}
+
+
+_HINTS = {
+    405: "The API's description lists the methods of each address: /api/openapi.json.",
+    413: "Send less at once, or raise the setting max_body_bytes or, for uploads, max_upload_bytes.",
 }
 
 
@@ -75,8 +82,25 @@ def problem(
     )
 
 
-def problem_for(error: BaseException) -> Problem | None:
+def problem_for(error: BaseException, settings: Settings) -> Problem | None:
     """The problem that this error is shown as; None for a defect of ours, of which nothing may be shown."""
+    found = _known(error)
+    if found is None:
+        return None
+
+    def public(text: str) -> str:
+        return public_text(text, settings)
+
+    return found.model_copy(
+        update={
+            "detail": public(found.detail),
+            "hint": None if found.hint is None else public(found.hint),
+            "fields": {name: public(fault) for name, fault in found.fields.items()},
+        }
+    )
+
+
+def _known(error: BaseException) -> Problem | None:
     if isinstance(error, StudioError):
         return problem(error.status, error.code, error.message, hint=error.hint, fields=error.fields)
     if isinstance(error, RequestValidationError):
@@ -129,4 +153,4 @@ def _http(error: HTTPException) -> Problem:
     phrase = HTTPStatus(status).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_").replace("'", "")
     plain = error.detail if error.detail and error.detail != phrase else _PHRASES.get(status, f"{phrase}.")
-    return problem(status, code, str(plain))
+    return problem(status, code, str(plain), hint=_HINTS.get(status))
