@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
+from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
 from mistudio import __version__
@@ -15,7 +17,7 @@ from mistudio.domain import load
 from mistudio.domains import all_domains, import_tables, job_kinds
 from mistudio.errors import StudioError
 from mistudio.jobs import register_kinds
-from mistudio.settings import Settings, load_settings
+from mistudio.settings import Settings, load_settings, public_text
 
 app = typer.Typer(
     name="mistudio",
@@ -224,11 +226,28 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         build_command(with_domains=with_domains)(args=given, prog_name="mistudio")
     except Exception as error:
+        settings = _settings_or_none()
         message = public_message(error)
         if message is None:
-            raise
-        sys.stderr.write(f"mistudio: {message}\n")
+            if settings is None or settings.log_level == "debug":
+                raise
+            message = (
+                f"A defect in miStudio stopped this command ({type(error).__name__}: {_first_line(error)}). "
+                "Run it again with `mistudio --set log_level=debug …` for the details, and report them."
+            )
+        sys.stderr.write(f"mistudio: {message if settings is None else public_text(message, settings)}\n")
         sys.exit(1)
+
+
+def _settings_or_none() -> Settings | None:
+    try:
+        return console_options.load().settings
+    except StudioError:
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no message")
 
 
 def public_message(error: Exception) -> str | None:
@@ -236,9 +255,13 @@ def public_message(error: Exception) -> str | None:
     if isinstance(error, StudioError):
         fields = "".join(f" {name}: {problem}." for name, problem in error.fields.items())
         return f"{error}{fields}"
-    if hasattr(error, "code") and hasattr(error, "message"):  # the science floor's own public errors
+    if isinstance(getattr(error, "code", None), str) and hasattr(error, "message"):  # the science floor's own
         hint = getattr(error, "hint", None)
         return f"{error.message} {hint}" if hint else str(error.message)  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full. Free some space, or choose another data folder with --data-dir."
+    if isinstance(error, OperationalError):
+        return f"The database refused: {_first_line(cast(Exception, error.orig))}. Try again in a moment."
     return None
 
 
