@@ -14,6 +14,7 @@ import {
   useKeys,
   useSearchParams,
 } from "@/kit";
+import { writeChosen } from "@/steering/chosen";
 import { changeFeature } from "./changes";
 import { Examples } from "./Examples";
 import { FeatureFigures } from "./FeatureFigures";
@@ -79,7 +80,10 @@ export function FeaturePage() {
     feature &&
     void navigate({
       to: "/steering",
-      search: { sae: feature.sae_id, f: `${feature.sae_id}.${index}.1.add` } as never,
+      search: {
+        sae: feature.sae_id,
+        f: writeChosen([{ sae: feature.sae_id, index, strength: 1, mode: "add" }]),
+      } as never,
     });
   useKeys("Feature", [
     { keys: "j", label: "next feature of the list", run: () => go(place?.next, 1) },

@@ -16,12 +16,12 @@ import {
   usePages,
   useUrlState,
 } from "@/kit";
-import { glyphs } from "@/kit/TokenStrip";
 import { changeFeature } from "./changes";
 import { FeatureGlance } from "./FeatureGlance";
 import { FilterBar } from "./FilterBar";
 import { type Extraction, type FeatureRow, fetchFeatures, useFeatureQuery } from "./query";
 import { SourceMark } from "./SourceMark";
+import { TokenChips } from "./TokenChips";
 
 /** Thousands of latents: sorted, filtered and searched by the server, a page at a time as they come into view. */
 export function FeatureTable({ extraction }: { extraction: Extraction }) {
@@ -33,7 +33,12 @@ export function FeatureTable({ extraction }: { extraction: Extraction }) {
   const source = usePages<FeatureRow>(["features", id, "list", query], (offset, limit, signal) =>
     fetchFeatures(id, query, offset, limit, signal),
   );
-  const columns = useMemo(() => featureColumns(id), [id]);
+  const narrow = open >= 0;
+  const columns = useMemo(
+    // Beside the panel there is no room for what it shows itself.
+    () => featureColumns(id).filter((column) => !narrow || column.id !== "mean"),
+    [id, narrow],
+  );
   const close = () => setOpen(-1);
   useKeys("Side panel", [{ keys: "escape", label: "close the side panel", run: close }], open >= 0);
   // Rows in view are the ones that can be opened: their place is where the list's own pages have them.
@@ -138,7 +143,7 @@ function featureColumns(id: string): Column<FeatureRow>[] {
     {
       id: "label",
       header: "Label",
-      width: "minmax(220px, 2fr)",
+      width: "minmax(150px, 2fr)",
       sort: "label",
       descendingFirst: true,
       cell: (row) =>
@@ -156,16 +161,8 @@ function featureColumns(id: string): Column<FeatureRow>[] {
     {
       id: "tokens",
       header: "Strongest tokens",
-      width: "minmax(180px, 2fr)",
-      cell: (row) => (
-        <span className="flex gap-1 overflow-hidden">
-          {row.top_tokens.map((token) => (
-            <code key={token} className="shrink-0 rounded-[3px] bg-sunken px-1 whitespace-pre">
-              {glyphs(token).trim()}
-            </code>
-          ))}
-        </span>
-      ),
+      width: "minmax(120px, 2fr)",
+      cell: (row) => <TokenChips tokens={row.top_tokens} />,
     },
     {
       id: "frequency",
@@ -183,7 +180,7 @@ function featureColumns(id: string): Column<FeatureRow>[] {
     {
       id: "max",
       header: "Maximum",
-      width: "84px",
+      width: "92px",
       align: "right",
       sort: "max_activation",
       cell: (row) => <Num value={row.max_activation} />,

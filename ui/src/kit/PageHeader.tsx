@@ -35,7 +35,7 @@ export function PageHeader({
               <li key={crumb.to} className="flex items-center gap-1">
                 <Link
                   to={crumb.to}
-                  search={rememberedSearch(crumb.to) as never}
+                  search={(crumb.search ?? rememberedSearch(crumb.to)) as never}
                   className="rounded-[3px] hover:text-ink hover:underline"
                   data-crumb=""
                 >

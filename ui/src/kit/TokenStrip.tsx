@@ -22,6 +22,8 @@ export interface TokenStripProps {
   oneLine?: boolean;
   /** With `oneLine`: the marked token stands in the middle, as much as fits around it. */
   centred?: boolean;
+  /** As text that one reads: in the text's own type, spaces and line breaks as they are, within a line. */
+  prose?: boolean;
   label: string;
 }
 
@@ -62,21 +64,21 @@ export const TokenStrip = memo(function TokenStrip(props: TokenStripProps) {
       value === undefined || value === null ? "" : `${props.valueName ?? "Activation"} ${figure(value)}`,
       note?.(index) ?? "",
     ];
-    const breaks = !oneLine && token.includes("\n");
+    const breaks = !oneLine && !props.prose && token.includes("\n");
     return (
       // biome-ignore lint/suspicious/noArrayIndexKey: a token is its position.
       <span key={index}>
         {/* biome-ignore lint/a11y/useSemanticElements: as above. */}
         <span
           role="listitem"
-          className={`token ${props.bounds && index % 2 === 0 ? "bg-accent-wash" : ""} ${mark === index ? "underline decoration-ink decoration-2 underline-offset-2" : ""} ${onToken ? "cursor-pointer" : ""}`}
+          className={`token ${oneLine ? "" : "whitespace-pre-wrap"} ${props.bounds && index % 2 === 0 ? "bg-accent-wash" : ""} ${mark === index ? "underline decoration-ink decoration-2 underline-offset-2" : ""} ${onToken ? "cursor-pointer" : ""}`}
           tabIndex={index === current ? 0 : -1}
           style={share > 0 ? ({ "--a": share.toFixed(3) } as CSSProperties) : undefined}
           onFocus={() => setCurrent(index)}
           {...(onToken ? { onClick: () => onToken(index) } : {})}
           {...tip(lines.filter(Boolean).join("\n"))}
         >
-          {glyphs(token)}
+          {props.prose ? token : glyphs(token)}
         </span>
         {breaks && "\n"}
       </span>
@@ -89,7 +91,7 @@ export const TokenStrip = memo(function TokenStrip(props: TokenStripProps) {
       role="list"
       aria-label={props.label}
       onKeyDown={onKeyDown}
-      className={`font-mono text-xs leading-5 ${oneLine ? `overflow-hidden whitespace-pre ${props.centred ? "flex" : ""}` : "break-words whitespace-pre-wrap"}`}
+      className={`${props.prose ? "inline" : "font-mono text-xs leading-5"} ${oneLine ? `overflow-hidden whitespace-pre ${props.centred ? "flex" : ""}` : "break-words whitespace-pre-wrap"}`}
     >
       {oneLine && props.centred && mark !== undefined ? (
         <>

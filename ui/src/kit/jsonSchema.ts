@@ -227,7 +227,9 @@ function wrongWith(field: Field, value: unknown): string | null {
 }
 
 /** "context_length" → "Context length"; a title that the author wrote stays as it is. */
-export function labelOf(name: string, schema: JsonSchema): string {
+export function labelOf(name: string, schema: JsonSchema, raw: JsonSchema = schema): string {
+  // An object's own title is its class's name; what its field was titled stands beside the reference.
+  if (schema.properties && raw !== schema && raw.title) return raw.title;
   const automatic = name
     .split("_")
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))

@@ -110,7 +110,7 @@ interface OneProps extends ObjectProps {
 function OneField(props: OneProps) {
   const { at, name, raw, resolve, found, set, widgets, errors } = props;
   const field = fieldOf(raw, resolve);
-  const label = labelOf(name, field.schema);
+  const label = labelOf(name, field.schema, raw);
   const id = `${props.base}${at.replaceAll(".", "-")}`;
   const widget = widgets[at];
   if (field.kind === "constant" && !widget) return null;
