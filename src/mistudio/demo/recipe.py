@@ -30,7 +30,7 @@ HELD_OUT_TOKENS = 16_384
 
 EXTRACTION = ExtractionSettings()
 LABELLING = LabellingRunCreate(
-    source="contrast", scope=LabelScope(max_frequency=0.01, order="max_activation", limit=400)
+    source="contrast", scope=LabelScope(max_frequency=0.01, order="frequency", limit=400)
 )
 
 PROMPT = "My fellow citizens, the most important thing for our country is"
