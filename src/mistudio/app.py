@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mistudio.errors import StudioError
 from mistudio.events import EventBus, open_bus
 from mistudio.events.snapshots import Snapshots
 from mistudio.events.sockets import PATH, EventSockets
-from mistudio.jobs import register_kinds
+from mistudio.jobs import is_job, register_kinds
 from mistudio.settings import LoadedSettings, Settings
 from mistudio.web.assembly import build_api
 from mistudio.web.limits import client_address
@@ -74,7 +75,7 @@ def create_app(
         studio.dispatcher = (dispatcher or _open_dispatcher)(settings, database, bus)
         if studio.dispatcher is not None:
             await asyncio.to_thread(studio.dispatcher.start)
-        sampler = _start_sampler(settings, bus) if watches_system else None
+        sampler = _start_sampler(settings, database, bus) if watches_system else None
         try:
             yield
         finally:
@@ -177,10 +178,10 @@ def _open_dispatcher(settings: Settings, database: Database, bus: EventBus) -> D
     return open_dispatcher(database, settings, bus)
 
 
-def _start_sampler(settings: Settings, bus: EventBus) -> Any:
+def _start_sampler(settings: Settings, database: Database, bus: EventBus) -> Any:
     from mistudio.monitor.sampling import Sampler
 
-    sampler = Sampler(settings.data_dir, bus)
+    sampler = Sampler(settings.data_dir, bus, partial(is_job, database))
     sampler.start()
     return sampler
 

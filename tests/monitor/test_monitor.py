@@ -15,7 +15,9 @@ import pytest
 
 from mistudio import monitor
 from mistudio.app import create_app
+from mistudio.db import Base, Database
 from mistudio.errors import NotFound
+from mistudio.jobs import Job, is_job, states
 from mistudio.monitor import sampling, storage
 from mistudio.monitor.processes import job_of
 from mistudio.monitor.readings import Machine, Rate
@@ -26,6 +28,11 @@ from tests.events.client import FollowingClient
 from tests.web.live import live_server, wait_until
 
 CHANNELS = ["system/cpu", "system/memory", "system/disk", "system/network", "system/processes"]
+
+
+def is_ours(job_id: str) -> bool:
+    """The one job of these tests' database."""
+    return job_id == "jb_test"
 
 
 def sample(at: float, *, gpus: int = 0, total: float = 10.0) -> Sample:
@@ -73,7 +80,7 @@ def test_counters_become_rates() -> None:
 
 
 def test_a_sample_agrees_with_the_system(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
+    machine = Machine(tmp_path, is_ours)
     machine.sample()
     deadline = time.process_time() + 0.4
     while time.process_time() < deadline:
@@ -99,7 +106,7 @@ def test_job_processes_are_found_with_their_children(tmp_path: Path) -> None:
     command = [sys.executable, "-c", parent, "-m", "mistudio.job_process", "jb_test"]
     process = subprocess.Popen(command)
     try:
-        machine = Machine(tmp_path)
+        machine = Machine(tmp_path, is_ours)
 
         def found() -> Any:
             jobs = [work for work in machine.sample().processes if work.job_id == "jb_test"]
@@ -115,6 +122,38 @@ def test_job_processes_are_found_with_their_children(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert not [work for work in machine.sample().processes if work.job_id == "jb_test"]
+
+
+def test_jobs_of_other_servers_are_not_shown(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'mistudio.db'}")
+    asked: list[str] = []
+
+    def in_our_database(job_id: str) -> bool:
+        asked.append(job_id)
+        return is_job(database, job_id)
+
+    sleeping = [sys.executable, "-c", "import time; time.sleep(30)", "-m", "mistudio.job_process"]
+    ours, theirs = (subprocess.Popen([*sleeping, job]) for job in ("jb_ours", "jb_theirs"))
+    try:
+        machine = Machine(tmp_path, in_our_database)
+        wait_until(lambda: machine.sample() and {"jb_ours", "jb_theirs"} <= set(asked), what="both jobs")
+        assert [work.role for work in machine.sample().processes] == ["server"], "there is no table yet"
+
+        Base.metadata.create_all(database.engine, tables=[Base.metadata.tables["jobs"]])
+        with database.session() as session:
+            job = Job(
+                id="jb_ours", kind="t", subject="t/1", title="t", params={}, resource="cpu", resumable=False
+            )
+            states.add(session, job)
+        assert [work.job_id for work in machine.sample().processes] == [None, "jb_ours"]
+        asked.clear()
+        assert [work.job_id for work in machine.sample().processes] == [None, "jb_ours"]
+        assert not {"jb_ours", "jb_theirs"} & set(asked), "a process is asked about once"
+    finally:
+        for process in (ours, theirs):
+            process.kill()
+            process.wait()
+        database.dispose()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +190,7 @@ def test_one_hour_is_remembered_and_no_more(tmp_path: Path) -> None:
     class Nowhere:
         def publish(self, *_: Any, **__: Any) -> None: ...
 
-    sampler = Sampler(tmp_path, Nowhere())
+    sampler = Sampler(tmp_path, Nowhere(), is_ours)
     now = time.time()
     for number in range(2_000):
         sampler._samples.append(sample(now - 2.0 * (2_000 - number)))

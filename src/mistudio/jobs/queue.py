@@ -50,6 +50,12 @@ def get_job(session: Session, job_id: str) -> Job:
     return job
 
 
+def is_job(database: Database, job_id: str) -> bool:
+    """Whether this database has a job of this id."""
+    with database.reading() as session:
+        return session.scalar(select(Job.id).where(Job.id == job_id)) is not None
+
+
 def latest_jobs(session: Session, subjects: Sequence[str]) -> dict[str, Job]:
     """The newest job of each subject that has one."""
     if not subjects:

@@ -1,16 +1,18 @@
-"""The processes that work for miStudio on this machine: this server, and one process tree per job."""
+"""The processes that work for this miStudio on this machine: this server, and one process tree per job."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import psutil
+from sqlalchemy.exc import SQLAlchemyError
 
 from mistudio.monitor.schemas import WorkProcess
 
 JOB_MODULE = "mistudio.job_process"
+_UNKNOWN = "?"
 
 
 def job_of(command: Sequence[str]) -> str | None:
@@ -22,18 +24,24 @@ def job_of(command: Sequence[str]) -> str | None:
 
 
 class WorkProcesses:
-    """Finds job processes and measures them. A command line is read once per process, not once per sample."""
+    """Finds job processes and measures them. A command line is read once per process, not once per sample.
 
-    def __init__(self) -> None:
+    `is_ours(job_id)` says whether a job is one of this database: other servers of the machine have theirs.
+    """
+
+    def __init__(self, is_ours: Callable[[str], bool]) -> None:
+        self._is_ours = is_ours
         self._jobs: dict[psutil.Process, str | None] = {}
         # Processor time is a difference between two looks at the same object.
         self._measured: dict[psutil.Process, psutil.Process] = {}
 
     def read(self, gpu_memory: dict[int, int] | None = None) -> list[WorkProcess]:
         """Server first, then jobs by age. `gpu_memory` is bytes by process id."""
-        seen = {process: self._jobs.get(process, "?") for process in psutil.process_iter()}
-        self._jobs = {process: _job(process) if job == "?" else job for process, job in seen.items()}
-        jobs = [(process, job) for process, job in self._jobs.items() if job is not None]
+        seen = {process: self._jobs.get(process, _UNKNOWN) for process in psutil.process_iter()}
+        self._jobs = {
+            process: self._job(process) if job == _UNKNOWN else job for process, job in seen.items()
+        }
+        jobs = [(process, job) for process, job in self._jobs.items() if job not in (None, _UNKNOWN)]
         found: list[WorkProcess] = []
         kept: dict[psutil.Process, psutil.Process] = {}
         for process, job in [(psutil.Process(os.getpid()), None), *jobs]:
@@ -75,9 +83,12 @@ class WorkProcesses:
             gpu_memory=held,
         )
 
-
-def _job(process: psutil.Process) -> str | None:
-    try:
-        return job_of(process.cmdline())
-    except psutil.Error:
-        return None
+    def _job(self, process: psutil.Process) -> str | None:
+        try:
+            job = job_of(process.cmdline())
+        except psutil.Error:
+            return None
+        try:
+            return job if job is not None and self._is_ours(job) else None
+        except SQLAlchemyError:
+            return _UNKNOWN  # the next look asks again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -31,10 +32,11 @@ class Rate:
 class Machine:
     """The machine as seen from one process; call `sample` from one thread, again and again."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, is_our_job: Callable[[str], bool]) -> None:
+        """`is_our_job(id)` tells the jobs whose processes are shown from those of other servers."""
         self._data_dir = data_dir
         self._gpus = Gpus()
-        self._processes = WorkProcesses()
+        self._processes = WorkProcesses(is_our_job)
         self._read, self._written = Rate(), Rate()
         self._received, self._sent = Rate(), Rate()
         psutil.cpu_percent(percpu=True)  # begins its own interval

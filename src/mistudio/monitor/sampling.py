@@ -38,9 +38,17 @@ _current: Sampler | None = None
 class Sampler:
     """A thread that samples. `start` makes it the one that snapshots and routes read from."""
 
-    def __init__(self, data_dir: Path, publisher: Publisher, *, interval: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        publisher: Publisher,
+        is_our_job: Callable[[str], bool],
+        *,
+        interval: float = INTERVAL_SECONDS,
+    ) -> None:
         self.interval = interval
         self._data_dir = data_dir
+        self._is_our_job = is_our_job
         self._publisher = publisher
         self._samples: deque[Sample] = deque(maxlen=int(HISTORY_SECONDS / interval))
         self._stopped = threading.Event()
@@ -77,7 +85,7 @@ class Sampler:
         return self._samples[-1]
 
     def _run(self) -> None:
-        machine = Machine(self._data_dir)
+        machine = Machine(self._data_dir, self._is_our_job)
         due = time.monotonic() + min(0.2, self.interval)
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             try:
