@@ -85,7 +85,10 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="auto", description="Where models run: auto, cpu, cuda or cuda:N.")
     cpu_threads: int | None = Field(
-        default=None, ge=1, le=1024, description="Threads of one job process. Default: the physical cores."
+        default=None,
+        ge=1,
+        le=1024,
+        description="Threads of one job process. Default: the physical cores divided by cpu_slots.",
     )
     hf_token: SecretStr | None = Field(
         default=None, description="Hugging Face token for gated repositories. Never stored or logged."

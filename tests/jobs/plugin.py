@@ -117,6 +117,13 @@ def echo(context: JobContext, params: NoParams) -> dict[str, Any]:
         context.publish("echo/room", "said", message)
 
 
+def threads(context: JobContext, params: NoParams) -> dict[str, Any]:
+    """How many threads PyTorch works with here, and how they wait."""
+    import torch
+
+    return {"torch": torch.get_num_threads(), "wait": os.environ["OMP_WAIT_POLICY"]}
+
+
 def keep(context: JobContext, params: PathParams) -> dict[str, Any]:
     """Work until asked to stop, or leave on interruption with a checkpoint; keep the count."""
     done = int(params.file.read_text()) if params.file.exists() else 0
@@ -165,5 +172,6 @@ domain = Domain(
         _kind("keep", "PathParams", resumable=True),
         _kind("chain", "CountParams"),
         _kind("noisy", "NoParams"),
+        _kind("threads", "NoParams"),
     ),
 )

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mistudio.db import Database
 from mistudio.jobs import states
 from mistudio.jobs.announce import Publisher, publish_job
+from mistudio.jobs.environment import job_environment
 from mistudio.jobs.failures import INTERRUPTED, exit_error, killed_from_outside, public_error
 from mistudio.jobs.joblog import JobLog, log_path
 from mistudio.jobs.pace import Pace
@@ -107,10 +108,7 @@ class Supervisor:
         self._awake.set()
 
     def _start(self, log: JobLog) -> JobProcess:
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"} | self._slot.environment()
-        if self._settings.cpu_threads:
-            threads = str(self._settings.cpu_threads)
-            environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment = job_environment(self._settings, os.environ) | self._slot.environment()
         return JobProcess(
             self.job_id,
             hello={"settings": _plain(self._settings), "device": self._slot.device},
