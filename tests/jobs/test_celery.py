@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import pytest
 import redis
 
 from mistudio import jobs
+from mistudio.console.waiting import run_job
 from mistudio.db import Database
 from mistudio.errors import StudioError
 from mistudio.events import EventBus, open_bus
 from mistudio.jobs.celery import CeleryDispatcher, make_app, settings_environment, worker_command
 from mistudio.jobs.dispatch import open_dispatcher
-from mistudio.settings import Settings, load_settings
+from mistudio.settings import LoadedSettings, Settings, load_settings
 from tests.jobs.conftest import REPOSITORY, Desk, Recorder, make_tables
 from tests.jobs.plugin import CountParams
 from tests.services import postgres_database
@@ -175,6 +177,20 @@ def test_lost_messages_are_sent_again_and_cancel_reaches_a_worker(
         assert [job.priority for job in order] == [2, 1, 0]
     finally:
         dispatcher.stop()
+
+
+def test_a_command_does_not_wait_for_a_sweeper(
+    desk: Desk, settings: Settings, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command queues its job, and only then begins to wait for it: the bell must ring nevertheless."""
+    worker("cpu")
+    desk.end(desk.submit("test.count", counting(desk.folder, "warm", steps=1)), timeout=60)  # it is ready
+    monkeypatch.setattr("mistudio.jobs.celery.UNHEARD_SECONDS", 1_000)
+    job_id = desk.submit("test.count", counting(desk.folder, steps=2))
+    started = time.monotonic()
+    assert run_job(desk.database, LoadedSettings(settings, {}), job_id)["to"] == 2
+    # The worker's own sweeper would ring 5 s after the job was queued.
+    assert time.monotonic() - started < 4.5
 
 
 def test_a_burst_of_sweeps_leaves_no_more_bells_than_jobs(

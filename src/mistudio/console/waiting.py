@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -12,10 +13,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from mistudio.db import Database
 from mistudio.errors import StudioError
+from mistudio.events import open_bus
 from mistudio.jobs import Job, cancel, get_job
 from mistudio.jobs.local import LocalDispatcher
 from mistudio.jobs.schemas import FINAL_STATES
-from mistudio.settings import LoadedSettings
+from mistudio.settings import LoadedSettings, Settings
 
 _POLL_SECONDS = 0.1
 _LINE_SECONDS = 15.0
@@ -24,22 +26,16 @@ _LINE_SECONDS = 15.0
 def run_job(database: Database, loaded: LoadedSettings, job_id: str) -> dict[str, Any]:
     """Wait for the job, running it here unless a server or worker takes it first; returns its result.
 
-    Ctrl-C cancels it. Raises StudioError with the job's error, or `job_cancelled`.
+    With dispatch=celery the workers run it. Ctrl-C cancels it. Raises StudioError with the job's error, or
+    `job_cancelled`.
     """
-    dispatcher = None
-    if loaded.settings.dispatch == "local":
-        dispatcher = LocalDispatcher(database, loaded.settings, _Unheard(), only={job_id})
-        dispatcher.start()
-    try:
+    with _dispatching(database, loaded.settings, job_id):
         try:
             job = _watch(database, job_id)
         except KeyboardInterrupt:
             with database.session() as session:
                 cancel(session, job_id)
             job = _watch(database, job_id)
-    finally:
-        if dispatcher is not None:
-            dispatcher.stop()
     if job.state == "failed":
         error = job.error or {}
         raise StudioError(
@@ -48,6 +44,30 @@ def run_job(database: Database, loaded: LoadedSettings, job_id: str) -> dict[str
     if job.state == "cancelled":
         raise StudioError("job_cancelled", f"{job.title}: cancelled.")
     return job.result or {}
+
+
+@contextmanager
+def _dispatching(database: Database, settings: Settings, job_id: str) -> Generator[None]:
+    """See to it that somebody starts the job, which was queued before anybody listened."""
+    if settings.dispatch == "local":
+        local = LocalDispatcher(database, settings, _Unheard(), only={job_id})
+        local.start()
+        try:
+            yield
+        finally:
+            local.stop()
+        return
+    from mistudio.jobs.celery import CeleryDispatcher
+
+    bus = open_bus(settings)
+    celery = CeleryDispatcher(database, settings, bus)
+    celery.start()
+    try:
+        celery.enqueue_id(job_id)
+        yield
+    finally:
+        celery.stop()
+        bus.close()
 
 
 class _Unheard:
