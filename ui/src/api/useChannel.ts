@@ -21,13 +21,9 @@ export function useChannel(channel: string | null, listener: Listener): void {
 /** Refetch these queries whenever the channel says that something was created, changed or deleted. */
 export function useRefetchOn(channel: string | null, queryKey: QueryKey): void {
   const client = useQueryClient();
-  const first = useRef(true);
   useChannel(channel, {
-    onSnapshot: () => {
-      // The first snapshot belongs to the page's own first fetch; later ones mean that something was missed.
-      if (!first.current) void client.invalidateQueries({ queryKey });
-      first.current = false;
-    },
+    // The first one too: what happened between the page's own fetch and joining the channel came as no event.
+    onSnapshot: () => void client.invalidateQueries({ queryKey }),
     onEvent: (event) => {
       // Jobs tell of their progress on their subject's channel too; `useJob` shows that without a request.
       if (event.type !== "job") void client.invalidateQueries({ queryKey });
