@@ -31,9 +31,9 @@ export function Examples({ feature, datasetId }: { feature: Feature; datasetId: 
         if (examples.length === 0) return null;
         return (
           <section key={group} aria-label={title}>
-            <h3 className="mb-1 text-xs">
+            <h2 className="mb-1 text-xs">
               <span className="font-medium">{title}</span> <span className="text-muted">{range}</span>
-            </h3>
+            </h2>
             <ul>
               {examples.map((example) => (
                 <Line
@@ -144,7 +144,7 @@ function Source({ example, datasetId }: { example: Example; datasetId: string | 
             to="/datasets/$id"
             params={{ id: datasetId }}
             search={{ tab: "samples" } as never}
-            className="text-accent hover:underline"
+            className="text-accent underline"
           >
             data set
           </Link>

@@ -29,7 +29,7 @@ export function ExtractionFacts({ extraction }: { extraction: Extraction }) {
               key="sae"
               to="/saes/$id"
               params={{ id: extraction.sae_id }}
-              className="text-accent hover:underline"
+              className="link"
             >
               {extraction.sae_name || extraction.sae_id}
             </Link>,

@@ -63,7 +63,7 @@ export function ExtractionPage() {
             <Link
               to="/saes/$id"
               params={{ id: data.sae_id }}
-              className="hidden text-accent hover:underline md:inline"
+              className="hidden link md:inline"
             >
               {data.sae_name}
             </Link>

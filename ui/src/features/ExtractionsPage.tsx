@@ -18,7 +18,7 @@ export function ExtractionsPage() {
       empty={
         <Empty title="No features yet">
           Features are extracted from an SAE: one pass over tokens finds what each latent responds to. Open an{" "}
-          <Link to="/saes" className="text-accent hover:underline">
+          <Link to="/saes" className="text-accent underline">
             SAE
           </Link>{" "}
           and choose “Extract features”.

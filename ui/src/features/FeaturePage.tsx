@@ -148,7 +148,7 @@ export function FeaturePage() {
         <div className="p-5">
           <ErrorNote error={error} onRetry={() => void refetch()} />
           <p className="mt-3">
-            <Link to="/features/$id" params={{ id }} className="text-accent hover:underline">
+            <Link to="/features/$id" params={{ id }} className="link">
               Back to the list
             </Link>
           </p>

@@ -60,11 +60,9 @@ export function FeatureTable({ extraction }: { extraction: Extraction }) {
     <div className="relative flex min-h-0 flex-1">
       <div className="flex min-w-0 flex-1 flex-col">
         <div className="flex min-h-11 shrink-0 flex-wrap items-center gap-2 px-5 py-2">
-          <SearchField
-            value={query.q ?? ""}
-            onChange={(q) => set({ q })}
-            label="Search labels, tokens, #index"
-          />
+          <div className="w-60">
+            <SearchField value={query.q ?? ""} onChange={(q) => set({ q })} label="Search, or #number" />
+          </div>
           <FilterBar query={query} set={set} />
           {filtered && (
             <Button look="quiet" icon={<X size={14} />} onClick={clear}>

@@ -31,7 +31,7 @@ export function FilterBar({
   ): ReactNode => (
     <select
       aria-label={label}
-      className={`field w-auto ${value ? "border-accent" : ""}`}
+      className={`field w-[128px] ${value ? "border-accent" : ""}`}
       value={value ?? ""}
       onChange={(event) => onChange(event.target.value || undefined)}
     >
@@ -109,7 +109,7 @@ function Bound({
     <input
       aria-label={label}
       aria-invalid={wrong || undefined}
-      className={`field w-[74px] ${value === undefined ? "" : "border-accent"}`}
+      className={`field w-[66px] ${value === undefined ? "" : "border-accent"}`}
       inputMode="decimal"
       placeholder={placeholder}
       value={text}

@@ -9,6 +9,7 @@ const PAGES: Record<string, string> = {
   models: "/models/$id",
   trainings: "/trainings/$id",
   saes: "/saes/$id",
+  extractions: "/features/$id",
 };
 
 /** A job: progress or outcome, and its facts. */
@@ -42,7 +43,7 @@ export function JobDetail({
           [
             "For",
             page ? (
-              <Link key="subject" to={page} params={{ id } as never} className="text-accent hover:underline">
+              <Link key="subject" to={page} params={{ id } as never} className="link">
                 {job.subject}
               </Link>
             ) : (
@@ -60,7 +61,7 @@ export function JobDetail({
         ]}
       />
       {linked && (
-        <Link to="/jobs/$id" params={{ id: job.id }} className="text-accent hover:underline">
+        <Link to="/jobs/$id" params={{ id: job.id }} className="link">
           Log
         </Link>
       )}

@@ -31,7 +31,7 @@ export function figure(value: number | null | undefined, figures = 3): string {
       rounded >= 1e12 ? [1e12, "T"] : rounded >= 1e9 ? [1e9, "G"] : rounded >= 1e6 ? [1e6, "M"] : [1e3, "k"];
     return `${signed((value / (scale as number)).toPrecision(figures))}${THIN}${letter}`;
   }
-  if (size >= 1000) return signed(grouped(String(Math.round(value))));
+  if (size >= Math.min(1000, 10 ** figures)) return signed(grouped(String(Math.round(value))));
   return signed(value.toPrecision(figures));
 }
 
@@ -67,7 +67,10 @@ export function bytes(value: number | null | undefined): string {
 /** A duration: 0.42 s, 12 s, 3 min 20 s, 2 h 05 min, 4 d 3 h. */
 export function duration(seconds: number | null | undefined): string {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
-  if (seconds < 1) return seconds < 0.0005 ? "0 s" : `${(seconds * 1000).toPrecision(2)}${THIN}ms`;
+  if (seconds < 1)
+    return seconds < 0.0005
+      ? "0 s"
+      : `${seconds >= 0.1 ? String(Math.round(seconds * 1000)) : (seconds * 1000).toPrecision(2)}${THIN}ms`;
   if (seconds < 10) return `${seconds.toPrecision(2)}${THIN}s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole}${THIN}s`;

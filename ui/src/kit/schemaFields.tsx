@@ -251,7 +251,7 @@ function input(
           {(nullable || value === undefined) && <option value="">{nullable ? "not set" : "choose…"}</option>}
           {field.choices.map((choice) => (
             <option key={String(choice)} value={JSON.stringify(choice)}>
-              {show(choice)}
+              {typeof choice === "string" ? choice.replaceAll("_", " ") : show(choice)}
             </option>
           ))}
         </select>

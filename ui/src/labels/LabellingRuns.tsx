@@ -28,33 +28,33 @@ const COLUMNS: Column<Run>[] = [
   {
     id: "source",
     header: "Source",
-    width: "minmax(140px, 1fr)",
+    width: "minmax(116px, 1fr)",
     sort: "source",
     cell: (run) => <span className="font-medium">{run.source}</span>,
   },
   {
     id: "state",
     header: "State",
-    width: "minmax(160px, 1fr)",
+    width: "minmax(110px, 1fr)",
     cell: (run) => <JobCell job={run.job} done />,
   },
   {
     id: "model",
     header: "Model",
-    width: "minmax(120px, 1fr)",
+    width: "minmax(80px, 1fr)",
     cell: (run) => run.request.model ?? <span className="text-faint">–</span>,
   },
   {
     id: "features",
     header: "Features",
-    width: "90px",
+    width: "78px",
     align: "right",
     cell: (run) => <Num value={run.n_features} />,
   },
   {
     id: "labels",
     header: "Labels given",
-    width: "110px",
+    width: "96px",
     align: "right",
     cell: (run) => <Num value={run.labels} />,
   },
@@ -104,7 +104,7 @@ export function LabellingRuns({ extractionId }: { extractionId: string }) {
             action={
               <button
                 type="button"
-                className="text-accent hover:underline"
+                className="link"
                 onClick={() => setLabelling(true)}
               >
                 Label features
@@ -133,6 +133,7 @@ function RunPanel({ id, onClose }: { id: string; onClose: () => void }) {
   if (!run) return null;
   const { scope, ...settings } = run.request;
   const result = job?.result as Record<string, unknown> | null | undefined;
+  const { failures, ...outcome } = result ?? {};
   return (
     <SidePanel title="Labelling run" onClose={onClose} actions={job && <JobActions job={job} />}>
       <div className="flex flex-col gap-5">
@@ -157,7 +158,16 @@ function RunPanel({ id, onClose }: { id: string; onClose: () => void }) {
         />
         {result && (
           <Section title="Outcome">
-            <SettingFacts settings={result} />
+            <SettingFacts settings={outcome} />
+            {Array.isArray(failures) && failures.length > 0 && (
+              <ul className="mt-2 max-h-48 overflow-y-auto text-muted">
+                {(failures as { index: number; reason: string }[]).map((one) => (
+                  <li key={one.index}>
+                    <span className="font-mono text-xs">#{one.index}</span> {one.reason}
+                  </li>
+                ))}
+              </ul>
+            )}
           </Section>
         )}
         <Section title="Which features">

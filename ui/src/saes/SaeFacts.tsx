@@ -17,7 +17,7 @@ export function SaeFacts({ sae }: { sae: Sae }) {
               key="model"
               to="/models/$id"
               params={{ id: sae.model_id }}
-              className="text-accent hover:underline"
+              className="link"
             >
               {sae.model_name ?? sae.model_id}
             </Link>
@@ -48,7 +48,7 @@ function Origin({ sae }: { sae: Sae }) {
   return (
     <>
       {sae.training_id ? (
-        <Link to="/trainings/$id" params={{ id: sae.training_id }} className="text-accent hover:underline">
+        <Link to="/trainings/$id" params={{ id: sae.training_id }} className="text-accent underline">
           trained here
         </Link>
       ) : (

@@ -96,7 +96,7 @@ function Strength({
             <Link
               to="/features/$id/$index"
               params={{ id: extraction, index: String(value.index) }}
-              className="font-mono text-xs text-accent hover:underline"
+              className="font-mono text-xs link"
             >
               #{value.index}
             </Link>

@@ -81,11 +81,11 @@ function NewSession() {
     return (
       <p className="text-muted">
         Steering needs an SAE of a model here:{" "}
-        <Link to="/trainings/new" className="text-accent hover:underline">
+        <Link to="/trainings/new" className="text-accent underline">
           train one
         </Link>{" "}
         or{" "}
-        <Link to="/saes" search={{ add: true } as never} className="text-accent hover:underline">
+        <Link to="/saes" search={{ add: true } as never} className="text-accent underline">
           import one
         </Link>
         .
@@ -138,7 +138,7 @@ function NewSession() {
             ))}
         </select>
       </Field>
-      <fieldset>
+      <fieldset className="min-w-0">
         <legend className="mb-1 text-xs text-muted">SAEs whose features may be changed</legend>
         <ul className="flex max-h-72 flex-col overflow-y-auto">
           {fitting.map((sae) => (

@@ -14,9 +14,9 @@ export interface PromptValue {
 }
 
 /** Nothing written yet, or what a request said. */
-export function startPrompt(session: Session, request?: Request): PromptValue {
+export function startPrompt(request?: Request): PromptValue {
   return {
-    chat: request?.messages ? true : request ? false : session.has_chat_template,
+    chat: Boolean(request?.messages),
     text: request?.prompt ?? "",
     messages: request?.messages ?? [{ role: "user", content: "" }],
   };

@@ -59,7 +59,7 @@ export function Sampling({
     [schema, value],
   );
   return (
-    <Section title="Writing">
+    <Section title="Sampling">
       {schema ? (
         <ObjectFields
           schema={schema.schema}

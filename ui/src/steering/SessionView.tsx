@@ -48,7 +48,7 @@ export function SessionView({ session }: { session: Session }) {
   const phase = usePhase(session);
   const [search, change] = useSearchParams();
   const [chosen, setChosen] = useChosen();
-  const [prompt, setPrompt] = useState<PromptValue>(() => startPrompt(session));
+  const [prompt, setPrompt] = useState<PromptValue>(() => startPrompt());
   const [sampling, setSampling] = useState<SamplingValue>(startSampling);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<Problem | null>(null);
@@ -63,7 +63,7 @@ export function SessionView({ session }: { session: Session }) {
   // Opened again, a text brings its request along.
   const again = (one: Generation) => {
     const { request } = one;
-    setPrompt(startPrompt(session, request));
+    setPrompt(startPrompt(request));
     setSampling(startSampling(request));
     change({ text: one.id });
     setChosen(

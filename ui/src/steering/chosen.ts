@@ -1,5 +1,5 @@
 import { useCallback, useMemo } from "react";
-import { useSearchParams } from "@/kit";
+import { useSearchParams } from "@/kit/url";
 
 export type Mode = "add" | "clamp";
 

@@ -146,7 +146,11 @@ export function NewTraining() {
                     <Choice
                       {...input}
                       none={points.length > 0 ? "choose…" : "loading…"}
-                      options={points.map((point) => [point.name, `${point.name} (${point.d} wide)`])}
+                      options={points.map((point) => [
+                        point.name,
+                        `${point.name} (${point.d} wide)`,
+                        point.kind,
+                      ])}
                     />
                   ),
                   cache_id: (input) => (
@@ -193,7 +197,8 @@ function Choice({
   value: unknown;
   onChange: (value: unknown) => void;
   error: string | undefined;
-  options: [value: string, words: string][];
+  /** The third stands over those that share it. */
+  options: [value: string, words: string, group?: string][];
   /** Words for no choice; without them one is always chosen. */
   none?: string;
 }) {
@@ -206,11 +211,22 @@ function Choice({
       {...invalid(id, error)}
     >
       {none !== undefined && <option value="">{none}</option>}
-      {options.map(([one, words]) => (
-        <option key={one} value={one}>
-          {words}
-        </option>
-      ))}
+      {[...new Set(options.map(([, , group]) => group))].map((group) => {
+        const shown = options
+          .filter((option) => option[2] === group)
+          .map(([one, words]) => (
+            <option key={one} value={one}>
+              {words}
+            </option>
+          ));
+        return group ? (
+          <optgroup key={group} label={group}>
+            {shown}
+          </optgroup>
+        ) : (
+          shown
+        );
+      })}
     </select>
   );
 }

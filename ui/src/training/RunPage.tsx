@@ -142,7 +142,7 @@ function RunBanner({ training }: { training: TrainingDetail }) {
       <>
         <span>
           Trained on {share}.{" "}
-          <Link to="/saes/$id" params={{ id: training.sae_id }} className="text-accent hover:underline">
+          <Link to="/saes/$id" params={{ id: training.sae_id }} className="text-accent underline">
             The SAE that came out of it
           </Link>
         </span>

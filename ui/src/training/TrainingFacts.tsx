@@ -29,7 +29,7 @@ export function TrainingFacts({ training }: { training: Training }) {
               key="model"
               to="/models/$id"
               params={{ id: training.model_id }}
-              className="text-accent hover:underline"
+              className="link"
             >
               {training.model_name}
             </Link>,
@@ -41,7 +41,7 @@ export function TrainingFacts({ training }: { training: Training }) {
               key="dataset"
               to="/datasets/$id"
               params={{ id: training.dataset_id }}
-              className="text-accent hover:underline"
+              className="link"
             >
               {training.dataset_name}
             </Link>,
@@ -67,7 +67,7 @@ export function TrainingFacts({ training }: { training: Training }) {
                 key="sae"
                 to="/saes/$id"
                 params={{ id: training.sae_id }}
-                className="text-accent hover:underline"
+                className="link"
               >
                 open
               </Link>

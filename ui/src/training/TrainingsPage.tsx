@@ -38,7 +38,7 @@ const COLUMNS: Column<Training>[] = [
   {
     id: "name",
     header: "Name",
-    width: "minmax(200px, 2fr)",
+    width: "minmax(150px, 2fr)",
     sort: "name",
     cell: (training) => (
       <Link to="/trainings/$id" params={{ id: training.id }} className="font-medium hover:underline">
@@ -49,21 +49,21 @@ const COLUMNS: Column<Training>[] = [
   {
     id: "state",
     header: "State",
-    width: "minmax(150px, 1fr)",
+    width: "minmax(152px, 1fr)",
     cell: (training) => <JobCell job={training.job} done />,
   },
-  { id: "model", header: "Model", width: "minmax(110px, 1fr)", cell: (training) => training.model_name },
+  { id: "model", header: "Model", width: "minmax(90px, 1fr)", cell: (training) => training.model_name },
   {
     id: "hook",
     header: "Hook point",
-    width: "minmax(150px, 1fr)",
+    width: "minmax(120px, 1fr)",
     sort: "hook",
     cell: (training) => <code>{training.hook}</code>,
   },
   {
     id: "width",
     header: "Width",
-    width: "74px",
+    width: "64px",
     align: "right",
     hint: "Latents in the dictionary (d_sae)",
     cell: (training) => <Num value={training.config.d_sae} />,
@@ -71,7 +71,7 @@ const COLUMNS: Column<Training>[] = [
   {
     id: "fvu",
     header: "FVU",
-    width: "72px",
+    width: "68px",
     align: "right",
     hint: "Fraction of variance unexplained, last recorded",
     cell: (training) => <Now training={training} name="fvu" />,
@@ -79,7 +79,7 @@ const COLUMNS: Column<Training>[] = [
   {
     id: "l0",
     header: "L0",
-    width: "64px",
+    width: "56px",
     align: "right",
     hint: "Active latents per token, last recorded",
     cell: (training) => <Now training={training} name="l0" />,
@@ -87,7 +87,7 @@ const COLUMNS: Column<Training>[] = [
   {
     id: "dead",
     header: "Dead",
-    width: "70px",
+    width: "66px",
     align: "right",
     hint: "Share of latents that were not active in the window",
     cell: (training) => <Now training={training} name="dead_fraction" />,
@@ -95,14 +95,14 @@ const COLUMNS: Column<Training>[] = [
   {
     id: "speed",
     header: "Speed",
-    width: "112px",
+    width: "108px",
     align: "right",
     cell: (training) => <Speed training={training} />,
   },
   {
     id: "created",
     header: "Started",
-    width: "104px",
+    width: "92px",
     sort: "created_at",
     descendingFirst: true,
     cell: (training) => <RelativeTime at={training.created_at} />,
