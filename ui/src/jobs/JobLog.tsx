@@ -47,7 +47,7 @@ export function JobLog({ job: embedded }: { job: Job }) {
         <a
           href={`/api/v1/jobs/${job.id}/log?download=true`}
           download
-          className="inline-flex items-center gap-1.5 text-accent hover:underline"
+          className="inline-flex items-center gap-1.5 link"
         >
           <Download size={14} aria-hidden="true" />
           Download

@@ -51,12 +51,12 @@ export function JobBanner({
   const job = useJob(embedded);
   if (!job || job.state === "succeeded") return null;
   const log = (
-    <Link to="/jobs/$id" params={{ id: job.id }} className="shrink-0 text-accent hover:underline">
+    <Link to="/jobs/$id" params={{ id: job.id }} className="shrink-0 link">
       Log
     </Link>
   );
   const action = (label: string, run: () => void) => (
-    <button type="button" onClick={run} className="shrink-0 rounded-[3px] text-accent hover:underline">
+    <button type="button" onClick={run} className="shrink-0 rounded-[3px] link">
       {label}
     </button>
   );

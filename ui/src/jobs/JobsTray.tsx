@@ -71,7 +71,7 @@ export function JobsTray() {
             ))}
           </ul>
           <div className="border-t border-line px-4 py-2">
-            <Link to="/jobs" className="text-accent hover:underline">
+            <Link to="/jobs" className="link">
               All jobs
             </Link>
           </div>

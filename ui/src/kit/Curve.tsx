@@ -42,6 +42,8 @@ const palette = (index: number) => `--series-${(index % 8) + 1}`;
 /** The computed colours of our tokens: canvas knows no custom properties. */
 function colours(host: HTMLElement, names: string[]): string[] {
   const probe = document.createElement("span");
+  // Where motion is reduced every change is a very short transition, whose beginning is the colour before.
+  probe.style.transition = "none";
   host.append(probe);
   const found = names.map((name) => {
     probe.style.color = `var(${name})`;

@@ -33,7 +33,7 @@ export function Processes() {
                     <Link
                       to="/jobs/$id"
                       params={{ id: process.job_id }}
-                      className="text-accent hover:underline"
+                      className="link"
                     >
                       job <code>{process.job_id}</code>
                     </Link>

@@ -9,7 +9,7 @@ export function NotFound() {
       <Empty
         title="There is no page at this address"
         action={
-          <Link to="/" className="text-accent hover:underline">
+          <Link to="/" className="link">
             To the start
           </Link>
         }
