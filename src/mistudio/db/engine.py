@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from mistudio.errors import StudioError
@@ -38,7 +38,14 @@ class Database:
             options["connect_args"] = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
         else:
             options["pool_pre_ping"] = True
-        self.engine: Engine = create_engine(parsed, **options)
+        try:
+            self.engine: Engine = create_engine(parsed, **options)
+        except (ImportError, NoSuchModuleError) as error:
+            raise StudioError(
+                "database_url_invalid",
+                f"The setting database_url names “{parsed.drivername}”, for which no driver is installed.",
+                hint="Use sqlite:///file.db, or postgresql+psycopg://user@host/name with mistudio[cluster].",
+            ) from error
         if self.is_sqlite:
             event.listen(self.engine, "connect", _sqlite_on_connect)
             event.listen(self.engine, "begin", _sqlite_on_begin)

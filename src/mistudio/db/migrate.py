@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, MetaData
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from mistudio.db.engine import Database
 from mistudio.errors import StudioError
@@ -63,7 +63,15 @@ def _migrating(database: Database) -> Generator[Connection]:
             finally:
                 if database.is_sqlite:
                     connection.connection.cursor().execute("PRAGMA foreign_keys=ON")
-    except OperationalError as error:
+    except CommandError as error:
+        raise StudioError(
+            "revision_unknown",
+            f"The database cannot be brought there: {str(error).rstrip('.')}.",
+            hint="`mistudio db check` names the present and the newest revision; `base` is the empty database.",
+        ) from error
+    except DatabaseError as error:
+        if type(error) not in (DatabaseError, OperationalError):
+            raise  # a constraint or a statement: a defect of a migration
         raise StudioError(
             "database_unreachable",
             f"The database cannot be opened: {str(error.orig).splitlines()[0]}.",
@@ -87,10 +95,16 @@ def _refuse_unknown(connection: Connection, config: Config) -> str | None:
 
 
 def upgrade(database: Database, metadata: MetaData, revision: str = "head") -> None:
-    """Migrate up to `revision`. Does nothing when already there. Raises StudioError `database_newer`."""
+    """Migrate up to `revision`. Does nothing when already there.
+
+    Raises StudioError `database_newer`, `database_unreachable`, `revision_unknown`.
+    """
     with _migrating(database) as connection:
         config = _config(connection, metadata)
-        if _refuse_unknown(connection, config) != ScriptDirectory.from_config(config).get_current_head():
+        known = ScriptDirectory.from_config(config)
+        present = _refuse_unknown(connection, config)
+        known.get_revision(revision)  # raises CommandError
+        if present != known.get_current_head():
             command.upgrade(config, revision)
 
 
@@ -114,9 +128,12 @@ def check(database: Database, metadata: MetaData) -> SchemaState:
 
 
 def _describe(difference: Any) -> str:
+    """`add_index ix_jobs_queue`: what a migration would have to do, and to what."""
     if isinstance(difference, list):  # changes of one column come as a list
         return "; ".join(_describe(part) for part in difference)
-    return " ".join(str(part) for part in difference)
+    action, *parts = difference
+    named = [str(getattr(part, "name", part)) for part in parts if not isinstance(part, dict | None)]
+    return " ".join([str(action), *named])
 
 
 def write_revision(database: Database, metadata: MetaData, message: str, revision: str) -> Path:
