@@ -45,12 +45,20 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.", dir_okay=False)] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with settings. Default: mistudio.toml in the current folder.", dir_okay=False
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="The folder that holds everything miStudio stores.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting that `mistudio settings` lists; may be repeated."
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -86,12 +94,12 @@ def serve(
     from mistudio.serving import serve as serve_app
 
     console_options.flags |= {k: v for k, v in (("host", host), ("port", port)) if v is not None}
-    serve_app(console_options.load(), open_browser=open_browser)
+    serve_app(console_options.load(), open_browser=open_browser, as_json=console_options.as_json)
 
 
 @app.command()
 def worker(
-    queues: Annotated[str, typer.Option(help="Queues to work on, by resource.")] = "cpu,gpu,io",
+    queues: Annotated[str, typer.Option(help="Queues to work on, separated by commas.")] = "cpu,gpu,io",
 ) -> None:
     """Run jobs from Redis (dispatch=celery) on this machine; cpu_slots, gpu_slots and io_slots say how many at once."""
     loaded = console_options.load()
@@ -111,7 +119,7 @@ def demo(
     headless: Annotated[bool, typer.Option(help="Stop after the summary instead of serving.")] = False,
     port: Annotated[int | None, typer.Option(help="Port to serve on afterwards.")] = None,
 ) -> None:
-    """Carry one real run through every room: text, model, SAE, features, labels, steering."""
+    """Carry one real run through it all: text, model, SAE, features, labels, steering; then serve it."""
     from mistudio.demo.run import run_demo
 
     if port is not None:
@@ -174,6 +182,9 @@ def database_check() -> None:
         state = check(console.database, Base.metadata)
         console.emit({"revision": state.current, "newest": state.head, "differences": state.differences})
         if not state.up_to_date:
+            behind = state.current != state.head
+            advice = "Run `mistudio db upgrade`." if behind else "It was altered by hand or by another build."
+            console.say(f"mistudio: The database differs from this version's schema. {advice}")
             raise typer.Exit(1)
 
 

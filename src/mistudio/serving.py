@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import socket
 import sys
@@ -75,16 +76,20 @@ def address_of(listener: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """Announces itself when it really answers, and lets go of event sockets before it waits for requests."""
 
-    def __init__(self, config: uvicorn.Config, app: Any, url: str, *, open_browser: bool) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: Any, url: str, *, open_browser: bool, as_json: bool
+    ) -> None:
         super().__init__(config)
         self._studio_app = app
         self._url = url
         self._open_browser = open_browser
+        self._as_json = as_json
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            sys.stdout.write(f"miStudio is at {self._url}  (stop with Ctrl-C)\n")
+            line = f"miStudio is at {self._url}  (stop with Ctrl-C)"
+            sys.stdout.write((json.dumps({"url": self._url}) if self._as_json else line) + "\n")
             sys.stdout.flush()
             if self._open_browser:
                 webbrowser.open(self._url)
@@ -96,8 +101,11 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(loaded: LoadedSettings, open_browser: bool = False) -> None:
-    """Serve until interrupted. Raises StudioError for anything that keeps the server from starting."""
+def serve(loaded: LoadedSettings, open_browser: bool = False, as_json: bool = False) -> None:
+    """Serve until interrupted; the address is announced as a line, or as JSON.
+
+    Raises StudioError for anything that keeps the server from starting.
+    """
     settings = loaded.settings
     listener = bind(settings)
     try:
@@ -120,7 +128,7 @@ def serve(loaded: LoadedSettings, open_browser: bool = False) -> None:
             server_header=False,
             ws_max_size=64_000,
         )
-        server = _Server(config, app, address_of(listener), open_browser=open_browser)
+        server = _Server(config, app, address_of(listener), open_browser=open_browser, as_json=as_json)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         if not server.started:

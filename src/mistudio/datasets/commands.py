@@ -59,9 +59,14 @@ def add(
     text_column: Annotated[
         str | None, typer.Option(help="Default: `text`, or the only column of strings.")
     ] = None,
-    documents: Annotated[Documents | None, typer.Option(help="Text files: what is one row.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="CSV files.")] = None,
-    pattern: Annotated[str, typer.Option(help="Folders: which files.")] = "*.txt",
+    documents: Annotated[
+        Documents | None, typer.Option(help="Text files: what is one row. Default: paragraph.")
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="CSV files: what separates the columns. Default: the comma, or the tab for .tsv."),
+    ] = None,
+    pattern: Annotated[str, typer.Option(help="Folders: the names of the files to read.")] = "*.txt",
     name_pattern: Annotated[
         str | None, typer.Option(help="Folders: regular expression whose named groups become columns.")
     ] = None,

@@ -84,8 +84,8 @@ def list_features(
         LabelState | None, typer.Option(help="By whether, or by whom, it is labelled.")
     ] = None,
     density: Annotated[Density | None, typer.Option(help="By how often it fires.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
-    offset: Annotated[int, typer.Option(min=0)] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 20,
+    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
 ) -> None:
     """List extractions, or the features of one."""
     with open_console() as console, console.reading() as session:

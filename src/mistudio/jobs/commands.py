@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
 import typer
 from sqlalchemy import select
@@ -21,9 +21,23 @@ _COLUMNS = ("id", "kind", "title", "state", "stage", "done", "total", "unit", "s
 _JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, jb_….")]
 
 
+def _known_states(states: list[str] | None) -> list[str] | None:
+    for state in states or []:
+        if state not in get_args(JobState):
+            raise typer.BadParameter(f"“{state}” is not one of {', '.join(get_args(JobState))}.")
+    return states
+
+
 @app.command("list")
 def list_jobs(
-    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STATE",
+            callback=_known_states,
+            help=f"Only jobs in this state ({', '.join(get_args(JobState))}); may be repeated.",
+        ),
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="Only jobs for this object, TABLE/ID.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 50,
 ) -> None:
@@ -47,7 +61,7 @@ def show(job_id: _JobId) -> None:
 
 @app.command()
 def cancel(job_id: _JobId) -> None:
-    """Cancel a job: at once if it waits, else it is asked and then pressed."""
+    """Cancel a job: at once if it waits; one that runs is asked to end, and ended if it does not."""
     with open_console() as console, console.session() as session:
         console.emit(JobOut.model_validate(queue.cancel(session, job_id)))
 
@@ -68,7 +82,7 @@ def stop(job_id: _JobId) -> None:
 
 @app.command()
 def pause(job_id: _JobId) -> None:
-    """Pause a job of a kind that can be resumed."""
+    """Pause a training or another job that can go on later; it keeps its place."""
     with open_console() as console, console.session() as session:
         console.emit(JobOut.model_validate(queue.pause(session, job_id)))
 

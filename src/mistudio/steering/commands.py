@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -27,7 +27,10 @@ from mistudio.steering.tables import SteeringGeneration, SteeringSession
 app = typer.Typer(no_args_is_help=True, help="Steer a model with features, and look at what was written.")
 
 _COLUMNS = ("id", "name", "phase", "generation_count", "created_at")
-_Features = Annotated[list[str] | None, typer.Option(metavar="[SAE/]LATENT=STRENGTH")]
+
+
+def _features(help: str) -> Any:
+    return typer.Option(metavar="[SAE/]LATENT=STRENGTH", help=help)
 
 
 def parse_features(texts: list[str], mode: Mode, saes: list[Sae], unit: str) -> list[SteeredFeature]:
@@ -66,8 +69,12 @@ def parse_features(texts: list[str], mode: Mode, saes: list[Sae], unit: str) -> 
 def run(
     prompt: Annotated[str, typer.Argument(help="Text to continue, or with --chat the user's message.")],
     sae: Annotated[list[str], typer.Option("--sae", help="SAE by id or name; several may be given.")],
-    add: _Features = None,
-    clamp: _Features = None,
+    add: Annotated[
+        list[str] | None, _features("Add this much of a feature, e.g. 12=4; may be repeated.")
+    ] = None,
+    clamp: Annotated[
+        list[str] | None, _features("Hold a feature at this value, e.g. 12=0; may be repeated.")
+    ] = None,
     unit: Annotated[
         str, typer.Option(help="max: in units of the feature's own maximum. raw: as it is.")
     ] = "max",
