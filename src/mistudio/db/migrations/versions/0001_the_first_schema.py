@@ -196,6 +196,7 @@ def upgrade() -> None:
         "steering_generations",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("session_id", sa.String(length=32), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=True),
         sa.Column("request", sa.JSON(), nullable=False),
         sa.Column("features", sa.JSON(), nullable=False),
         sa.Column("outputs", sa.JSON(), nullable=False),
@@ -203,6 +204,12 @@ def upgrade() -> None:
         sa.Column("created_at", mistudio.db.base.UTCDateTime(timezone=True), nullable=False),
         sa.Column("started_at", mistudio.db.base.UTCDateTime(timezone=True), nullable=True),
         sa.Column("finished_at", mistudio.db.base.UTCDateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["jobs.id"],
+            name=op.f("fk_steering_generations_job_id_jobs"),
+            ondelete="SET NULL",
+        ),
         sa.ForeignKeyConstraint(
             ["session_id"],
             ["steering_sessions.id"],
@@ -213,6 +220,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("steering_generations", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_steering_generations_created_at"), ["created_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_steering_generations_job_id"), ["job_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_steering_generations_session_id"), ["session_id"], unique=False)
 
     op.create_table(
@@ -441,6 +449,7 @@ def downgrade() -> None:
     op.drop_table("trainings")
     with op.batch_alter_table("steering_generations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_steering_generations_session_id"))
+        batch_op.drop_index(batch_op.f("ix_steering_generations_job_id"))
         batch_op.drop_index(batch_op.f("ix_steering_generations_created_at"))
 
     op.drop_table("steering_generations")
