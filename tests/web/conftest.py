@@ -31,5 +31,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def http(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server) as client:
+    with httpx.Client(base_url=server, timeout=30) as client:
         yield client

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def http(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     app = make_app(tmp_path_factory.mktemp("data"))
     app.router.default = interface.Interface(folder)
-    with live_server(app) as url, httpx.Client(base_url=url) as client:
+    with live_server(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 

@@ -54,7 +54,7 @@ def test_uploads_have_their_own_limit(tmp_path: Path) -> None:
 
 def test_too_many_requests_wait_for_their_turn(tmp_path: Path) -> None:
     app = make_app(tmp_path, rate_limit_per_minute=60)
-    with live_server(app) as server, httpx.Client(base_url=server) as http:
+    with live_server(app) as server, httpx.Client(base_url=server, timeout=30) as http:
         answers = [http.get("/api/v1/health") for _ in range(65)]
         assert [a.status_code for a in answers[:60]] == [200] * 60
         refused = answers[-1]
