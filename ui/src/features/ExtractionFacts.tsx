@@ -25,12 +25,7 @@ export function ExtractionFacts({ extraction }: { extraction: Extraction }) {
           ["Id", <Code key="id">{extraction.id}</Code>],
           [
             "SAE",
-            <Link
-              key="sae"
-              to="/saes/$id"
-              params={{ id: extraction.sae_id }}
-              className="link"
-            >
+            <Link key="sae" to="/saes/$id" params={{ id: extraction.sae_id }} className="link">
               {extraction.sae_name || extraction.sae_id}
             </Link>,
           ],

@@ -60,11 +60,7 @@ export function ExtractionPage() {
         state={
           <>
             <JobCell job={data.job} ready={data.ready} />
-            <Link
-              to="/saes/$id"
-              params={{ id: data.sae_id }}
-              className="hidden link md:inline"
-            >
+            <Link to="/saes/$id" params={{ id: data.sae_id }} className="hidden link md:inline">
               {data.sae_name}
             </Link>
           </>

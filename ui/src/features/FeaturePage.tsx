@@ -21,7 +21,7 @@ import { FeatureFigures } from "./FeatureFigures";
 import { FeatureSide } from "./FeatureSide";
 import { LabelEditor } from "./LabelEditor";
 import { Logits } from "./Logits";
-import { type FeatureRow, featureOptions, locate, useFeatureQuery } from "./query";
+import { featureOptions, locate, type Place, useFeatureQuery } from "./query";
 import { useFollow } from "./useFollow";
 
 export function FeaturePage() {
@@ -60,16 +60,16 @@ export function FeaturePage() {
   });
   // Whoever moves on finds the next page there already.
   useEffect(() => {
-    for (const row of [place?.next, place?.previous])
-      if (row) void client.prefetchQuery({ ...featureOptions(id, row.index), staleTime: 30_000 });
+    for (const beside of [place?.next, place?.previous])
+      if (beside) void client.prefetchQuery({ ...featureOptions(id, beside.row.index), staleTime: 30_000 });
   }, [client, id, place]);
 
-  const go = (row: FeatureRow | null | undefined, step: number) => {
-    if (!row || !place) return;
+  const go = (beside: Place["next"] | undefined) => {
+    if (!beside) return;
     void navigate({
       to: "/features/$id/$index",
-      params: { id, index: String(row.index) },
-      search: { ...query, at: place.at + step } as never,
+      params: { id, index: String(beside.row.index) },
+      search: { ...query, at: beside.at } as never,
       replace: true,
     });
   };
@@ -86,10 +86,10 @@ export function FeaturePage() {
       } as never,
     });
   useKeys("Feature", [
-    { keys: "j", label: "next feature of the list", run: () => go(place?.next, 1) },
-    { keys: "]", label: "next feature of the list", run: () => go(place?.next, 1) },
-    { keys: "k", label: "previous feature of the list", run: () => go(place?.previous, -1) },
-    { keys: "[", label: "previous feature of the list", run: () => go(place?.previous, -1) },
+    { keys: "j", label: "next feature of the list", run: () => go(place?.next) },
+    { keys: "]", label: "next feature of the list", run: () => go(place?.next) },
+    { keys: "k", label: "previous feature of the list", run: () => go(place?.previous) },
+    { keys: "[", label: "previous feature of the list", run: () => go(place?.previous) },
     { keys: "s", label: "star", run: star },
     { keys: "x", label: "steer with it", run: steer },
     { keys: "escape", label: "back to the list", run: back },
@@ -118,24 +118,22 @@ export function FeaturePage() {
         actions={
           <>
             <span className="hidden text-muted sm:inline">
-              {place
-                ? `${format.figure(place.at + 1)} of ${format.figure(place.total)}`
-                : place === null
-                  ? "not in the list as it is now"
-                  : ""}
+              {place?.moved
+                ? "no longer at its place in the list"
+                : place
+                  ? `${format.figure(place.at + 1)} of ${format.figure(place.total)}`
+                  : place === null
+                    ? "not among the first of the list"
+                    : ""}
             </span>
             <IconButton
               label="Previous feature (k or [)"
               disabled={!place?.previous}
-              onClick={() => go(place?.previous, -1)}
+              onClick={() => go(place?.previous)}
             >
               <ArrowLeft size={16} />
             </IconButton>
-            <IconButton
-              label="Next feature (j or ])"
-              disabled={!place?.next}
-              onClick={() => go(place?.next, 1)}
-            >
+            <IconButton label="Next feature (j or ])" disabled={!place?.next} onClick={() => go(place?.next)}>
               <ArrowRight size={16} />
             </IconButton>
             <Button look="primary" icon={<SlidersHorizontal size={15} />} disabled={!feature} onClick={steer}>

@@ -82,15 +82,20 @@ export const featureOptions = (id: string, index: number) => ({
     ),
 });
 
-/** Where a feature stands in the list that one came from, and who is beside it. */
+/** Where a feature stands in the list that one came from, and who is beside it there. */
 export interface Place {
   at: number;
   total: number;
-  previous: FeatureRow | null;
-  next: FeatureRow | null;
+  /** It has left this place, by a new label say: who came after it stands there now. */
+  moved: boolean;
+  previous: { row: FeatureRow; at: number } | null;
+  next: { row: FeatureRow; at: number } | null;
 }
 
-/** Look for a feature around the place where it was last; null when the list no longer has it nearby. */
+/**
+ * A feature's place in the list. `hint`: where it was last; going on from there works also when it has moved since, so
+ * that one can label one's way through a list that is sorted or filtered by labels. Null when its place is not known.
+ */
 export async function locate(
   id: string,
   query: FeatureQuery,
@@ -100,26 +105,24 @@ export async function locate(
 ): Promise<Place | null> {
   const unfiltered = Object.keys(query).length === 1;
   const guess = hint ?? (query.sort === "index" && unfiltered ? index : undefined);
-  const windows: [offset: number, limit: number][] =
-    guess === undefined
-      ? [[0, 500]]
-      : [
-          [Math.max(0, guess - 1), 3],
-          [Math.max(0, guess - 250), 500],
-        ];
-  for (const [offset, limit] of windows) {
-    const page = await fetchFeatures(id, query, offset, limit, signal);
-    const place = page.items.findIndex((row) => row.index === index);
-    if (place < 0) continue;
-    const at = offset + place;
-    // At the edge of the window the neighbour is beyond it.
-    const beyond = async (where: number) =>
-      where < 0 || where >= page.total
-        ? null
-        : (page.items[where - offset] ?? (await fetchFeatures(id, query, where, 1, signal)).items[0] ?? null);
-    return { at, total: page.total, previous: await beyond(at - 1), next: await beyond(at + 1) };
-  }
-  return null;
+  const offset = guess === undefined ? 0 : Math.max(0, guess - 1);
+  const page = await fetchFeatures(id, query, offset, guess === undefined ? 500 : 3, signal);
+  const found = page.items.findIndex((row) => row.index === index);
+  if (found < 0 && guess === undefined) return null;
+  const at = found < 0 ? (guess as number) : offset + found;
+  const beside = async (where: number) => {
+    if (where < 0 || where >= page.total) return null;
+    const row =
+      page.items[where - offset] ?? (await fetchFeatures(id, query, where, 1, signal)).items[0] ?? null;
+    return row && { row, at: where };
+  };
+  return {
+    at,
+    total: page.total,
+    moved: found < 0,
+    previous: await beside(at - 1),
+    next: await beside(found < 0 ? at : at + 1),
+  };
 }
 
 /** Show a change of a feature at once, wherever it is on the screen. */

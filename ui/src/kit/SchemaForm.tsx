@@ -81,8 +81,11 @@ export function SchemaForm(props: SchemaFormProps) {
     onChange: change,
   };
   const advancedTrouble = basic
-    ? Object.keys(errors).filter((path) => !basic.some((one) => path === one || path.startsWith(`${one}.`)))
-        .length
+    ? Object.keys(errors).filter(
+        (path) =>
+          // What concerns an object as a whole is not hidden with some of its fields.
+          !basic.some((one) => path === one || path.startsWith(`${one}.`) || one.startsWith(`${path}.`)),
+      ).length
     : 0;
   return (
     <form ref={form} noValidate onSubmit={submit} className="flex flex-col gap-4">

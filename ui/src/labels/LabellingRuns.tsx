@@ -102,11 +102,7 @@ export function LabellingRuns({ extractionId }: { extractionId: string }) {
           <Empty
             title="No labelling run yet"
             action={
-              <button
-                type="button"
-                className="link"
-                onClick={() => setLabelling(true)}
-              >
+              <button type="button" className="link" onClick={() => setLabelling(true)}>
                 Label features
               </button>
             }

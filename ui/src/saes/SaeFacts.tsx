@@ -13,12 +13,7 @@ export function SaeFacts({ sae }: { sae: Sae }) {
         [
           "Model",
           sae.model_id ? (
-            <Link
-              key="model"
-              to="/models/$id"
-              params={{ id: sae.model_id }}
-              className="link"
-            >
+            <Link key="model" to="/models/$id" params={{ id: sae.model_id }} className="link">
               {sae.model_name ?? sae.model_id}
             </Link>
           ) : (

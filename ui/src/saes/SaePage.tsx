@@ -185,7 +185,9 @@ function Overview({ sae }: { sae: Sae }) {
       </Section>
       <div className="flex min-w-0 flex-col gap-6">
         <Section title="Measured">
-          {names.length === 0 ? (
+          {!sae.ready ? (
+            <p className="text-muted">Known once it is complete.</p>
+          ) : names.length === 0 ? (
             <p className="text-muted">
               Nothing was measured: an imported SAE brings its weights only. An extraction gives L0 and
               frequencies.

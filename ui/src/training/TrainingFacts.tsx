@@ -25,24 +25,14 @@ export function TrainingFacts({ training }: { training: Training }) {
           ["Id", <Code key="id">{training.id}</Code>],
           [
             "Model",
-            <Link
-              key="model"
-              to="/models/$id"
-              params={{ id: training.model_id }}
-              className="link"
-            >
+            <Link key="model" to="/models/$id" params={{ id: training.model_id }} className="link">
               {training.model_name}
             </Link>,
           ],
           ["Hook point", <Code key="hook">{training.hook}</Code>],
           [
             "Data set",
-            <Link
-              key="dataset"
-              to="/datasets/$id"
-              params={{ id: training.dataset_id }}
-              className="link"
-            >
+            <Link key="dataset" to="/datasets/$id" params={{ id: training.dataset_id }} className="link">
               {training.dataset_name}
             </Link>,
           ],
@@ -63,12 +53,7 @@ export function TrainingFacts({ training }: { training: Training }) {
           [
             "SAE",
             training.sae_id ? (
-              <Link
-                key="sae"
-                to="/saes/$id"
-                params={{ id: training.sae_id }}
-                className="link"
-              >
+              <Link key="sae" to="/saes/$id" params={{ id: training.sae_id }} className="link">
                 open
               </Link>
             ) : (
