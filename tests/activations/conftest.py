@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.models.conftest import kinds, tiny_model
+from tests.models.conftest import api, kinds, tiny_model
 
-__all__ = ["kinds", "tiny_model"]
+__all__ = ["api", "kinds", "tiny_model"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,25 @@ STORIES = [{"text": f"story {i} of a cat {i * 7919}", "n": i} for i in range(300
 
 @pytest.fixture
 def hub() -> Iterator[LoopbackHub]:
-    card = "---\nconfigs:\n- config_name: plain\n  data_files:\n  - split: train\n    path: plain/train*\n  - split: test\n    path: plain/test*\n- config_name: other\n  data_files: other.jsonl\n---\n# Stories\n"
+    card = """---
+configs:
+- config_name: plain
+  data_files:
+  - split: train
+    path: plain/train*
+  - split: test
+    path: plain/test*
+- config_name: other
+  data_files: other.parquet
+---
+# Stories
+"""
     files = {
         "README.md": card.encode(),
         "plain/train-0.parquet": parquet(STORIES[:2000]),
         "plain/train-1.parquet": parquet(STORIES[2000:]),
         "plain/test.parquet": parquet(STORIES[:10]),
-        "other.jsonl": b"".join(json.dumps({"body": f"line {i}"}).encode() + b"\n" for i in range(5)),
+        "other.parquet": parquet([{"body": f"line {i}"} for i in range(5)]),
     }
     with loopback_hub() as hub:
         hub.repositories["some/stories"] = Repository(files, kind="dataset")

@@ -36,3 +36,12 @@ def add_tiny(settings: Any, database: Any, folder: Path, name: str = "tiny") -> 
     run_here(settings, database, job.id)
     with database.reading() as session:
         return get_model(session, model.id)
+
+
+@pytest.fixture
+def api(settings: Any, database: Any) -> Any:
+    """The application's API; jobs run when the test says so."""
+    from tests.models.api import open_api
+
+    with open_api(settings, database) as api:
+        yield api

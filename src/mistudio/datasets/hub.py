@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ BATCH_ROWS = 1_000
 
 
 def open_hub_stream(
-    source: HubSource, *, token: str | None, log: Callable[[str], None] = lambda _: None
+    source: HubSource, *, token: str | None, patience: float, log: Callable[[str], None] = lambda _: None
 ) -> tuple[Iterator[pa.RecordBatch], int | None]:
     """Batches of a split and its size in (Arrow) bytes, where the hub says it.
 
@@ -26,8 +27,9 @@ def open_hub_stream(
 
     import datasets
 
+    _lose_patience()
     with hub_dataset_errors(source):
-        info = HfApi(token=token).dataset_info(source.repo, revision=source.revision)
+        info = HfApi(token=token).dataset_info(source.repo, revision=source.revision, timeout=patience)
         commit = str(info.sha)
         log(f"{source.repo} is at commit {commit}")
         builder: Any = datasets.load_dataset_builder(
@@ -39,6 +41,20 @@ def open_hub_stream(
     split = (builder.info.splits or {}).get(source.split)
     total = int(split.num_bytes) if split is not None and split.num_bytes else None
     return _batches(stream, source), total
+
+
+def _lose_patience() -> None:
+    """Their defaults go on asking for minutes after the hub has gone; a job can be retried instead."""
+    import datasets.config
+    from huggingface_hub import hf_file_system
+    from huggingface_hub.utils import http_backoff
+
+    datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
+    datasets.config.STREAMING_READ_RETRY_INTERVAL = datasets.config.STREAMING_OPEN_RETRY_INTERVAL = 1
+    datasets.config.STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL = 2
+    datasets.config.STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL = 10
+    files: Any = hf_file_system
+    files.http_backoff = partial(http_backoff, max_retries=2, max_wait_time=2)
 
 
 def _batches(stream: Any, source: HubSource) -> Iterator[pa.RecordBatch]:
@@ -105,7 +121,7 @@ def _translated(error: BaseException, source: HubSource) -> StudioError | None:
             hint="Check hf_token and its rights." if status in (401, 403) else None,
         )
     if status >= 500 or has(transport, ConnectionError, TimeoutError, hub.OfflineModeIsEnabled):
-        why = f"it answered {status}" if status else _reason(chain, transport)
+        why = f"it answered {status}" if status else _reason(chain)
         return StudioError(
             "hub_unreachable",
             f"The hub could not be reached for {repo} ({why}).",
@@ -147,12 +163,9 @@ def _translated(error: BaseException, source: HubSource) -> StudioError | None:
     return None
 
 
-def _reason(chain: list[BaseException], transport: Any) -> str:
-    for link in reversed(chain):
-        if isinstance(link, (transport, OSError)):
-            name = type(link).__name__
-            return "it did not answer in time" if "Timeout" in name else name
-    return type(chain[0]).__name__
+def _reason(chain: list[BaseException]) -> str:
+    timed_out = any("Timeout" in type(link).__name__ for link in chain)
+    return "it did not answer in time" if timed_out else "the connection broke or was refused"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -240,7 +240,7 @@ def _bos(tokenizer: ModelTokenizer, settings: TokenizationSettings) -> int | Non
 
 def _place(piece: Piece, encoding: Encoding, token: int) -> _Start:
     """Where a token of a piece begins in the row's text; the text's end for the EOS behind it."""
-    n = len(encoding.ids)
+    n = len(encoding)  # not of .ids, which makes a list of them all
     if token < n and (span := encoding.token_to_chars(token)) is not None:
         return _Start(piece.row, piece.start + span[0])
     last = encoding.token_to_chars(n - 1) if n else None

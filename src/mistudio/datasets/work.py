@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -152,10 +151,11 @@ def _hub_batches(context: JobContext, source: HubSource) -> Iterator[pa.RecordBa
     from mistudio.datasets.hub import open_hub_stream
     from mistudio.models.work import prepare_hub
 
-    os.environ["HF_DATASETS_STREAMING_READ_MAX_RETRIES"] = "2"
     token = prepare_hub(context)
     context.progress(0, None, "bytes", "Look at the repository")
-    batches, total = open_hub_stream(source, token=token, log=context.log)
+    batches, total = open_hub_stream(
+        source, token=token, patience=context.settings.hub_timeout_seconds, log=context.log
+    )
     done = rows = 0
     for batch in batches:
         yield batch
