@@ -79,7 +79,10 @@ def delete_owner(
     for child in reversed(Base.metadata.sorted_tables):
         for chunk in _chunks(sorted(doomed.get(child.name, ()))):
             session.execute(child.delete().where(child.c.id.in_(chunk)))
-    session.expire_all()
+    for row in list(session):
+        # The jobs just cancelled are announced after the commit, when nothing can be read any more.
+        if not isinstance(row, Job):
+            session.expire(row)
 
     folders = [owner_folder(settings.data_dir, kind, key) for kind, key in owned_folders(doomed)]
 
