@@ -33,6 +33,7 @@ class Window:
         self.url = url
         self.page: Page = context.new_page()
         self.troubles: list[str] = []
+        self._allowed: list[str] = []
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
 
@@ -41,17 +42,18 @@ class Window:
             at = message.location.get("url", "")
             self.troubles.append(f"console {message.type}: {message.text} ({at})")
 
+    def allow(self, pattern: str) -> None:
+        """What the present test provokes, such as Chromium's note of an answer of 404."""
+        self._allowed.append(pattern)
+
     def goto(self, path: str) -> None:
         """Load the address afresh, and wait for the page's title."""
         self.page.goto(self.url + path)
         self.page.locator("main h1").wait_for()
 
     def set_theme(self, theme: Theme) -> None:
-        """As the menu does; kept for the pages that follow."""
-        self.page.evaluate(
-            "theme => { localStorage.setItem('theme', theme); document.documentElement.dataset.theme = theme }",
-            theme,
-        )
+        """As kept by the menu, for the pages that are loaded from now on."""
+        self.page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
 
     def settle(self) -> None:
         """Until nothing on the page is loading."""
@@ -86,15 +88,16 @@ class Window:
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
 
-    def assert_untroubled(self, *allowed: str) -> None:
-        """Nothing was refused, thrown or complained of, other than lines that match `allowed`."""
+    def assert_untroubled(self) -> None:
+        """Nothing was refused, thrown or complained of, other than what was allowed."""
         refused = [f"policy: {line}" for line in self.page.evaluate("window.__refused ?? []")]
         left = [
             line
             for line in [*self.troubles, *refused]
-            if not any(re.search(pattern, line) for pattern in allowed)
+            if not any(re.search(pattern, line) for pattern in self._allowed)
         ]
         self.troubles.clear()
+        self._allowed.clear()
         assert left == []
 
 
@@ -102,7 +105,7 @@ def _contrast(node: dict[str, Any]) -> str:
     for check in node.get("any", []):
         data = check.get("data")
         if isinstance(data, dict) and "contrastRatio" in data:
-            return f"({data['fgColor']} on {data['bgColor']}: {data['contrastRatio']})"
+            return f"({data.get('fgColor')} on {data.get('bgColor')}: {data.get('contrastRatio')})"
     return ""
 
 
