@@ -2,6 +2,14 @@ import { useQuery } from "@tanstack/react-query";
 import { api, body } from "@/api/client";
 import { Bytes, Code, ErrorNote, format, Section, SkeletonLines, tip } from "@/kit";
 
+/** Where a folder's name is not the word that the rest of the application uses. */
+const WORDS: Record<string, string> = {
+  datasets: "Data sets",
+  saes: "SAEs",
+  activations: "Activation caches",
+  extractions: "Features",
+};
+
 /** What the data folder holds, by kind. */
 export function Storage() {
   const { data, error, refetch } = useQuery({
@@ -24,7 +32,7 @@ export function Storage() {
                 className="flex items-center gap-3"
                 {...tip(`${format.exact(kind.bytes)} bytes`)}
               >
-                <span className="w-28 truncate">{format.sentence(kind.kind)}</span>
+                <span className="w-28 truncate">{WORDS[kind.kind] ?? format.sentence(kind.kind)}</span>
                 <span className="h-1.5 min-w-0 flex-1 overflow-hidden rounded-full bg-line">
                   <span className="block h-full bg-bar" style={{ width: `${(kind.bytes / top) * 100}%` }} />
                 </span>

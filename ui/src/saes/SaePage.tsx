@@ -13,6 +13,7 @@ import {
   Button,
   DeleteDialog,
   ErrorNote,
+  format,
   IconButton,
   Metric,
   PageHeader,
@@ -206,7 +207,7 @@ function Overview({ sae }: { sae: Sae }) {
               </div>
               <p className="mt-2 text-xs text-muted">
                 {heldOut
-                  ? `On ${heldOut} tokens that were held out of the training.`
+                  ? `On ${format.figure(heldOut)} tokens that were held out of the training.`
                   : "In the last steps of the training."}
               </p>
             </>
