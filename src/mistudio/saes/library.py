@@ -189,11 +189,11 @@ def check_hook(model: Model | None, hook: str, d_in: int | None) -> None:
         return
     point = next((p for p in model.hook_points if p["name"] == str(parsed)), None)
     if point is None:
-        kinds = ", ".join(sorted({p["kind"] for p in model.hook_points}))
+        kinds = ", ".join(sorted({f"hook_{p['kind']}" for p in model.hook_points}))
         raise StudioError(
             "hook_not_found",
             f"The model “{model.name}” has no hook point “{hook}”.",
-            hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1} with {kinds}.",
+            hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1}, each with {kinds}.",
             fields={"hook": "not a hook point of this model"},
         )
     if d_in is not None and point["d"] != d_in:

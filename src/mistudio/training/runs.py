@@ -132,11 +132,11 @@ def _inputs(
         raise NotFound("model", tokenization.model_id)
     point = next((p for p in model.hook_points if p["name"] == request.hook), None)
     if point is None:
-        kinds = sorted({p["kind"] for p in model.hook_points})
+        kinds = sorted({f"hook_{p['kind']}" for p in model.hook_points})
         raise StudioError(
             "hook_not_found",
             f"The model “{model.name}” has no hook point “{request.hook}”.",
-            hint=f"It has blocks.0 … blocks.{(model.n_layers or 1) - 1} with {', '.join(kinds)}.",
+            hint=f"It has blocks.0 … blocks.{(model.n_layers or 1) - 1}, each with {', '.join(kinds)}.",
             fields={"hook": "not a hook point of this model"},
         )
     available = tokenization.n_tokens
