@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
@@ -269,6 +270,10 @@ def public_message(error: Exception) -> str | None:
     if isinstance(getattr(error, "code", None), str) and hasattr(error, "message"):  # the science floor's own
         hint = getattr(error, "hint", None)
         return f"{error.message} {hint}" if hint else str(error.message)  # type: ignore[attr-defined]
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the request"
+        return f"“{where}” is not valid: {fault['msg'].removeprefix('Value error, ')}."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk is full. Free some space, or choose another data folder with --data-dir."
     if isinstance(error, OperationalError):

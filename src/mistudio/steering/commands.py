@@ -203,7 +203,7 @@ def end(key: Annotated[str, typer.Argument(help="Session (ss_…).")]) -> None:
     """End a session that is open; what it wrote stays."""
     with open_console() as console, console.session() as session:
         sessions.end_session(session, key)
-        console.say("Asked to end.")
+        console.emit({"id": key, "asked": "end"})
 
 
 @app.command("delete")

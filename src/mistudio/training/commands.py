@@ -129,7 +129,7 @@ def stop(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) ->
     """Ask a running training to end now and keep what it learned."""
     with open_console() as console, console.session() as session:
         runs.stop_training(session, training)
-        console.say("Asked to stop.")
+        console.emit({"id": training, "asked": "stop"})
 
 
 @app.command("delete")
