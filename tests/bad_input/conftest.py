@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from tests.models.conftest import api, kinds, tiny_model
+from tests.features.conftest import sae
+from tests.models.conftest import api
+from tests.training.conftest import cache, kinds, tiny_model, tokens
 
-__all__ = ["api", "kinds", "tiny_model"]
+__all__ = ["api", "cache", "kinds", "sae", "tiny_model", "tokens"]

@@ -1,0 +1,58 @@
+"""The command line as a person has it: each command a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class CommandLine:
+    """`mistudio` over one data folder."""
+
+    data_dir: Path
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+
+    def run(
+        self, *arguments: str, expect: int = 0, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command; whatever it says, it says without a traceback, a place of this machine or a secret."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mistudio.cli", "--data-dir", str(self.data_dir), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=self.data_dir.parent,
+            env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | self.environment | (environment or {}),
+        )
+        assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        if "settings" not in arguments:
+            assert str(self.data_dir) not in done.stdout + done.stderr, done.stderr
+        return done
+
+    def json(self, *arguments: str, **options: Any) -> Any:
+        """What a command prints with --json: one JSON document and nothing besides."""
+        return json.loads(self.run(*arguments, "--json", **options).stdout)
+
+    def refused(self, *arguments: str, **options: Any) -> str:
+        """The one line that a command says when it fails with exit code 1."""
+        done = self.run(*arguments, expect=1, **options)
+        said = [line for line in done.stderr.splitlines() if line.startswith("mistudio: ")]
+        assert len(said) == 1 and done.stdout == "", done.stdout + done.stderr
+        return said[0].removeprefix("mistudio: ")
+
+
+@pytest.fixture
+def cli(data_dir: Path) -> CommandLine:
+    """The command line over an empty data folder."""
+    return CommandLine(data_dir)
