@@ -111,35 +111,37 @@ export function FeaturePicker({
             }}
             onFocus={() => setOpen(true)}
           />
-          {open && (
-            <Command.List className="absolute inset-x-0 top-8 z-20 max-h-80 overflow-y-auto rounded-[7px] border border-line bg-raised p-1 shadow-pop">
-              {found.error && <ErrorNote error={found.error} onRetry={() => void found.refetch()} />}
-              {found.data?.items.length === 0 && (
-                <div className="px-2 py-3 text-muted">No feature fits “{wanted}”.</div>
-              )}
-              {found.data?.items.map((row) => (
-                <Command.Item
-                  key={row.index}
-                  value={String(row.index)}
-                  disabled={taken.has(row.index)}
-                  onMouseDown={(event) => event.preventDefault()}
-                  onSelect={() => add(row.index)}
-                  className="flex cursor-default flex-col rounded-[5px] px-2 py-1 data-[disabled=true]:opacity-50 data-[selected=true]:bg-accent-wash"
-                >
-                  <span className="flex items-center gap-2">
-                    <span className="shrink-0 font-mono text-xs text-muted">#{row.index}</span>
-                    <span className="min-w-0 flex-1 truncate">
-                      {row.label ?? <span className="text-faint">no label</span>}
-                    </span>
-                    <SourceMark source={row.label_source} score={row.label_score} words={false} />
-                    <span className="shrink-0 text-2xs text-muted">{format.percent(row.frequency)}</span>
+          {/* Always there: the field names it as what it controls. */}
+          <Command.List
+            hidden={!open}
+            className="absolute inset-x-0 top-8 z-20 max-h-80 overflow-y-auto rounded-[7px] border border-line bg-raised p-1 shadow-pop"
+          >
+            {found.error && <ErrorNote error={found.error} onRetry={() => void found.refetch()} />}
+            {found.data?.items.length === 0 && (
+              <div className="px-2 py-3 text-muted">No feature fits “{wanted}”.</div>
+            )}
+            {found.data?.items.map((row) => (
+              <Command.Item
+                key={row.index}
+                value={String(row.index)}
+                disabled={taken.has(row.index)}
+                onMouseDown={(event) => event.preventDefault()}
+                onSelect={() => add(row.index)}
+                className="flex cursor-default flex-col rounded-[5px] px-2 py-1 data-[disabled=true]:opacity-50 data-[selected=true]:bg-accent-wash"
+              >
+                <span className="flex items-center gap-2">
+                  <span className="shrink-0 font-mono text-xs text-muted">#{row.index}</span>
+                  <span className="min-w-0 flex-1 truncate">
+                    {row.label ?? <span className="text-faint">no label</span>}
                   </span>
-                  <TokenChips tokens={row.top_tokens} />
-                </Command.Item>
-              ))}
-              {found.isPending && <div className="px-2 py-3 text-muted">Searching…</div>}
-            </Command.List>
-          )}
+                  <SourceMark source={row.label_source} score={row.label_score} words={false} />
+                  <span className="shrink-0 text-2xs text-muted">{format.percent(row.frequency)}</span>
+                </span>
+                <TokenChips tokens={row.top_tokens} />
+              </Command.Item>
+            ))}
+            {found.isPending && <div className="px-2 py-3 text-muted">Searching…</div>}
+          </Command.List>
         </Command>
       )}
     </div>

@@ -83,6 +83,6 @@ export function History({
 }
 
 function words(feature: Generation["features"][number]): string {
-  const strength = `${format.figure(feature.strength)}${feature.unit === "max" ? "× max" : ""}`;
+  const strength = `${format.exact(feature.strength)}${feature.unit === "max" ? "× max" : ""}`;
   return `#${feature.index} ${feature.mode === "clamp" ? "= " : ""}${strength}`;
 }

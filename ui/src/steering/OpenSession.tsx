@@ -91,7 +91,10 @@ function NewSession() {
         .
       </p>
     );
-  const wanted = usable.find((sae) => sae.id === search.sae) ?? usable[0];
+  const wanted =
+    usable.find((sae) => sae.id === search.sae) ??
+    usable.find((sae) => sae.extraction_count > 0) ??
+    usable[0];
   const modelId = model ?? wanted?.model_id ?? "";
   const fitting = usable.filter((sae) => sae.model_id === modelId);
   const chosen =
@@ -158,8 +161,8 @@ function NewSession() {
                 <span className="min-w-0">
                   <span className="block truncate">{sae.name}</span>
                   <span className="block truncate text-xs text-muted">
-                    <code>{sae.hook}</code> · {format.figure(sae.d_sae)} latents
-                    {sae.extraction_count === 0 && " · features not extracted"}
+                    {format.figure(sae.d_sae)} latents
+                    {sae.extraction_count === 0 && ", features not extracted"} · <code>{sae.hook}</code>
                   </span>
                 </span>
               </label>
@@ -207,7 +210,11 @@ function Sessions() {
       header: "Name",
       width: "minmax(200px, 2fr)",
       cell: (session) => (
-        <button type="button" className="font-medium hover:underline" onClick={() => open(session)}>
+        <button
+          type="button"
+          className="max-w-full truncate font-medium hover:underline"
+          onClick={() => open(session)}
+        >
           {session.name}
         </button>
       ),

@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Play, PowerOff } from "lucide-react";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
@@ -75,10 +75,19 @@ export function SessionView({ session }: { session: Session }) {
       })),
     );
   };
-  const first = generations.all.length > 0 && chosen.length === 0 && prompt.text === "" ? shown : undefined;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only when the session is opened with nothing chosen.
+  // Who comes back to a session finds what was asked last; what the address names wins.
+  const untouched = prompt.text === "" && prompt.messages.every((one) => one.content === "");
+  const first = untouched ? shown : undefined;
+  const begun = useRef(false);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once, when the first text is there.
   useEffect(() => {
-    if (first) again(first);
+    if (!first || begun.current) return;
+    begun.current = true;
+    if (chosen.length === 0) again(first);
+    else {
+      setPrompt(startPrompt(first.request));
+      setSampling(startSampling(first.request));
+    }
   }, [first?.id]);
 
   const act = async (work: () => Promise<unknown>) => {
@@ -91,6 +100,7 @@ export function SessionView({ session }: { session: Session }) {
     }
   };
   const generate = async () => {
+    begun.current = true;
     setBusy(true);
     setError(null);
     try {
@@ -189,7 +199,13 @@ export function SessionView({ session }: { session: Session }) {
             session={session}
             value={prompt}
             onChange={setPrompt}
-            missing={takes ? missing : "The session has ended: open it again"}
+            missing={
+              takes
+                ? missing
+                : phase === "ending"
+                  ? "The session is ending"
+                  : "The session has ended: open it again"
+            }
             ready={ready}
             busy={busy}
             onGenerate={() => void generate()}
