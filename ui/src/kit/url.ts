@@ -61,9 +61,12 @@ export function useUrlState<T extends string | number | boolean>(
 
 const left = new Map<string, Search>();
 
+/** Dialogs stand in the address too, but are not how a list was left: the way back must not open them again. */
+const DIALOGS = ["add", "label"];
+
 /** Note how a page was when it was last seen: search, order, what was looked at. */
 export function rememberSearch(path: string, search: Search): void {
-  left.set(path, search);
+  left.set(path, Object.fromEntries(Object.entries(search).filter(([key]) => !DIALOGS.includes(key))));
 }
 
 /** How the page at `path` was left, so that the way back to a list leads to the list as it was. */
