@@ -79,10 +79,13 @@ def test_a_text_file_becomes_a_data_set(
     page.get_by_role("button", name="Upload", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("addresses", timeout=SOON)
     page.get_by_role("tab", name="Samples").click()
-    expect(page.get_by_role("grid", name="Rows").get_by_role("row").nth(3)).to_be_visible(timeout=JOB)
+    expect(page.get_by_role("grid", name="Rows").get_by_role("row").nth(2)).to_be_visible(timeout=JOB)
     page.get_by_role("searchbox").fill("Congress")
     expect(page.locator("mark").first).to_have_text(re.compile("congress", re.I))
     places["dataset"] = here(window).partition("?")[0]
+    page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name="Data sets").click()
+    expect(page.get_by_role("grid", name="Data sets")).to_contain_text("addresses")
+    expect(page.get_by_role("dialog")).to_be_hidden()
 
 
 def test_a_model_is_added_from_a_folder(window: Window, smollm2_folder: Path, places: dict[str, str]) -> None:
