@@ -66,6 +66,10 @@ def start(
     hook: Annotated[str, typer.Option(help="Hook point, e.g. blocks.6.hook_resid_post.")],
     cache: Annotated[str | None, typer.Option(help="Activation cache to train from (ac_…).")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    held_out_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, help="Tokens never trained on, for evaluation; fewer suit a small text."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with the request, as the API takes it.")
     ] = None,
@@ -79,7 +83,13 @@ def start(
 ) -> None:
     """Train an SAE and wait for it."""
     request = request_from_options(
-        set_ or [], config, tokenization_id=tokenization, hook=hook, cache_id=cache, name=name
+        set_ or [],
+        config,
+        tokenization_id=tokenization,
+        hook=hook,
+        cache_id=cache,
+        name=name,
+        held_out_tokens=held_out_tokens,
     )
     with open_console() as console:
         if forecast:
