@@ -106,9 +106,11 @@ def test_a_cache_holds_the_models_own_activations(
     assert not np.isin(where.token, special).any()
     assert all(tokens[int(s)][int(p)] == t for s, p, t in list(zip(*where, strict=True))[::37])
     order = np.lexsort((where.position, where.sequence))
+    order = order[where.sequence[order] < 40]  # every sequence would take a minute and prove no more
     values = torch.from_numpy(cache.read(HOOKS[0], 0, cache.n_tokens)[order])
     theirs = expected_rows(model, tokens, HOOKS[0], where.sequence[order], where.position[order])
     torch.testing.assert_close(values, theirs, rtol=1e-5, atol=1e-6)
+    values = torch.from_numpy(cache.read(HOOKS[0], 0, cache.n_tokens))
     norms = values.norm(dim=1)
     assert row.statistics["hooks"][HOOKS[0]]["mean_norm"] == pytest.approx(float(norms.mean()), rel=1e-4)
     assert row.statistics["hooks"][HOOKS[0]]["max_norm"] == pytest.approx(float(norms.max()), rel=1e-4)
