@@ -30,7 +30,17 @@ def test_from_a_text_file_to_a_steered_sentence(
     cache = cli.json("activations", "harvest", tokens["id"], "--hook", HOOK)
     assert cache["job"]["state"] == "succeeded"
 
-    start = ("train", "start", tokens["id"], "--hook", HOOK, "--cache", cache["id"], "--name", "first")
+    start = (
+        "train",
+        "start",
+        tokens["id"],
+        "--hook",
+        HOOK,
+        "--cache",
+        cache["id"],
+        "--held-out-tokens",
+        "512",
+    )
     chosen = ("d_sae=64", "architecture.k=4", "total_tokens=8192", "batch_size=256")
     sets = [word for one in chosen for word in ("--set", one)]
     assert cli.json(*start, *sets, "--forecast")["memory_bytes"] > 0
@@ -42,8 +52,8 @@ def test_from_a_text_file_to_a_steered_sentence(
     assert extraction["job"]["state"] == "succeeded"
     features = cli.json("features", "list", extraction["id"], "--limit", "5")
     feature = features[0]["index"]
-    labelled = cli.json("labels", "run", extraction["id"], "--limit", "3")
-    assert labelled["labelled"] + len(labelled["failures"]) == 3
+    labelled = cli.json("labels", "run", extraction["id"], "--limit", "3", "--max-frequency", "1")
+    assert labelled["labelled"] + labelled["skipped"] + labelled["failed"] == 3, labelled
     assert cli.json("labels", "set", extraction["id"], str(feature), "mine")
     shown = cli.json("features", "show", extraction["id"], str(feature))
     assert shown["row"]["label"] == "mine"
