@@ -1,4 +1,4 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import { Field, invalid } from "./Field";
 import { figure } from "./format";
 import {
@@ -319,18 +319,22 @@ function NumberInput({
   set: (value: unknown) => void;
   placeholder: string;
 }) {
-  const text = value === null || value === undefined ? "" : String(value);
+  const [typed, setTyped] = useState("");
+  const parse = (text: string) => {
+    const bare = text.replaceAll(/[\s_]/g, "");
+    return bare === "" ? blank : Number.isNaN(Number(bare)) ? bare : Number(bare);
+  };
+  // What was typed stays as it was typed while it still means the value; a value from elsewhere replaces it.
+  const own = (parse(typed) ?? null) === (value ?? null);
   return (
     <input
       {...shared}
-      // A new key when the value was changed from outside; while one types, the text is the input's own.
-      key={document.activeElement?.id === shared.id ? "typing" : text}
       inputMode="decimal"
-      defaultValue={text}
+      value={own ? typed : value === null || value === undefined ? "" : String(value)}
       placeholder={placeholder}
       onChange={(event) => {
-        const typed = event.target.value.replaceAll(/[\s_]/g, "");
-        set(typed === "" ? blank : Number.isNaN(Number(typed)) ? typed : Number(typed));
+        setTyped(event.target.value);
+        set(parse(event.target.value));
       }}
     />
   );
