@@ -138,7 +138,9 @@ def test_a_training_is_started_and_its_curves_arrive_live(window: Window, places
     page.get_by_label("Name").fill("first layers")
     page.get_by_label("Width of the dictionary").fill("512")
     page.get_by_label("Training tokens").fill("30000")
-    page.get_by_label("Batch size").fill("256")
+    page.get_by_label("Batch size").select_text()
+    page.keyboard.type("256")  # key by key: the field keeps the focus
+    expect(page.get_by_label("Batch size")).to_have_value("256")
     page.get_by_label("Active latents (k)").fill("16")
     forecast = page.get_by_role("complementary", name="Forecast")
     expect(forecast).to_contain_text("tokens/s", timeout=SOON)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -112,7 +112,7 @@ def _contrast(node: dict[str, Any]) -> str:
 @contextmanager
 def open_window(
     browser: Browser, url: str, *, width: int = 1280, height: int = 800, **options: Any
-) -> Iterator[Window]:
+) -> Generator[Window]:
     """A window with storage of its own."""
     context = browser.new_context(
         locale="en-US", viewport={"width": width, "height": height}, reduced_motion="reduce", **options
