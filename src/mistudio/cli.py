@@ -265,8 +265,9 @@ def _first_line(error: Exception) -> str:
 def public_message(error: Exception) -> str | None:
     """The one line that a person is shown for this error; None for a defect of ours."""
     if isinstance(error, StudioError):
-        fields = "".join(f" {name}: {problem}." for name, problem in error.fields.items())
-        return f"{error}{fields}"
+        # The sentence of any other error already names its field.
+        named = error.fields if error.code == "invalid_input" else {}
+        return f"{error}{''.join(f' {name}: {problem}.' for name, problem in named.items())}"
     if isinstance(getattr(error, "code", None), str) and hasattr(error, "message"):  # the science floor's own
         hint = getattr(error, "hint", None)
         return f"{error.message} {hint}" if hint else str(error.message)  # type: ignore[attr-defined]

@@ -44,9 +44,14 @@ class HubListing:
 
 
 def hub_listing(
-    repo_id: str, *, revision: str | None = None, token: str | None = None, gguf_file: str | None = None
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    gguf_file: str | None = None,
+    timeout: float = _LISTING_TIMEOUT_S,
 ) -> HubListing:
-    """Look at a model repository without downloading it.
+    """Look at a model repository without downloading it; `timeout` is in seconds.
 
     Raises ModelLoadError: `not_found`, `revision_not_found`, `gated`, `hub_unreachable`, `rate_limited`,
     `hub_refused`; `no_weights`, `no_config`, `pickle_weights` for what it holds.
@@ -54,9 +59,7 @@ def hub_listing(
     from huggingface_hub import HfApi
 
     with hub_errors(repo_id, revision):
-        info = HfApi(token=token).model_info(
-            repo_id, revision=revision, files_metadata=True, timeout=_LISTING_TIMEOUT_S
-        )
+        info = HfApi(token=token).model_info(repo_id, revision=revision, files_metadata=True, timeout=timeout)
     files = {s.rfilename: int(s.size or 0) for s in info.siblings or [] if "/" not in s.rfilename}
     gguf = gguf_file or only_gguf(files, repo_id)
     if gguf is not None:

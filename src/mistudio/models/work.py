@@ -90,7 +90,12 @@ def _download(context: JobContext, source: HubModelSource, folder: Path) -> None
 
     context.log(f"Looking at {source.repo} ({source.revision})")
     context.progress(0, None, "bytes", "Look at the repository")
-    listing = hub_listing(source.repo, revision=source.revision, token=token)
+    listing = hub_listing(
+        source.repo,
+        revision=source.revision,
+        token=token,
+        timeout=context.settings.hub_timeout_seconds,
+    )
     free = shutil.disk_usage(folder).free
     if listing.needed_bytes > free:
         raise StudioError(
