@@ -91,6 +91,7 @@ def test_from_a_text_file_to_a_steered_sentence(
     assert "in use" in cli.refused("models", "delete", "tiny")
     cli.json("models", "delete", "tiny", "--force")
     cli.json("datasets", "delete", "speeches", "--force")
+    cli.json("saes", "delete", training["sae_id"], "--force")  # what was learned outlives its model
     for rest in ("models", "datasets", "activations", "saes", "train", "features"):
         assert cli.json(rest, "list") == [], rest
     for kind in ("models", "datasets", "tokenizations", "activations", "saes", "trainings", "extractions"):
