@@ -30,11 +30,7 @@ export function Processes() {
               <tr key={process.pid} className="h-(--row) border-b border-line/60 [&>td]:px-2">
                 <td className="text-left">
                   {process.job_id ? (
-                    <Link
-                      to="/jobs/$id"
-                      params={{ id: process.job_id }}
-                      className="link"
-                    >
+                    <Link to="/jobs/$id" params={{ id: process.job_id }} className="link">
                       job <code>{process.job_id}</code>
                     </Link>
                   ) : (
