@@ -30,7 +30,8 @@ HELD_OUT_TOKENS = 16_384
 
 EXTRACTION = ExtractionSettings()
 LABELLING = LabellingRunCreate(
-    source="contrast", scope=LabelScope(max_frequency=0.01, order="frequency", limit=400)
+    source="contrast",
+    scope=LabelScope(min_frequency=0.0002, max_frequency=0.002, order="frequency", limit=400),
 )
 
 PROMPT = "My fellow citizens, the most important thing for our country is"
@@ -38,6 +39,7 @@ NEW_TOKENS = 40
 STRENGTHS = (0.75, 1.5)
 """In units of the feature's own maximum activation."""
 CANDIDATES = 3
-"""Features are chosen by their effect on the output: of the best-labelled ones that fire often enough to matter, each
-is tried at each strength, and the text that says most of the feature's own top tokens is shown."""
-MAX_FREQUENCY = 0.01
+LETTERS = 5
+"""Features are chosen by their effect on the output: of the best-labelled ones with a word of at least so many letters
+among their top tokens (so not “by”), each is tried at each strength, and the text that says most of the feature's own
+words is shown."""
