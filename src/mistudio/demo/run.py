@@ -59,6 +59,7 @@ from mistudio.training.tables import Training
 
 _NAME = "Demo"
 _SHOWN_FEATURES = 10
+_CONSIDERED_FEATURES = 50
 
 
 def run_demo(options: ConsoleOptions, *, headless: bool) -> None:
@@ -173,9 +174,8 @@ class _Demo:
             ),
         )
         top = self._top_features(extraction.id)
-        # A feature that fires everywhere has little to say; one of the rest is steered with.
-        specific = [feature for feature in top if feature.frequency <= recipe.MAX_FREQUENCY] or top
-        written = self._steer(sae, specific[: recipe.CANDIDATES])
+        wordy = [one for one in top if any(len(word) >= recipe.LETTERS for word in _words(one.top_tokens))]
+        written = self._steer(sae, (wordy or top)[: recipe.CANDIDATES])
         return Summary(
             model={"id": model.id, "name": model.name, "parameters": model.parameters},
             dataset={"id": dataset.id, "name": dataset.name, "rows": dataset.rows, "bytes": dataset.bytes},
@@ -201,7 +201,7 @@ class _Demo:
             fvu=sae.metrics["fvu"],
             dead_fraction=sae.metrics["dead_fraction"],
             features=self._extraction_summary(extraction),
-            top_features=top,
+            top_features=top[:_SHOWN_FEATURES],
             steering=written,
             seconds_per_stage=self.seconds,
             reused=self.reused,
@@ -280,7 +280,7 @@ class _Demo:
                 select(Feature)
                 .where(Feature.extraction_id == extraction_id, Feature.label_score.is_not(None))
                 .order_by(Feature.label_score.desc(), Feature.max_activation.desc())
-                .limit(_SHOWN_FEATURES)
+                .limit(_CONSIDERED_FEATURES)
             ).all()
         return [
             TopFeature(
@@ -349,12 +349,15 @@ class _Demo:
         )
 
 
+def _words(tokens: list[str]) -> list[str]:
+    """The tokens that are a word's beginning or whole, in small letters."""
+    return [token.strip().lower() for token in tokens if token[:1] == " " and token.strip().isalpha()]
+
+
 def _shows(made: GenerationOut, top_tokens: list[str]) -> tuple[int, float]:
     """How often the steered text, more than the unsteered one, says the feature's own words (counted up to three times,
     so that stammering earns nothing); among equals, how little it surprises the unsteered model."""
-    words = {
-        token.strip().lower() for token in top_tokens if len(token.strip()) > 2 and token.strip().isalpha()
-    }
+    words = {word for word in _words(top_tokens) if len(word) > 2}
 
     def said(side: str) -> int:
         text = {str(name): output.text for name, output in made.outputs.items()}.get(side, "")
