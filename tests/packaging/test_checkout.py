@@ -33,7 +33,9 @@ def test_every_make_target_that_is_named_exists_and_is_listed() -> None:
     ]
     named = {name for text in texts for name in re.findall(r"(?:`|^)make ([a-z0-9]+)", text, re.M)}
     assert {"demo", "test"} <= named <= TARGETS
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     listed = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
     assert done.returncode == 0 and listed == TARGETS
 
