@@ -10,9 +10,9 @@ SAEDashboard encodes all latents anew for each batch of them, so that its time i
 then the same for each batch. It runs on some of the batches, with its cache of activations, and its total is
 scaled up: forward + batches × the mean of the batches measured. `dashboard_peer.py` says what stands in the way of
 running it as installed. Its environment is made on first use from `requirements-dashboard.txt`, in
-`.venv-bench-dashboard` (or name its Python in MISTUDIO_BENCH_DASHBOARD).
+`.venv-bench-dashboard` (or name its Python in STUDIO_BENCH_DASHBOARD).
 
-    MISTUDIO_BENCH_MODEL=folder python -m bench.features [--quick]
+    STUDIO_BENCH_MODEL=folder python -m bench.features [--quick]
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def model_folder() -> Path:
-    """The real 135M model as a folder of safetensors: MISTUDIO_BENCH_MODEL, or the demo's, converted once."""
-    named = os.environ.get("MISTUDIO_BENCH_MODEL")
+    """The real 135M model as a folder of safetensors: STUDIO_BENCH_MODEL, or the demo's, converted once."""
+    named = os.environ.get("STUDIO_BENCH_MODEL")
     if named:
         return Path(named)
     from mistudio.demo.sources import fetch_model, source_cache
@@ -154,7 +154,7 @@ class Setting:
 
 def dashboard_python() -> Path:
     """The Python of SAEDashboard's environment, which is made when it is not there."""
-    named = os.environ.get("MISTUDIO_BENCH_DASHBOARD")
+    named = os.environ.get("STUDIO_BENCH_DASHBOARD")
     if named:
         return Path(named)
     folder = ROOT / ".venv-bench-dashboard"

@@ -4,7 +4,7 @@ Ours is `mistudio.lm.harvest` from plain token lists to masked activations in ha
 alone: the same loaded model cut to the layers that are needed, without its LM head, run on ready-made
 batches. Runs are interleaved, and the medians compared.
 
-    MISTUDIO_BENCH_MODEL=folder python bench/harvest.py [--quick]
+    STUDIO_BENCH_MODEL=folder python bench/harvest.py [--quick]
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SHAPE = (16, 128)
 
 
 def bench_model() -> LanguageModel:
-    """The real 135M model: the folder in MISTUDIO_BENCH_MODEL, or the demo's own copy of it."""
-    named = os.environ.get("MISTUDIO_BENCH_MODEL")
+    """The real 135M model: the folder in STUDIO_BENCH_MODEL, or the demo's own copy of it."""
+    named = os.environ.get("STUDIO_BENCH_MODEL")
     if named:
         return load_language_model(Path(named), device="cpu")
     from mistudio.demo.sources import fetch_model, source_cache

@@ -14,9 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # Tiny tensors gain nothing from threads, and several test processes on few cores lose much by them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-for _name in [
-    name for name in os.environ if name.startswith("MISTUDIO_") and not name.startswith("MISTUDIO_TEST_")
-]:
+for _name in [name for name in os.environ if name.startswith("MISTUDIO_")]:
     del os.environ[_name]  # a developer's own settings must not steer the tests
 
 
@@ -58,7 +56,7 @@ def database(settings: Any, metadata: Any) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
     """The real SmolLM2-135M-Instruct as a safetensors folder, fetched and converted once per machine."""
-    named = os.environ.get("MISTUDIO_TEST_MODEL")
+    named = os.environ.get("STUDIO_TEST_MODEL")
     if named:
         return Path(named)
     from mistudio.demo.sources import fetch_model, source_cache
