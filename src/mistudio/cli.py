@@ -196,6 +196,17 @@ def _plugins() -> list[str]:
         return []  # the command itself will say what is wrong with the settings; --help must work without
 
 
+def _command_of(arguments: list[str]) -> str | None:
+    """The command's name: the first argument that is neither an option of `root` nor its value."""
+    left = iter(arguments)
+    for argument in left:
+        if argument in ("--config", "--data-dir", "--set"):
+            next(left, None)
+        elif not argument.startswith("-"):
+            return argument
+    return None
+
+
 def build_command(*, with_domains: bool = True) -> Any:
     """The whole command tree: built-in commands, each domain's (if wanted), and `--json` on every one."""
     domains = all_domains(_plugins())
@@ -234,7 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a StudioError is one line on stderr and exit code 1."""
     given = sys.argv[1:] if arguments is None else arguments
     # A server starts sooner without the modules of all commands.
-    with_domains = given[:1] != ["serve"]
+    with_domains = _command_of(given) != "serve"
     try:
         build_command(with_domains=with_domains)(args=given, prog_name="mistudio")
     except Exception as error:
