@@ -1,0 +1,32 @@
+"""The engine: what ties a language model, stored activations and dictionaries together.
+
+It needs no server, no database, no jobs and no settings: a notebook calls it as the application does. Names are
+imported when they are first used, so that importing this package never waits for PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mistudio.engine.errors import ActivationsRefused, CacheRefused, EngineError, TokensUnfit
+
+# module: the names that it gives to the room.
+_HOMES = {
+    "errors": ("ActivationsRefused", "CacheRefused", "EngineError", "TokensUnfit"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ActivationsRefused",
+    "CacheRefused",
+    "EngineError",
+    "TokensUnfit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'mistudio.engine' has no attribute '{name}'")
+    return getattr(import_module(f"mistudio.engine.{_HOME_OF[name]}"), name)
