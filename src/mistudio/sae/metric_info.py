@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """One metric: `formula` is exact, `description` says how to read it, `better` which way is good."""
+    """One metric: `formula` is exact, `description` says how to read it, `better` which way is good.
+
+    `version` names the definition where several are in use.
+    """
 
     title: str
     unit: str
     formula: str
     description: str
     better: str = ""
+    version: str = ""
 
 
 METRICS: dict[str, MetricInfo] = {
@@ -52,8 +56,14 @@ METRICS: dict[str, MetricInfo] = {
     "l0": MetricInfo(
         "L0",
         "latents per token",
-        "Σ count(zᵢ > 0) / N",
+        "Σ count(zᵢ ≠ 0) / N",
         "How many latents are active on a token, on average.",
+    ),
+    "l1": MetricInfo(
+        "L1",
+        "",
+        "Σ|zᵢ| / N",
+        "How strong the latents of a token are in sum, on average. Depends on the decoder's norms.",
     ),
     "mse": MetricInfo(
         "MSE",
@@ -61,6 +71,14 @@ METRICS: dict[str, MetricInfo] = {
         "Σ‖x − x̂‖² / (N·d)",
         "Mean squared error per entry of the activations, in the model's own units.",
         "lower",
+    ),
+    "mse_per_token": MetricInfo(
+        "MSE per token",
+        "",
+        "Σ‖x − x̂‖² / N",
+        "Squared error summed over the vector. SAEBench's `mse` is this once more divided by the tokens of a batch.",
+        "lower",
+        "SAELens 6.54 `mse`",
     ),
     "fvu": MetricInfo(
         "FVU",
@@ -76,12 +94,58 @@ METRICS: dict[str, MetricInfo] = {
         "About the mean: 1 is perfect, predicting the mean scores exactly 0.",
         "higher",
     ),
+    "explained_variance_legacy": MetricInfo(
+        "Explained variance, legacy",
+        "fraction",
+        "Σₜ (1 − ‖xₜ − x̂ₜ‖² / ‖xₜ − x̄_b‖²) / N, x̄_b = the mean of the batch",
+        "A mean of ratios: tokens near the mean weigh most, and batches matter. For comparison with older papers.",
+        "higher",
+        "SAELens and SAEBench `explained_variance_legacy`",
+    ),
+    "explained_variance_about_zero": MetricInfo(
+        "Explained variance about zero",
+        "fraction",
+        "1 − Σ‖x − x̂‖² / Σ‖x‖²",
+        "Counts the mean as explained, so that predicting it scores well. For comparison only.",
+        "higher",
+    ),
+    "explained_variance_sae_bench": MetricInfo(
+        "Explained variance, SAEBench",
+        "fraction",
+        "1 − Σ‖x − x̂‖² / (Σ‖x‖² − N·(Σ‖x‖²/(N·d))²)",
+        "What SAEBench 0.6.0 computes under the name `explained_variance`: it subtracts the squared mean of squares "
+        "where the squared mean was meant, which leaves nearly the variance about zero. For comparison only.",
+        "higher",
+        "SAEBench 0.6.0 `explained_variance`",
+    ),
     "cosine": MetricInfo(
         "Cosine similarity",
         "",
         "Σ ⟨x, x̂⟩ / (‖x‖·‖x̂‖) / N",
         "Whether reconstructions point the right way, whatever their length. A zero vector counts as 0.",
         "higher",
+    ),
+    "l2_norm_in": MetricInfo("Norm of x", "", "Σ‖x‖ / N", "The mean length of the activations."),
+    "l2_norm_out": MetricInfo("Norm of x̂", "", "Σ‖x̂‖ / N", "The mean length of the reconstructions."),
+    "l2_ratio": MetricInfo(
+        "Norm ratio",
+        "",
+        "Σ (‖x̂‖ / ‖x‖) / N",
+        "Below 1 the reconstructions are shorter than what they stand for: shrinkage. Tokens with ‖x‖ < 10⁻⁴ count "
+        "with ‖x̂‖.",
+    ),
+    "relative_reconstruction_bias": MetricInfo(
+        "Relative reconstruction bias",
+        "",
+        "Σ‖x̂‖² / Σ⟨x, x̂⟩",
+        "1 where scaling x̂ cannot help; below 1 the dictionary shrinks (Rajamanoharan et al. 2024, "
+        "arXiv 2404.16014, eq. 10).",
+    ),
+    "projection": MetricInfo(
+        "Projection onto x",
+        "",
+        "Σ⟨x, x̂⟩ / Σ‖x‖²",
+        "How much of x there is in x̂ along x itself; what is missing from 1 was shrunk or left out.",
     ),
     "dead_latents": MetricInfo(
         "Dead latents",
@@ -96,6 +160,29 @@ METRICS: dict[str, MetricInfo] = {
         "dead_latents / d_sae",
         "Dead latents as a share of the dictionary.",
         "lower",
+    ),
+    "dense_latents": MetricInfo(
+        "Dense latents",
+        "latents",
+        "count of i with zᵢ ≠ 0 on more than 10 % of the tokens",
+        "Latents that are active so often that they hardly mean one thing.",
+        "lower",
+    ),
+    "dense_fraction": MetricInfo(
+        "Share of dense latents",
+        "fraction",
+        "dense_latents / d_sae",
+        "Latents active on more than 10 % of the tokens, as a share of the dictionary.",
+        "lower",
+        "SAEBench `freq_over_10_percent`",
+    ),
+    "frequent_fraction": MetricInfo(
+        "Share above 1 %",
+        "fraction",
+        "count of i with zᵢ ≠ 0 on more than 1 % of the tokens / d_sae",
+        "Latents active on more than 1 % of the tokens, as a share of the dictionary.",
+        "",
+        "SAEBench `freq_over_1_percent`",
     ),
     "learning_rate": MetricInfo(
         "Learning rate",
