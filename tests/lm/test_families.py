@@ -33,16 +33,84 @@ def test_residual_hooks_equal_output_hidden_states(tiny: LanguageModel) -> None:
 
 
 def test_contributions_add_up_to_the_residual_stream(tiny: LanguageModel, family: str) -> None:
-    assert len(tiny.hook_points()) == tiny.n_layers * (5 if family in PARALLEL else 6)
+    assert len(tiny.hook_points()) == tiny.n_layers * (6 if family in PARALLEL else 7)
     found = tiny.activations(TOKENS, [h.name for h in tiny.hook_points()])
     for layer in range(tiny.n_layers):
         at = {h.kind: found[h.name] for h in tiny.hook_points() if h.layer == layer}
+        assert at.pop("attn_z").shape == (3, 20, tiny.hook_point(f"blocks.{layer}.attn.hook_z").d)
         assert all(tensor.shape == (3, 20, tiny.d_model) for tensor in at.values())
         total = at["resid_pre"] + at["attn_out"] + at["mlp_out"]
         torch.testing.assert_close(total, at["resid_post"])
         if family not in PARALLEL:
             assert torch.equal(at["resid_pre"] + at["attn_out"], at["resid_mid"])
             assert torch.equal(at["resid_mid"] + at["mlp_out"], at["resid_post"])
+
+
+def test_the_heads_outputs_through_w_o_are_what_attention_adds(tiny: LanguageModel) -> None:
+    hook, out = "blocks.1.attn.hook_z", "blocks.1.hook_attn_out"
+    found = tiny.activations(TOKENS, [out, hook])
+    point = tiny.hook_point(hook)
+    assert (point.n_heads, point.d) == (4, found[hook].shape[-1])
+    children: dict[str, Any] = dict(tiny.blocks[1].named_children())
+    attention = next(m for n, m in children.items() if n in ("self_attn", "attn", "attention"))
+    w_o = next(m for n, m in attention.named_children() if n in ("o_proj", "c_proj", "dense"))
+    # A norm follows the attention where the block has four (Gemma) or only such (OLMo 2).
+    post = "post_feedforward_layernorm" in children
+    norm = children["post_attention_layernorm"] if post else torch.nn.Identity()
+    with torch.no_grad():
+        assert torch.equal(norm(w_o(found[hook])), found[out])
+        # W_O head by head, as the field writes it: the heads' contributions and the bias are the whole.
+        weight = w_o.weight.T if type(w_o).__name__ != "Conv1D" else w_o.weight
+        heads = found[hook].unflatten(-1, (4, -1))
+        parts = torch.einsum("bshd,hdm->bsm", heads, weight.unflatten(0, (4, -1)))
+        bias = w_o.bias if w_o.bias is not None else 0
+        torch.testing.assert_close(norm(parts + bias), found[out], rtol=1e-4, atol=1e-5)
+
+
+def test_one_head_is_its_slice_of_z(tiny: LanguageModel) -> None:
+    heads = [f"blocks.2.attn.hook_z[{i}]" for i in range(4)]
+    found = tiny.activations(TOKENS, ["blocks.2.attn.hook_z", *heads])
+    assert torch.equal(torch.cat([found[h] for h in heads], dim=-1), found["blocks.2.attn.hook_z"])
+    assert tiny.hook_point(heads[3]).d == found[heads[3]].shape[-1]
+    with pytest.raises(HookNotFound, match="4 heads, counted from 0") as error:
+        tiny.activations(TOKENS, ["blocks.2.attn.hook_z[4]"])
+    assert "blocks.2.attn.hook_z[0]" in error.value.hint
+
+
+def test_a_head_can_be_changed_alone(tiny: LanguageModel) -> None:
+    """Zeroing a head is zeroing its slice of z, and only what lies behind it moves."""
+    hooks = ["blocks.1.hook_resid_pre", "blocks.1.attn.hook_z", "blocks.1.hook_attn_out"]
+    d = tiny.hook_point("blocks.1.attn.hook_z[0]").d
+
+    def without(z: torch.Tensor) -> torch.Tensor:
+        return torch.cat([z[..., :d], torch.zeros_like(z[..., d : 2 * d]), z[..., 2 * d :]], dim=-1)
+
+    before = tiny.activations(TOKENS, hooks)
+    with tiny.changing({"blocks.1.attn.hook_z[1]": torch.zeros_like}):
+        alone = tiny.activations(TOKENS, hooks)
+    with tiny.changing({"blocks.1.attn.hook_z": without}):
+        sliced = tiny.activations(TOKENS, hooks)
+    assert torch.equal(alone[hooks[0]], before[hooks[0]])
+    assert torch.equal(alone[hooks[1]], without(before[hooks[1]]))
+    assert torch.equal(alone[hooks[2]], sliced[hooks[2]])
+    assert not torch.equal(alone[hooks[2]], before[hooks[2]])
+    with (
+        pytest.raises(ValueError, match="must keep the shape"),
+        tiny.changing({"blocks.1.attn.hook_z[1]": lambda z: z[..., :1]}),
+    ):
+        tiny.activations(TOKENS, hooks)
+    after = tiny.activations(TOKENS, hooks)
+    assert all(torch.equal(after[hook], before[hook]) for hook in hooks)
+
+
+def test_a_fingerprint_names_what_a_model_computes(tiny: LanguageModel, family: str) -> None:
+    again = LanguageModel(tiny_hf(family), source="elsewhere")
+    assert again.fingerprint == tiny.fingerprint
+    other = tiny_hf(family)
+    with torch.no_grad():
+        other.get_input_embeddings().weight.mul_(1.001)
+    assert LanguageModel(other).fingerprint != tiny.fingerprint
+    assert LanguageModel(tiny_hf(family).to(torch.bfloat16)).fingerprint != tiny.fingerprint
 
 
 def test_mlp_in_is_what_the_mlp_reads(tiny: LanguageModel) -> None:

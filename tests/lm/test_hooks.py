@@ -25,6 +25,14 @@ def test_a_module_path_is_its_output_unless_its_input_is_asked_for() -> None:
     assert str(hook) == "model.layers.3.mlp:in"
 
 
+def test_a_head_is_chosen_in_brackets() -> None:
+    hook = parse_hook("blocks.7.attn.hook_z[11]")
+    assert (hook.kind, hook.layer, hook.head, str(hook)) == ("attn_z", 7, 11, "blocks.7.attn.hook_z[11]")
+    assert parse_hook("blocks.7.attn.hook_z").head is None
+    with pytest.raises(HookNotFound, match=r"only attn\.hook_z has heads"):
+        parse_hook("blocks.7.hook_attn_out[2]")
+
+
 @given(st.text(max_size=30))
 def test_any_text_is_a_hook_or_a_clear_refusal(text: str) -> None:
     try:
@@ -38,6 +46,9 @@ def test_any_text_is_a_hook_or_a_clear_refusal(text: str) -> None:
 def test_a_misspelt_kind_is_corrected() -> None:
     with pytest.raises(HookNotFound, match=r"Did you mean 'blocks\.3\.hook_resid_post'"):
         parse_hook("blocks.3.hook_resid_pst")
+    for slip in ("blocks.3.hook_z", "blocks.3.hook_attn_z"):
+        with pytest.raises(HookNotFound, match=r"Did you mean 'blocks\.3\.attn\.hook_z'"):
+            parse_hook(slip)
     with pytest.raises(HookNotFound, match="Write it like"):
         parse_hook("blocks.three.hook_resid_post")
 

@@ -10,7 +10,7 @@ post-norm (Gemma), a parallel block (GPT-NeoX, Phi) or a missing pre-norm (OLMo 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,11 +33,16 @@ class BlockAnatomy:
     mlp: str | None
     mlp_write: str | None
     parallel: bool
+    mixer: str | None = None
+    """The matrix W_O (path inside the block): what it reads are the heads' outputs, side by side."""
+    mixer_width: int = 0
 
     @property
     def kinds(self) -> tuple[BlockKind, ...]:
         """The kinds of hook point that the block has, in the order in which it computes them."""
         kinds: list[BlockKind] = ["resid_pre"]
+        if self.mixer is not None:
+            kinds.append("attn_z")
         if self.attn_write is not None:
             kinds.append("attn_out")
         if self.mid_reader is not None:
@@ -87,7 +92,30 @@ def find_blocks(decoder: nn.Module, n_layers: int, architecture: str) -> nn.Modu
     return stacks[0]
 
 
-def find_anatomies(decoder: nn.Module, blocks: nn.ModuleList, device: torch.device) -> list[BlockAnatomy]:
+def find_final_norm(decoder: nn.Module, d_model: int) -> nn.Module:
+    """The norm between the last block and the unembedding: the decoder's last child that holds only vectors of the
+    model's width; the identity where there is none."""
+    for child in reversed(list(decoder.children())):
+        shapes = [tuple(p.shape) for p in child.parameters()]
+        if shapes and all(shape == (d_model,) for shape in shapes):
+            return child
+    return nn.Identity()
+
+
+def norm_gain(norm: nn.Module, d_model: int) -> Tensor:
+    """What a norm multiplies each of the `d_model` values by, `[d_model]` (or `[]` for the identity)."""
+    if isinstance(norm, nn.Identity):
+        return torch.ones(())
+    if isinstance(norm, nn.LayerNorm):
+        return norm.weight
+    # An RMS norm returns its gain for a vector of ones, however it stores it (Gemma keeps gain - 1).
+    device = next(norm.parameters()).device
+    return norm(torch.ones(1, d_model, device=device, dtype=torch.float32))[0]
+
+
+def find_anatomies(
+    decoder: nn.Module, blocks: nn.ModuleList, device: torch.device, n_heads: int
+) -> list[BlockAnatomy]:
     """The anatomy of every block, seen on four tokens through one block of each distinct shape.
 
     The pass stops at the last block that has to be looked at, usually the first one.
@@ -100,6 +128,7 @@ def find_anatomies(decoder: nn.Module, blocks: nn.ModuleList, device: torch.devi
     def look(index: int) -> None:
         block = blocks[index]
         seen: list[_Seen] = []
+        inside: list[_Seen] = []
         entry: list[Tensor] = []
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -111,21 +140,26 @@ def find_anatomies(decoder: nn.Module, blocks: nn.ModuleList, device: torch.devi
             left = first_tensor(output)
             if not entry or left is None:
                 raise ForwardStopped
-            found[shapes[index]] = _read(block, seen, entry[0], left)
+            found[shapes[index]] = _with_mixer(
+                _read(block, seen, entry[0], left), block, seen, inside, n_heads
+            )
             if index == looked_at[-1]:
                 raise ForwardStopped
 
-        def child_called(name: str) -> Any:
+        def called(name: str, calls: list[_Seen]) -> Any:
             def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
                 reads, writes = input_tensor(args, kwargs), first_tensor(output)
                 if reads is not None and writes is not None:
-                    seen.append(_Seen(name, reads, writes))
+                    calls.append(_Seen(name, reads, writes))
 
             return record
 
         handles.append(block.register_forward_pre_hook(before, with_kwargs=True))
         for name, child in block.named_children():
-            handles.append(child.register_forward_hook(child_called(name), with_kwargs=True))
+            handles.append(child.register_forward_hook(called(name, seen), with_kwargs=True))
+        for path, module in block.named_modules():
+            if _is_matrix(module):
+                handles.append(module.register_forward_hook(called(path, inside), with_kwargs=True))
         handles.append(block.register_forward_hook(after, with_kwargs=True))
 
     for index in looked_at:
@@ -140,6 +174,27 @@ def find_anatomies(decoder: nn.Module, blocks: nn.ModuleList, device: torch.devi
             handle.remove()
     unseen = BlockAnatomy(None, None, None, None, parallel=False)
     return [found.get(shape, unseen) for shape in shapes]
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    return any(p.ndim == 2 for p in module.parameters(recurse=False))
+
+
+def _with_mixer(
+    anatomy: BlockAnatomy, block: nn.Module, seen: list[_Seen], inside: list[_Seen], n_heads: int
+) -> BlockAnatomy:
+    """The anatomy with attention's W_O: the last matrix in it whose output is bit by bit the attention's own and
+    whose input splits into heads."""
+    if anatomy.attn_write is None:
+        return anatomy
+    children = dict(block.named_children())
+    attention = next(c for c in seen if any(p.ndim >= 2 for p in children[c.name].parameters()))
+    for call in reversed(inside):
+        in_attention = call.name.startswith(f"{attention.name}.") and call.reads.ndim == 3
+        splits = call.reads.shape[-1] % n_heads == 0
+        if in_attention and splits and torch.equal(call.writes, attention.writes):
+            return replace(anatomy, mixer=call.name, mixer_width=call.reads.shape[-1])
+    return anatomy
 
 
 def _read(block: nn.Module, seen: list[_Seen], x: Tensor, y: Tensor) -> BlockAnatomy:

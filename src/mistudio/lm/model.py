@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
@@ -12,20 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mistudio.lm.anatomy import ForwardStopped, find_anatomies, find_blocks, first_tensor, input_tensor
+from mistudio.lm.anatomy import (
+    BlockAnatomy,
+    ForwardStopped,
+    find_anatomies,
+    find_blocks,
+    find_final_norm,
+    norm_gain,
+)
 from mistudio.lm.errors import HookNotFound, ModelLoadError, TokensRefused
+from mistudio.lm.fingerprint import fingerprint_of
 from mistudio.lm.hooks import (
     BLOCK_KINDS,
-    BlockKind,
     HookName,
     HookPoint,
+    depth_of,
     format_hook,
+    head_not_found,
     hook_not_found,
     parse_hook,
 )
 from mistudio.lm.interventions import Intervention, Positions, same_shape
-
-Change = Callable[[Tensor], Tensor]
+from mistudio.lm.sites import Change, replace_at, watch
 
 
 class LanguageModel:
@@ -97,24 +105,46 @@ class LanguageModel:
     # Hook points
 
     @cached_property
-    def _anatomies(self) -> list[Any]:
+    def _anatomies(self) -> list[BlockAnatomy]:
         with self._turn:
-            return find_anatomies(self.decoder, self.blocks, self.device)
+            return find_anatomies(self.decoder, self.blocks, self.device, self.n_heads)
+
+    @property
+    def n_heads(self) -> int:
+        """Attention heads of a block (query heads, where keys and values are shared between them)."""
+        return int(self.config.num_attention_heads)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of what this model computes: its architecture, precision and weights, not its name or place.
+
+        See `mistudio.lm.fingerprint`: revisions and fine-tunings of one model differ, copies of it do not.
+        """
+        with self._turn:
+            return fingerprint_of(self.hf, self.config)
 
     def hook_points(self) -> list[HookPoint]:
         """Every named hook point that the model really computes, in the order in which it computes them."""
         return [
-            HookPoint(format_hook(layer, kind), layer, kind, self.d_model)
+            self._block_point(HookName(kind=kind, layer=layer))
             for layer, anatomy in enumerate(self._anatomies)
             for kind in anatomy.kinds
         ]
+
+    def _block_point(self, hook: HookName) -> HookPoint:
+        if hook.kind != "attn_z":
+            return HookPoint(str(hook), hook.layer, hook.kind, self.d_model)
+        width = self._anatomies[hook.layer or 0].mixer_width
+        if hook.head is None:
+            return HookPoint(str(hook), hook.layer, hook.kind, width, self.n_heads)
+        return HookPoint(str(hook), hook.layer, hook.kind, width // self.n_heads, 1)
 
     def hook_point(self, name: str) -> HookPoint:
         """The hook point of that name. Raises HookNotFound, listing what there is."""
         hook = parse_hook(name)
         if hook.layer is not None:
             self._site(hook)
-            return HookPoint(str(hook), hook.layer, hook.kind, self.d_model)
+            return self._block_point(hook)
         probe = self.activations(torch.arange(4).unsqueeze(0), [name])[name]
         return HookPoint(str(hook), None, "module", int(probe.shape[-1]))
 
@@ -146,8 +176,11 @@ class LanguageModel:
                 else f"no module of a {type(block).__name__} was seen to compute it"
             )
             raise hook_not_found(str(hook), self.n_layers, anatomy.kinds, why)
+        if hook.head is not None and hook.head >= self.n_heads:
+            raise head_not_found(hook, self.n_heads)
         sites: dict[str, tuple[str | None, str]] = {
             "resid_pre": ("", "in"),
+            "attn_z": (anatomy.mixer, "in"),
             "attn_out": (anatomy.attn_write, "out"),
             "resid_mid": (anatomy.mid_reader, "in"),
             "mlp_in": (anatomy.mlp, "in"),
@@ -156,6 +189,13 @@ class LanguageModel:
         }
         child, side = sites[hook.kind]
         return block.get_submodule(str(child)), side
+
+    def _part(self, hook: HookName) -> slice | None:
+        """Which of the numbers at its site are the hook's: one head's, or all (None)."""
+        if hook.head is None:
+            return None
+        d = self._anatomies[hook.layer or 0].mixer_width // self.n_heads
+        return slice(hook.head * d, (hook.head + 1) * d)
 
     # Reading
 
@@ -170,18 +210,21 @@ class LanguageModel:
         What is returned at padding is meaningless.
         Raises HookNotFound and TokensRefused.
         """
-        sites = {name: self._site(parse_hook(name)) for name in hooks}
+        parsed = {name: parse_hook(name) for name in hooks}
+        sites = {name: self._site(hook) for name, hook in parsed.items()}
+        parts = {name: self._part(hook) for name, hook in parsed.items()}
         tokens, mask, position_ids = self._inputs(tokens, attention_mask)
         seen: dict[str, Tensor] = {}
 
         def keep(name: str, tensor: Tensor | None) -> None:
             if tensor is not None and tensor.ndim == 3:
-                seen[name] = tensor
+                part = parts[name]
+                seen[name] = tensor if part is None else tensor[..., part]
             if len(seen) == len(sites):
                 raise ForwardStopped
 
         handles = [
-            _watch(module, side, lambda t, name=name: keep(name, t)) for name, (module, side) in sites.items()
+            watch(module, side, lambda t, name=name: keep(name, t)) for name, (module, side) in sites.items()
         ]
         try:
             # no_grad, not inference_mode: an inference tensor cannot be saved for a backward pass, and a
@@ -257,16 +300,28 @@ class LanguageModel:
             handles: list[Any] = []
             try:
                 # Registered in the order of computation, so that a later place sees the earlier change.
-                for name in sorted(changes, key=_order):
+                for name in sorted(changes, key=depth_of):
                     hook = parse_hook(name)
                     if hook.kind == "resid_mid":
                         handles += self._change_mid(hook, changes[name])
+                    elif hook.head is not None:
+                        handles.append(self._change_head(hook, changes[name]))
                     else:
-                        handles.append(_replace(*self._site(hook), changes[name], name))
+                        handles.append(replace_at(*self._site(hook), changes[name], name))
                 yield
             finally:
                 for handle in handles:
                     handle.remove()
+
+    def _change_head(self, hook: HookName, change: Change) -> Any:
+        part = self._part(hook) or slice(None)
+
+        def moved(heads: Tensor) -> Tensor:
+            new = heads.clone()
+            new[..., part] = same_shape(change(heads[..., part]), heads[..., part], str(hook))
+            return new
+
+        return replace_at(*self._site(hook), moved, str(hook))
 
     def _change_mid(self, hook: HookName, change: Change) -> list[Any]:
         self._site(hook)
@@ -282,7 +337,7 @@ class LanguageModel:
             middle = entering[0] + contribution
             return contribution + (same_shape(change(middle), middle, str(hook)) - middle)
 
-        return [_watch(block, "in", enter), _replace(write, "out", moved, str(hook))]
+        return [watch(block, "in", enter), replace_at(write, "out", moved, str(hook))]
 
     def logits(
         self,
@@ -314,11 +369,7 @@ class LanguageModel:
     def final_norm(self) -> nn.Module:
         """The norm between the last block and the unembedding: the decoder's last child that holds only
         vectors of the model's width."""
-        for child in reversed(list(self.decoder.children())):
-            shapes = [tuple(p.shape) for p in child.parameters()]
-            if shapes and all(shape == (self.d_model,) for shape in shapes):
-                return child
-        return nn.Identity()
+        return find_final_norm(self.decoder, self.d_model)
 
     @torch.no_grad()
     def logits_of_directions(self, directions: Tensor, *, fold_final_norm: bool = False) -> Tensor:
@@ -332,15 +383,8 @@ class LanguageModel:
         weight = self.unembedding
         rows = directions.to(weight)
         if fold_final_norm:
-            rows = rows * self._norm_gain()
+            rows = rows * norm_gain(self.final_norm, self.d_model).to(rows)
         return rows @ weight.T
-
-    def _norm_gain(self) -> Tensor:
-        norm = self.final_norm
-        if isinstance(norm, (nn.LayerNorm, nn.Identity)):
-            return norm.weight if isinstance(norm, nn.LayerNorm) else torch.ones((), device=self.device)
-        # An RMS norm returns its gain for a vector of ones, however it stores it (Gemma keeps gain - 1).
-        return norm(torch.ones(1, self.d_model, device=self.device, dtype=torch.float32))[0].to(self.dtype)
 
     @torch.no_grad()
     def logit_lens(self, residual: Tensor) -> Tensor:
@@ -352,43 +396,3 @@ class LanguageModel:
         logits = self.hf.get_output_embeddings()(self.final_norm(residual.to(self.device, self.dtype)))
         cap = getattr(self.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
-
-
-def _order(name: str) -> tuple[int, int]:
-    hook = parse_hook(name)
-    kinds: tuple[BlockKind, ...] = BLOCK_KINDS
-    return (hook.layer or 0, kinds.index(hook.kind) if hook.kind != "module" else len(kinds))
-
-
-def _watch(module: nn.Module, side: str, see: Callable[[Tensor | None], None]) -> Any:
-    if side == "in":
-        return module.register_forward_pre_hook(
-            lambda _, args, kwargs: see(input_tensor(args, kwargs)), with_kwargs=True
-        )
-    return module.register_forward_hook(lambda _, args, output: see(first_tensor(output)))
-
-
-def _replace(module: nn.Module, side: str, change: Change, name: str) -> Any:
-    """Registers a hook that puts `change`d activations where the module's input or output was."""
-
-    def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        old = input_tensor(args, kwargs)
-        if old is None:
-            return None
-        new = same_shape(change(old), old, name)
-        return tuple(new if a is old else a for a in args), {
-            k: new if v is old else v for k, v in kwargs.items()
-        }
-
-    def on_output(_: nn.Module, args: Any, output: Any) -> Any:
-        old = first_tensor(output)
-        if old is None:
-            return None
-        new = same_shape(change(old), old, name)
-        if isinstance(output, Tensor):
-            return new
-        return type(output)(new if item is old else item for item in output)
-
-    if side == "in":
-        return module.register_forward_pre_hook(on_input, with_kwargs=True)
-    return module.register_forward_hook(on_output)
