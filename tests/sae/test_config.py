@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mistudio.sae.config import StandardConfig, TopKConfig, TrainerConfig
+from mistudio.sae.config import BatchTopKConfig, StandardConfig, TopKConfig, TrainerConfig
 
 
 def test_settings_and_metric_texts_import_no_torch() -> None:
@@ -72,7 +72,7 @@ def test_architectures_are_told_apart_by_kind() -> None:
     config = TrainerConfig.model_validate({"architecture": {"kind": "standard", "l1_coefficient": 2}})
     assert config.architecture == StandardConfig(l1_coefficient=2)
     assert TrainerConfig.model_validate_json(config.model_dump_json()) == config
-    assert isinstance(TrainerConfig().architecture, TopKConfig)
+    assert isinstance(TrainerConfig().architecture, BatchTopKConfig)
 
 
 def test_steps_cover_all_tokens() -> None:

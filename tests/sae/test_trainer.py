@@ -164,7 +164,7 @@ def test_a_setting_changes_the_training(change: dict[str, Any]) -> None:
 
 
 def test_no_setting_is_left_untested() -> None:
-    elsewhere = {"batch_size", "log_every", "checkpoint_every", "decoder_init_norm"}
+    elsewhere = {"batch_size", "log_every", "checkpoint_every", "decoder_init_norm", "skip_connection"}
     assert {name for change in CHANGES for name in change} | elsewhere == TrainerConfig.model_fields.keys()
 
 

@@ -8,7 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mistudio.sae.config import ArchitectureConfig, StandardConfig, TopKConfig, TrainerConfig
+    from mistudio.sae.config import (
+        ArchitectureConfig,
+        BatchTopKConfig,
+        GatedConfig,
+        JumpReLUConfig,
+        MatryoshkaConfig,
+        StandardConfig,
+        TopKConfig,
+        TrainerConfig,
+    )
     from mistudio.sae.dictionary import SAE
     from mistudio.sae.errors import SAEError, SAEFormatError, TornCheckpoint, TrainingDiverged
     from mistudio.sae.formats import load_sae, save_sae
@@ -20,6 +29,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ArchitectureConfig": "config",
+    "BatchTopKConfig": "config",
+    "GatedConfig": "config",
+    "JumpReLUConfig": "config",
+    "MatryoshkaConfig": "config",
     "StandardConfig": "config",
     "TopKConfig": "config",
     "TrainerConfig": "config",
@@ -43,9 +56,13 @@ __all__ = [
     "METRICS",
     "SAE",
     "ArchitectureConfig",
+    "BatchTopKConfig",
     "Evaluation",
     "EvaluationResult",
+    "GatedConfig",
+    "JumpReLUConfig",
     "Latents",
+    "MatryoshkaConfig",
     "MetricInfo",
     "SAEError",
     "SAEFormatError",

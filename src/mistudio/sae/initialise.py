@@ -3,20 +3,21 @@
 import torch
 from torch import Tensor
 
+from mistudio.sae.architectures import StepContext
 from mistudio.sae.config import TrainerConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEError
 
 
-def activation_scale(sample: Tensor) -> float:
-    """√d / mean ‖x‖ over a sample [N, d]: the factor that brings the average norm to √d."""
-    mean_norm = float(sample.double().norm(dim=1).mean())
-    if mean_norm == 0:
+def activation_scales(sample: Tensor, n_sites: int = 1) -> list[float]:
+    """√d / mean ‖x‖ over a sample [N, n_sites·d], for each site: the factors that bring the average norms to √d."""
+    mean_norms = sample.double().unflatten(1, (n_sites, -1)).norm(dim=2).mean(0)
+    if bool((mean_norms == 0).any()):
         raise SAEError(
             "All activations of the first batch are zero, so they cannot be normalised.",
             hint="Check the hook point, or set normalize_activations to none.",
         )
-    return sample.shape[1] ** 0.5 / mean_norm
+    return ((sample.shape[1] // n_sites) ** 0.5 / mean_norms).tolist()
 
 
 def geometric_median(points: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:
@@ -34,8 +35,10 @@ def geometric_median(points: Tensor, iterations: int = 100, tolerance: float = 1
 
 
 @torch.no_grad()
-def initialise(sae: SAE, sample: Tensor, config: TrainerConfig, generator: torch.Generator) -> None:
-    """Fill in starting weights from a seeded generator and a sample [N, d_in] (already normalised).
+def initialise(
+    sae: SAE, x: Tensor, y: Tensor, config: TrainerConfig, generator: torch.Generator, *, tied: bool
+) -> None:
+    """Fill in starting weights from a seeded generator and a sample x, y [N, d_in], [N, d_out] (already normalised).
 
     Decoder directions are uniform on the sphere. The encoder lies along them (tied) or along others, scaled
     by the one factor that makes the first reconstructions best (tied) or of the right size (not tied): a
@@ -45,28 +48,31 @@ def initialise(sae: SAE, sample: Tensor, config: TrainerConfig, generator: torch
         case "zeros":
             sae.b_dec.zero_()
         case "mean":
-            sae.b_dec.copy_(sample.mean(0))
+            sae.b_dec.copy_(y.mean(0))
         case "geometric_median":
-            sae.b_dec.copy_(geometric_median(sample))
+            sae.b_dec.copy_(geometric_median(y))
 
-    directions = _directions(sae, generator)
+    directions = _directions(sae.W_dec, generator)
     sae.W_dec.copy_(directions)
+    sae.W_dec.div_(sae.decoder_norms()[:, None])
     if config.decoder_norm == "free":
         sae.W_dec.mul_(config.decoder_init_norm)
-    sae.W_enc.copy_(directions if config.tied_init else _directions(sae, generator))
+    sae.W_enc.copy_(directions if tied else _directions(sae.W_enc, generator))
     sae.b_enc.zero_()
+    sae.activation.start(sae)
 
-    part = sample[:1024]
-    reconstruction = sae(part) - sae.b_dec
+    x, y = x[:1024], y[:1024]
+    context = StepContext(0, torch.zeros(sae.d_sae, dtype=torch.bool, device=sae.device))
+    reconstruction = sae.activation.gradients(sae, x, y, context).reconstruction - sae.b_dec
     energy = float(reconstruction.double().square().sum())
     if energy > 0:
-        target = (part - sae.b_dec).double()
+        target = (y - sae.b_dec).double()
         factor = float((reconstruction.double() * target).sum()) / energy
         # untied directions fit nothing in particular: a factor near 0 or below would start them dead
-        sae.W_enc.mul_(factor if config.tied_init else energy**-0.5 * float(target.norm()))
+        sae.W_enc.mul_(factor if tied else energy**-0.5 * float(target.norm()))
 
 
-def _directions(sae: SAE, generator: torch.Generator) -> Tensor:
-    """Random unit rows [d_sae, d_in]; drawn on the CPU, so that a seed means the same on every device."""
-    rows = torch.randn(sae.d_sae, sae.d_in, generator=generator, dtype=torch.float32)
-    return (rows / rows.norm(dim=1, keepdim=True)).to(sae.W_dec)
+def _directions(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Random unit rows like `weights` [d_sae, d]; drawn on the CPU, so that a seed means the same on every device."""
+    rows = torch.randn(weights.shape, generator=generator, dtype=torch.float32)
+    return (rows / rows.norm(dim=1, keepdim=True)).to(weights)

@@ -6,24 +6,38 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mistudio.sae.errors import SAEError
+
+@dataclass(frozen=True)
+class TokenFrame:
+    """What a normalisation of single tokens took away: x = normalised · scale + mean."""
+
+    mean: Tensor
+    """[N, 1]"""
+    scale: Tensor
+    """[N, 1]"""
+
+    def restore(self, normalised: Tensor) -> Tensor:
+        """Back to the model's own units, [N, d]."""
+        return normalised * self.scale + self.mean
 
 
 @dataclass(frozen=True)
 class Latents:
     """Active latents of N tokens in compressed rows.
 
-    Token n's active latents are `indices[offsets[n]:offsets[n + 1]]` with strictly positive
-    `values` at the same places, in no particular order.
+    Token n's active latents are `indices[offsets[n]:offsets[n + 1]]` with their `values` at the same
+    places, in no particular order. Values are positive, except where an architecture has signed latents.
     """
 
     values: Tensor
-    """[nnz] float, all > 0"""
+    """[nnz] float, none of them 0"""
     indices: Tensor
     """[nnz] int64 latent ids in 0..d_sae-1, each at most once per token"""
     offsets: Tensor
     """[N + 1] int64, from 0 to nnz"""
     d_sae: int
+    frame: TokenFrame | None = None
+    """what decoding must undo, where tokens were normalised one by one"""
 
     @property
     def n_tokens(self) -> int:
@@ -51,13 +65,16 @@ class Latents:
 
     def to(self, device: torch.device | str) -> "Latents":
         """The same latents on another device."""
-        return Latents(self.values.to(device), self.indices.to(device), self.offsets.to(device), self.d_sae)
+        frame = self.frame
+        if frame is not None:
+            frame = TokenFrame(frame.mean.to(device), frame.scale.to(device))
+        return Latents(
+            self.values.to(device), self.indices.to(device), self.offsets.to(device), self.d_sae, frame
+        )
 
     @staticmethod
     def from_dense(z: Tensor) -> "Latents":
-        """Keep the positive entries of z [N, d_sae]; no entry may be negative."""
-        if bool((z < 0).any()):
-            raise SAEError("Latents must not be negative, but the matrix given has negative entries.")
+        """Keep the entries of z [N, d_sae] that are not 0."""
         tokens, indices = z.nonzero(as_tuple=True)
         counts = torch.bincount(tokens, minlength=z.shape[0])
         return Latents(z[tokens, indices], indices, row_offsets(counts), z.shape[1])

@@ -19,6 +19,18 @@ _DIVERGED_HINT = (
 
 
 @dataclass(frozen=True)
+class NormalisedBatch:
+    """A batch as the dictionary in training knows it."""
+
+    x: Tensor
+    """[N, d_in]"""
+    y: Tensor
+    """[N, d_out]: x itself, but for transcoders"""
+    unit: Tensor
+    """what brings differences in y back to the model's own units: a scalar, [d_out] or [N, 1]"""
+
+
+@dataclass(frozen=True)
 class StepMetrics:
     """What one step measured, before its update; `row()` has METRICS' names, for logs and curves."""
 
@@ -46,61 +58,70 @@ class StepMetrics:
 
 @torch.no_grad()
 def measure_step(
-    x: Tensor,
+    batch: NormalisedBatch,
     outcome: StepGradients,
     *,
-    scale: float,
     step: int,
     tokens: int,
     dead: Tensor,
     learning_rate: float,
 ) -> StepMetrics:
-    """Metrics of a step on normalised activations x [N, d] (`scale` times the model's own units).
+    """Metrics of a step, in the model's own units.
 
     One transfer from the device. Raises TrainingDiverged when the loss or the gradients are not finite, or
     the error has exploded.
     """
-    reconstruction = outcome.reconstruction
-    x_norms = x.norm(dim=1)
-    lengths = (x_norms * reconstruction.norm(dim=1)).clamp_min(torch.finfo(x.dtype).tiny)
+    y, reconstruction = batch.y, outcome.reconstruction
+    y_norms = y.norm(dim=1)
+    lengths = (y_norms * reconstruction.norm(dim=1)).clamp_min(torch.finfo(y.dtype).tiny)
+    error, spread = reconstruction - y, y - y.mean(0)
+    if batch.unit.ndim:
+        # where parts have units of their own, shares of variance depend on them
+        error, spread = error * batch.unit, spread * batch.unit
+        if batch.unit.ndim == 2:
+            spread -= spread.mean(0)
+        unit, size = 1.0, (y * batch.unit).norm()
+    else:
+        unit, size = float(batch.unit), y_norms.norm()
     numbers = [
-        (reconstruction - x).norm(),
-        (x - x.mean(0)).norm(),
-        x_norms.norm(),
-        (torch.linalg.vecdot(x, reconstruction) / lengths).mean(),
+        error.norm(),
+        spread.norm(),
+        size,
+        (torch.linalg.vecdot(y, reconstruction) / lengths).mean(),
         outcome.l0,
         dead.sum(),
         torch.nn.utils.get_total_norm(list(outcome.gradients.values())),
         *outcome.terms.values(),
     ]
-    error, spread, size, cosine, l0, n_dead, grad_norm, *terms = torch.stack(
+    error_norm, spread_norm, size, cosine, l0, n_dead, grad_norm, *terms = torch.stack(
         [n.double() for n in numbers]
     ).tolist()
     loss = sum(terms)
     if not math.isfinite(loss):
-        refuse_unusable(x, step)
+        refuse_unusable(batch.x, step)
+        refuse_unusable(y, step)
         raise TrainingDiverged(f"The loss became {loss} at step {step}.", step=step, hint=_DIVERGED_HINT)
     if not math.isfinite(grad_norm):
         raise TrainingDiverged(
             f"The gradients stopped being finite at step {step}.", step=step, hint=_DIVERGED_HINT
         )
-    if size > 0 and error**2 > _EXPLODED * size**2:
+    if size > 0 and error_norm**2 > _EXPLODED * size**2:
         raise TrainingDiverged(
-            f"The loss exploded at step {step}: the error is {error**2 / size**2:.0f} times as large as "
+            f"The loss exploded at step {step}: the error is {error_norm**2 / size**2:.0f} times as large as "
             "the activations.",
             step=step,
             hint=_DIVERGED_HINT,
         )
     unexplained = 0.0
-    if error > 0:
-        unexplained = (error / spread) ** 2 if spread > 0 else math.inf
+    if error_norm > 0:
+        unexplained = (error_norm / spread_norm) ** 2 if spread_norm > 0 else math.inf
     return StepMetrics(
         step=step,
         tokens=tokens,
         loss=loss,
         terms=dict(zip(outcome.terms, terms, strict=True)),
         l0=l0,
-        mse=(error / scale) ** 2 / x.numel(),
+        mse=(error_norm * unit) ** 2 / y.numel(),
         fvu=unexplained,
         explained_variance=1 - unexplained,
         cosine=cosine,

@@ -3,11 +3,22 @@
 from typing import Any
 
 from mistudio.sae.architectures.base import Architecture, StepContext, StepGradients, reference_gradients
+from mistudio.sae.architectures.batch_topk import BatchTopK
+from mistudio.sae.architectures.gated import Gated
+from mistudio.sae.architectures.jump_relu import JumpReLU
+from mistudio.sae.architectures.matryoshka import Matryoshka
 from mistudio.sae.architectures.standard import Standard
 from mistudio.sae.architectures.topk import TopK
 from mistudio.sae.config import ArchitectureConfig
 
-ARCHITECTURES: dict[str, type[Architecture[Any]]] = {"topk": TopK, "standard": Standard}
+ARCHITECTURES: dict[str, type[Architecture[Any]]] = {
+    "topk": TopK,
+    "batch_topk": BatchTopK,
+    "matryoshka": Matryoshka,
+    "jump_relu": JumpReLU,
+    "gated": Gated,
+    "standard": Standard,
+}
 
 
 def build(config: ArchitectureConfig) -> Architecture[Any]:

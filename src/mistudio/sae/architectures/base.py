@@ -6,21 +6,19 @@ tests hold the second against the first in float64.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from mistudio.sae import kernels
-from mistudio.sae.config import StandardConfig, TopKConfig
-from mistudio.sae.kernels import ByLatent
+from mistudio.sae.config.architectures import Config
 from mistudio.sae.latents import Latents
 
 if TYPE_CHECKING:
     from mistudio.sae.dictionary import SAE
 
-ConfigT = TypeVar("ConfigT", TopKConfig, StandardConfig)
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class StepContext:
     """steps done before this one"""
     dead: Tensor
     """[m] bool: latents that count as dead now"""
+    progress: float = 0.0
+    """share of the training that is done, 0 to 1"""
 
 
 @dataclass
@@ -42,41 +42,67 @@ class StepGradients:
     gradients: dict[str, Tensor]
     """by parameter name of the SAE"""
     reconstruction: Tensor
-    """x̂ [N, d]"""
+    """ŷ [N, d_out]"""
     l0: Tensor
     """scalar: mean active latents per token"""
     fired: Tensor
     """[m] bool"""
+    observed: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """scalars that `Architecture.observe` keeps track of"""
 
 
 class Architecture(ABC, Generic[ConfigT]):
-    """How pre-activations become latents, and what is minimised.
+    """How what the encoder sees becomes latents, and what is minimised.
 
-    Everywhere, `norms` [m] are decoder norms when those are free, and None when they are 1.
+    `x` and `y` [N, d_in] and [N, d_out] are activations as the dictionary knows them (normalised);
+    `seen` [N, d_in] is what its encoder sees of x (`SAE.centre`).
     """
+
+    latent_parameters: ClassVar[tuple[str, ...]] = ()
+    """names of trained weights [m] beside the encoder's bias"""
+    state_names: ClassVar[tuple[str, ...]] = ()
+    """names of scalars that are kept but not trained"""
+    ranks_latents: ClassVar[bool] = False
+    """whether latents compete for a number of places"""
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
     @abstractmethod
-    def encode(self, centred: Tensor, W_enc: Tensor, b_enc: Tensor, norms: Tensor | None) -> Latents:
-        """Sparse latents of what the encoder sees, [N, d]."""
+    def encode(self, sae: "SAE", seen: Tensor) -> Latents:
+        """Latents at inference, sparse."""
 
     @abstractmethod
-    def activate(self, pre: Tensor, norms: Tensor | None) -> Tensor:
-        """Latents of pre-activations [n, m], densely and differentiably: [n, m]."""
+    def activate(self, sae: "SAE", seen: Tensor) -> Tensor:
+        """The same as a matrix [N, m], densely and differentiably."""
 
-    @abstractmethod
-    def terms(self, sae: "SAE", x: Tensor, context: StepContext) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The loss by definition: its terms, latents [N, m] and x̂ [N, d], in dense autograd."""
+    def start(self, sae: "SAE") -> None:
+        """Set the starting values of what this architecture adds to the weights."""
 
-    @abstractmethod
-    def gradients(self, sae: "SAE", x: Tensor, context: StepContext) -> StepGradients:
+    def terms(
+        self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The loss by definition: its terms, latents [N, m] and ŷ [N, d_out], in dense autograd."""
+        raise NotImplementedError(f"{type(self).__name__} dictionaries are read, not trained")
+
+    def gradients(self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext) -> StepGradients:
         """The same loss with its gradients, in the fast form."""
+        return reference_gradients(self, sae, x, y, context)
+
+    def constrain(self, sae: "SAE") -> None:
+        """Bring weights back to where they must be, after an update."""
+
+    def observe(self, sae: "SAE", outcome: StepGradients, context: StepContext) -> None:
+        """Update the state kept beside the weights from what a step saw."""
+
+    def scale_latents(self, sae: "SAE", factors: Tensor) -> None:
+        """Make latent i larger by factors[i] > 0 at inference, active on the same tokens as before."""
+        sae.W_enc.mul_(factors[:, None])
+        sae.b_enc.mul_(factors)
 
 
 def reference_gradients(
-    architecture: Architecture[ConfigT], sae: "SAE", x: Tensor, context: StepContext
+    architecture: Architecture[Any], sae: "SAE", x: Tensor, y: Tensor, context: StepContext
 ) -> StepGradients:
     """Gradients of `architecture.terms` by autograd: slow, plain, and what the fast form must equal."""
     parameters = dict(sae.named_parameters())
@@ -85,20 +111,26 @@ def reference_gradients(
         p.requires_grad_(True)
     try:
         with torch.enable_grad():
-            terms, z, reconstruction = architecture.terms(sae, x, context)
+            terms, z, reconstruction = architecture.terms(sae, x, y, context)
             loss = torch.stack(list(terms.values())).sum()
-            grads = torch.autograd.grad(loss, list(parameters.values()))
+            found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
     finally:
         for name, p in parameters.items():
             p.requires_grad_(flags[name])
     z = z.detach()
     return StepGradients(
         {name: t.detach() for name, t in terms.items()},
-        dict(zip(parameters, grads, strict=True)),
+        dict(zip(parameters, found, strict=True)),
         reconstruction.detach(),
-        (z > 0).sum() / z.shape[0],
-        (z > 0).any(0),
+        (z != 0).sum() / z.shape[0],
+        (z != 0).any(0),
     )
+
+
+def reconstruct(sae: "SAE", z: Tensor, x: Tensor) -> Tensor:
+    """ŷ [N, d_out] of dense latents z [N, m] in normalised units; differentiable."""
+    out = z @ sae.W_dec + sae.b_dec
+    return out if sae.W_skip is None else out + x @ sae.W_skip.T
 
 
 def squared_error(error: Tensor) -> Tensor:
@@ -107,32 +139,6 @@ def squared_error(error: Tensor) -> Tensor:
     return torch.dot(flat, flat) / error.shape[0]
 
 
-def sparse_gradients(
-    sae: "SAE",
-    centred: Tensor,
-    latents: Latents,
-    by_latent: ByLatent,
-    g: Tensor,
-    penalty: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Gradients of W_enc, W_dec and b_enc through active latents only.
-
-    `centred` [N, d] is what the encoder saw, `g` [N, d] the gradient of x̂, and `penalty` [nnz] is added to
-    the gradient of the active values.
-    """
-    dv = kernels.products(latents, g, sae.W_dec)
-    if penalty is not None:
-        dv += penalty
-    return {
-        "W_enc": by_latent.weight_gradients(dv, centred),
-        "W_dec": by_latent.weight_gradients(latents.values, g),
-        "b_enc": by_latent.sums(dv),
-    }
-
-
-def decoder_bias_gradient(sae: "SAE", g: Tensor, b_enc_gradient: Tensor) -> Tensor:
-    """∂b_dec: through the output, and through the encoder's input where that is centred: [d]."""
-    total = g.sum(0)
-    if sae.apply_b_dec_to_input:
-        total -= b_enc_gradient @ sae.W_enc
-    return total
+def warmed_up(weight: float, step: int, warmup_steps: int) -> float:
+    """A weight that grows linearly from 0 over `warmup_steps`, at the given step (counted from 0)."""
+    return weight * (min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0)

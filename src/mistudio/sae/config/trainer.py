@@ -5,80 +5,23 @@ field's `title` and `description` are read by users; `advanced` fields start fol
 imports no PyTorch.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-_ADVANCED: dict[str, Any] = {"advanced": True}
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TopKConfig(_Config):
-    """Keep the k strongest latents of each token (Gao et al. 2024, arXiv 2406.04093)."""
-
-    kind: Literal["topk"] = Field(default="topk", title="Architecture")
-    k: int = Field(
-        default=32,
-        ge=1,
-        le=65_536,
-        title="Active latents (k)",
-        description="How many latents may be active on one token. Smaller is sparser and easier to read; "
-        "larger reconstructs better.",
-    )
-    aux_coefficient: float = Field(
-        default=1 / 32,
-        ge=0,
-        le=100,
-        title="AuxK coefficient",
-        description="Weight of the auxiliary loss that lets dead latents model what the live ones leave "
-        "over, so that they come back to life. 0 turns it off.",
-        json_schema_extra=_ADVANCED,
-    )
-    aux_k: int = Field(
-        default=256,
-        ge=1,
-        le=65_536,
-        title="AuxK latents",
-        description="How many dead latents take part in the auxiliary loss on one token. About half the "
-        "width of the activations is usual.",
-        json_schema_extra=_ADVANCED,
-    )
+from mistudio.sae.config.architectures import (
+    ADVANCED,
+    BatchTopKConfig,
+    Config,
+    TrainableArchitecture,
+)
 
 
-class StandardConfig(_Config):
-    """ReLU latents with an L1 penalty weighted by decoder norms (Anthropic, April 2024 update)."""
-
-    kind: Literal["standard"] = Field(default="standard", title="Architecture")
-    l1_coefficient: float = Field(
-        default=5.0,
-        ge=0,
-        le=10_000,
-        title="L1 coefficient",
-        description="Weight of the sparsity penalty against the squared error. Larger gives fewer active "
-        "latents and a worse reconstruction; the right size depends on the scale of the activations.",
-    )
-    l1_warmup_steps: int = Field(
-        default=0,
-        ge=0,
-        le=10_000_000,
-        title="L1 warm-up",
-        description="Steps over which the penalty grows from 0 to its full weight. A slow start keeps "
-        "latents from dying early.",
-        json_schema_extra={"unit": "steps"},
-    )
-
-
-ArchitectureConfig = Annotated[TopKConfig | StandardConfig, Field(discriminator="kind")]
-
-
-class TrainerConfig(_Config):
+class TrainerConfig(Config):
     """One training of one dictionary."""
 
-    architecture: ArchitectureConfig = Field(
-        default=TopKConfig(),
+    architecture: TrainableArchitecture = Field(
+        default=BatchTopKConfig(),
         title="Architecture",
         description="How pre-activations become sparse latents.",
     )
@@ -162,13 +105,15 @@ class TrainerConfig(_Config):
         "before the end.",
         json_schema_extra={"unit": "steps"},
     )
-    normalize_activations: Literal["none", "expected_average_only_in"] = Field(
+    normalize_activations: Literal["none", "expected_average_only_in", "unit_norm", "layer_norm"] = Field(
         default="expected_average_only_in",
         title="Normalise activations",
         description="expected_average_only_in scales all activations by one factor, so that their average "
         "norm becomes the square root of their width: hyperparameters then carry over between layers and "
-        "models. The factor is folded into the weights at the end.",
-        json_schema_extra=_ADVANCED,
+        "models, and the factor is folded into the weights at the end. unit_norm gives every token that "
+        "norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, "
+        "so they stay a part of the dictionary.",
+        json_schema_extra=ADVANCED,
     )
     decoder_norm: Literal["unit", "free"] = Field(
         default="unit",
@@ -176,7 +121,7 @@ class TrainerConfig(_Config):
         description="unit keeps every decoder direction at length 1 (gradients along it are removed); free "
         "lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
         "the encoder at the end.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     decoder_init_norm: float = Field(
         default=0.1,
@@ -184,25 +129,32 @@ class TrainerConfig(_Config):
         le=100,
         title="Starting decoder norm",
         description="Length of the decoder directions at the start when decoder norms are free.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
         default="geometric_median",
         title="Starting decoder bias",
         description="Where the decoder bias starts, taken from the first activations seen.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     tied_init: bool = Field(
         default=True,
         title="Tied start",
         description="Start the encoder along the decoder's directions instead of random ones.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     apply_b_dec_to_input: bool = Field(
         default=True,
         title="Subtract decoder bias from the input",
         description="Encode x - b_dec instead of x.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
+    )
+    skip_connection: bool = Field(
+        default=False,
+        title="Skip connection",
+        description="For transcoders: a linear map from input to output beside the latents, which then need "
+        "not spend themselves on what is linear.",
+        json_schema_extra=ADVANCED,
     )
     adam_beta1: float = Field(
         default=0.9,
@@ -210,7 +162,7 @@ class TrainerConfig(_Config):
         lt=1,
         title="Adam beta 1",
         description="Decay of Adam's running mean of gradients.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     adam_beta2: float = Field(
         default=0.999,
@@ -218,7 +170,7 @@ class TrainerConfig(_Config):
         lt=1,
         title="Adam beta 2",
         description="Decay of Adam's running mean of squared gradients.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     weight_decay: float = Field(
         default=0.0,
@@ -226,7 +178,7 @@ class TrainerConfig(_Config):
         le=10,
         title="Weight decay",
         description="Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     grad_clip_norm: float = Field(
         default=1.0,
@@ -234,15 +186,15 @@ class TrainerConfig(_Config):
         le=10**6,
         title="Gradient clipping",
         description="Gradients are scaled down to this total norm when they exceed it. 0 turns it off.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
 
     @model_validator(mode="after")
     def _k_fits(self) -> "TrainerConfig":
-        if isinstance(self.architecture, TopKConfig) and self.architecture.k > self.d_sae:
+        k = getattr(self.architecture, "k", None)
+        if k is not None and k > self.d_sae:
             raise ValueError(
-                f"k is {self.architecture.k}, but the dictionary has only {self.d_sae} latents: "
-                "lower k or widen the dictionary"
+                f"k is {k}, but the dictionary has only {self.d_sae} latents: lower k or widen the dictionary"
             )
         return self
 
