@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from mistudio.sae.architectures.abs_topk import AbsTopK
 from mistudio.sae.architectures.base import Architecture, StepContext, StepGradients, reference_gradients
 from mistudio.sae.architectures.batch_topk import BatchTopK
 from mistudio.sae.architectures.gated import Gated
 from mistudio.sae.architectures.jump_relu import JumpReLU
+from mistudio.sae.architectures.matching_pursuit import MatchingPursuit
 from mistudio.sae.architectures.matryoshka import Matryoshka
 from mistudio.sae.architectures.standard import Standard
 from mistudio.sae.architectures.topk import TopK
@@ -18,6 +20,8 @@ ARCHITECTURES: dict[str, type[Architecture[Any]]] = {
     "jump_relu": JumpReLU,
     "gated": Gated,
     "standard": Standard,
+    "abs_topk": AbsTopK,
+    "matching_pursuit": MatchingPursuit,
 }
 
 

@@ -1,180 +1,290 @@
-"""SAELens 6.x folders: cfg.json and sae_weights.safetensors.
+"""SAELens folders: cfg.json and sae_weights.safetensors (read: all releases; written: the layout of 6.x).
 
-Their encoder is stored as [d_in, d_sae], ours as rows per latent. Not representable here yet, and refused by
-name: activation normalisation at run time, and architectures other than standard and topk.
+Their encoder is stored as [d_in, d_sae], ours as rows per latent. At inference SAELens has no BatchTopK
+and no Matryoshka: they are written as JumpReLU with the fitted threshold, as SAELens itself does, and our
+record in the metadata brings them back. A transcoder is ReLU or JumpReLU there, never TopK or gated.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mistudio.sae.config import ArchitectureConfig, StandardConfig, TopKConfig
+from mistudio.sae.config import (
+    AbsTopKConfig,
+    ArchitectureConfig,
+    GatedConfig,
+    MatchingPursuitConfig,
+    StandardConfig,
+    TopKConfig,
+)
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
-from mistudio.sae.folders import recover, written_whole
+from mistudio.sae.folders import written_whole
+from mistudio.sae.formats.exchange import (
+    OwnRecord,
+    assemble,
+    check_holds,
+    read_thresholds,
+    thresholds_of,
+    validated,
+    write_json,
+    write_safetensors,
+)
+from mistudio.sae.formats.sae_lens_config import CONFIG_FILE, read_config
+from mistudio.sae.formats.source import Source, number, whole_number
+from mistudio.sae.formats.tensor_files import TensorFile
 
-CONFIG_FILE = "cfg.json"
+TITLE = "SAELens"
 WEIGHTS_FILE = "sae_weights.safetensors"
-DESCRIPTION = f"SAELens 6 ({CONFIG_FILE} and {WEIGHTS_FILE})"
+DESCRIPTION = f"SAELens ({CONFIG_FILE} and {WEIGHTS_FILE})"
+CANNOT_HOLD = "TopK, gated and AbsTopK transcoders, nor transcoders that normalise tokens"
 
 _LAYOUT_VERSION = "6.0.0"
 """The oldest SAELens release that reads this layout without converting it."""
-_CONFIGS: dict[str, type[TopKConfig | StandardConfig]] = {"topk": TopKConfig, "standard": StandardConfig}
+_SCALER_FILE = "activation_scaler.json"
 _OWN = "mistudio"
+_TRANSCODERS = {
+    "transcoder": "standard",
+    "skip_transcoder": "standard",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+}
+_PLAIN = ("standard", "gated", "topk", "abstopk", "jumprelu", "matching_pursuit")
+_ONLY_TRAINED = ("batchtopk", "matryoshka_batchtopk")
+_THEIR_NAMES = {
+    "standard": "standard",
+    "gated": "gated",
+    "topk": "topk",
+    "abs_topk": "abstopk",
+    "jump_relu": "jumprelu",
+    "batch_topk": "jumprelu",
+    "matryoshka": "jumprelu",
+    "matching_pursuit": "matching_pursuit",
+}
+_TOKEN_NORMS = {"none": "none", "constant_norm_rescale": "unit_norm", "layer_norm": "layer_norm"}
+_THEIR_NORMS = {ours: theirs for theirs, ours in _TOKEN_NORMS.items()}
 
 
-def recognises(folder: Path) -> bool:
+def recognises(source: Source) -> bool:
     """Whether a folder looks like one of these (it may still be torn)."""
-    recover(folder)
-    return (folder / CONFIG_FILE).exists() or (folder / WEIGHTS_FILE).exists()
+    if source.named not in (None, CONFIG_FILE, WEIGHTS_FILE):
+        return False
+    if source.has(WEIGHTS_FILE):
+        return source.has(CONFIG_FILE) or "encoder.weight" not in source.tensors(WEIGHTS_FILE).shapes
+    return source.has(CONFIG_FILE) and not source.has("sae.safetensors")
 
 
-def write(sae: SAE, folder: Path) -> None:
-    """Write both files; SAELens' `SAE.load_from_disk` then gives the same latents."""
-    if sae.architecture.kind not in _CONFIGS:
-        raise SAEFormatError(f"SAELens' format cannot hold a {sae.architecture.kind} dictionary yet.")
-    dtype = str(sae.W_enc.dtype).removeprefix("torch.")
-    metadata = dict(sae.metadata)
-    reshape = metadata.pop("reshape_activations", "none")
-    metadata.setdefault("sae_lens_version", _LAYOUT_VERSION)
-    metadata.setdefault("sae_lens_training_version", None)
-    metadata[_OWN] = {"architecture": sae.architecture.model_dump(mode="json")}
-    config: dict[str, Any] = {
-        "architecture": sae.architecture.kind,
-        "d_in": sae.d_in,
-        "d_sae": sae.d_sae,
-        "dtype": dtype,
-        "device": "cpu",
-        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
-        "normalize_activations": "none",
-        "reshape_activations": reshape,
-        "metadata": metadata,
-    }
-    if isinstance(sae.architecture, TopKConfig):
-        config |= {
-            "k": sae.architecture.k,
-            "rescale_acts_by_decoder_norm": sae.decoder_norm == "free",
-        }
-    W_enc, b_enc = sae.W_enc, sae.b_enc
-    weights = {"W_enc": W_enc.T, "W_dec": sae.W_dec, "b_enc": b_enc, "b_dec": sae.b_dec}
-    with written_whole(folder) as partial:
-        save_file({n: t.detach().cpu().contiguous() for n, t in weights.items()}, partial / WEIGHTS_FILE)
-        (partial / CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
-
-
-def read(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
     """Read both files, checked against each other."""
-    config = _read_config(folder)
-    d_in, d_sae = _size(config, "d_in", folder), _size(config, "d_sae", folder)
-    architecture = _architecture(config, folder)
-    if isinstance(architecture, TopKConfig) and architecture.k > d_sae:
+    for name, other in ((CONFIG_FILE, WEIGHTS_FILE), (WEIGHTS_FILE, CONFIG_FILE)):
+        if not source.has(name):
+            raise SAEFormatError(f"{source.folder} has {other} but no {name}.", hint="Copy both files.")
+    where = source.folder / CONFIG_FILE
+    config = read_config(source)
+    theirs = str(config["architecture"])
+    transcoder = theirs in _TRANSCODERS
+    kind = _TRANSCODERS.get(theirs, theirs)
+    if kind in _ONLY_TRAINED:
         raise SAEFormatError(
-            f"{folder / CONFIG_FILE}: k is {architecture.k}, but there are only {d_sae} latents."
+            f"{where} is a checkpoint of a {kind} training, without what inference needs.",
+            hint="Save it with SAELens' save_inference_model.",
         )
-    rescales = architecture.kind == "topk" and config.get("rescale_acts_by_decoder_norm") is True
-    metadata = {k: v for k, v in config["metadata"].items() if k != _OWN}
-    if config.get("reshape_activations", "none") != "none":
-        metadata["reshape_activations"] = config["reshape_activations"]
-    weights = _read_weights(folder, d_in, d_sae)
-    sae = SAE(
+    if kind not in _PLAIN:
+        raise SAEFormatError(
+            f"{where} names the architecture {theirs[:80]!r}, which is not supported.",
+            hint=f"Supported: {', '.join((*_PLAIN, *_TRANSCODERS))}.",
+        )
+    d_in, d_sae = whole_number(config, "d_in", where), whole_number(config, "d_sae", where)
+    d_out = whole_number(config, "d_out", where) if transcoder else d_in
+    own = OwnRecord.parse(config["metadata"].get(_OWN))
+    weights = _read_weights(source.tensors(WEIGHTS_FILE), theirs, kind, d_in, d_out, d_sae)
+    architecture, decoder_norm = _architecture(kind, config, weights, own, where)
+    rescales = kind in ("topk", "abstopk") and config.get("rescale_acts_by_decoder_norm") is True
+    token_norm, scale = _normalisation(config, source, transcoder)
+    sae = assemble(
+        where,
         architecture,
-        d_in,
-        d_sae,
-        apply_b_dec_to_input=bool(config.get("apply_b_dec_to_input", True)),
-        decoder_norm="free" if rescales else "unit",
-        metadata=metadata,
+        weights,
+        n_sites=own.n_sites,
+        apply_b_dec_to_input=not transcoder and bool(config.get("apply_b_dec_to_input", True)),
+        decoder_norm="free" if rescales else decoder_norm,
+        token_norm=token_norm,
+        metadata=_metadata(config),
         device=device,
         dtype=dtype,
     )
-    with torch.no_grad():
-        for name, parameter in sae.named_parameters():
-            parameter.copy_(weights[name].T if name == "W_enc" else weights[name])
+    if scale is not None:
+        sae.fold_activation_scale(scale)
     if rescales:
         # SAELens' latents of such a dictionary already carry their decoder norms
         sae.fold_decoder_norms()
     return sae
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise SAEFormatError(f"{folder} has {WEIGHTS_FILE} but no {CONFIG_FILE}.", hint="Copy both files.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SAEFormatError(f"{path} is not readable JSON ({error}).") from error
-    if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
-        raise SAEFormatError(f"{path} is not a SAELens configuration (a JSON object was expected).")
-    config.setdefault("metadata", {})
-    version = config["metadata"].get("sae_lens_version") or config.get("sae_lens_version")
-    if not isinstance(version, str) or not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
+def _read_weights(
+    file: TensorFile, theirs: str, kind: str, d_in: int, d_out: int, d_sae: int
+) -> dict[str, Tensor]:
+    shapes = {"W_enc": [d_in, d_sae], "W_dec": [d_sae, d_out], "b_enc": [d_sae], "b_dec": [d_out]}
+    if kind == "gated":
+        del shapes["b_enc"]
+        shapes |= {"b_gate": [d_sae], "b_mag": [d_sae], "r_mag": [d_sae]}
+    elif kind == "jumprelu":
+        shapes["threshold"] = [d_sae]
+    elif kind == "matching_pursuit":
+        del shapes["b_enc"], shapes["W_enc"]
+    if "skip" in theirs:
+        shapes["W_skip"] = [d_out, d_in]
+    found = set(file.shapes)
+    if "scaling_factor" in found:
+        if bool((file.take("scaling_factor", [d_sae]) != 1).any()):
+            raise SAEFormatError(f"{file.path}: scaling_factor (a finetuning scale) is not supported.")
+        found.remove("scaling_factor")
+    if found != shapes.keys():
         raise SAEFormatError(
-            f"{path} was written by SAELens {version or 'of an unknown version'}, in a layout older than 6.",
-            hint="Load and save it with SAELens 6 first.",
-        )
-    normalisation = config.get("normalize_activations", "none")
-    if normalisation != "none":
-        raise SAEFormatError(
-            f"{path} asks for normalize_activations = {normalisation}, which is not supported.",
-            hint="Fold the normalisation into the weights with SAELens first.",
-        )
-    return config
-
-
-def _architecture(config: dict[str, Any], folder: Path) -> ArchitectureConfig:
-    kind = config.get("architecture")
-    if not isinstance(kind, str) or kind not in _CONFIGS:
-        raise SAEFormatError(
-            f"{folder / CONFIG_FILE} names the architecture {kind!r}, which is not supported.",
-            hint=f"Supported: {', '.join(_CONFIGS)}.",
-        )
-    own = config["metadata"].get(_OWN)
-    fields = own.get("architecture") if isinstance(own, dict) else None
-    fields = dict(fields) if isinstance(fields, dict) and fields.get("kind") == kind else {}
-    if kind == "topk":
-        fields["k"] = config.get("k")
-    try:
-        return _CONFIGS[kind].model_validate(fields)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise SAEFormatError(f"{folder / CONFIG_FILE}: {where}: {problem['msg']}.") from error
-
-
-def _size(config: dict[str, Any], key: str, folder: Path) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SAEFormatError(f"{folder / CONFIG_FILE}: {key} must be a positive whole number, not {value!r}.")
-    return value
-
-
-def _read_weights(folder: Path, d_in: int, d_sae: int) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise SAEFormatError(f"{folder} has {CONFIG_FILE} but no {WEIGHTS_FILE}.", hint="Copy both files.")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SAEFormatError(
-            f"{path} is incomplete or not a safetensors file ({error}).", hint="Copy or download it again."
-        ) from error
-    shapes = {"W_enc": [d_in, d_sae], "W_dec": [d_sae, d_in], "b_enc": [d_sae], "b_dec": [d_in]}
-    if weights.keys() != shapes.keys():
-        raise SAEFormatError(
-            f"{path} holds {', '.join(sorted(weights)) or 'nothing'}; expected {', '.join(sorted(shapes))}."
+            f"{file.path} holds {', '.join(sorted(found)[:20]) or 'nothing'}; expected {', '.join(sorted(shapes))}."
         )
     for name, shape in shapes.items():
-        tensor = weights[name]
-        if list(tensor.shape) != shape:
+        if file.shapes[name] != shape:
             raise SAEFormatError(
-                f"{path}: {name} is {list(tensor.shape)}, but {CONFIG_FILE} makes it {shape}."
+                f"{file.path}: {name} is {file.shapes[name]}, but {CONFIG_FILE} makes it {shape}."
             )
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise SAEFormatError(f"{path}: {name} holds values that are not finite numbers.")
+    weights = {name: file.take(name) for name in shapes}
+    if kind == "matching_pursuit":
+        return weights | {"W_enc": weights["W_dec"], "b_enc": weights["W_dec"].new_zeros(d_sae)}
+    weights["W_enc"] = weights["W_enc"].T
+    if kind == "gated":
+        weights["b_enc"] = weights.pop("b_gate")
+    return weights
+
+
+def _architecture(
+    kind: str, config: dict[str, Any], weights: dict[str, Tensor], own: OwnRecord, where: Path
+) -> tuple[ArchitectureConfig, Any]:
+    """Our settings for it, and whether its decoder norms count; what a threshold becomes is put in `weights`."""
+    if kind == "jumprelu":
+        architecture, threshold, norm = read_thresholds(
+            where, weights.pop("threshold"), weights["W_dec"], own
+        )
+        weights |= threshold
+        return architecture, norm
+    fields = {} if own.architecture is None else own.architecture.model_dump()
+    if kind == "matching_pursuit":
+        if not bool(config.get("apply_b_dec_to_input", True)):
+            weights["b_dec"] = torch.zeros_like(weights["b_dec"])  # not added either, then
+        iterations = config.get("max_iterations")
+        fields = {
+            "max_iterations": weights["W_dec"].shape[1] if iterations is None else iterations,
+            "residual_threshold": config.get("residual_threshold", 1e-2),
+            "stop_on_duplicate": config.get("stop_on_duplicate_support", True),
+        }
+        return validated(MatchingPursuitConfig, fields, where), "unit"
+    if kind == "abstopk":
+        return validated(AbsTopKConfig, {"k": config.get("k")}, where), "unit"
+    ours = {"topk": TopKConfig, "standard": StandardConfig, "gated": GatedConfig}[kind]
+    fields = fields if fields.get("kind") == kind else {}
+    if kind == "topk":
+        return validated(ours, fields | {"k": config.get("k")}, where), "unit"
+    return validated(ours, fields, where), own.decoder_norm
+
+
+def _normalisation(config: dict[str, Any], source: Source, transcoder: bool) -> tuple[Any, float | None]:
+    """`token_norm` of what is read, and a scale of all activations that is still to be folded in."""
+    where = source.folder / CONFIG_FILE
+    asked = config.get("normalize_activations", "none")
+    if asked == "expected_average_only_in" and source.has(_SCALER_FILE):
+        return "none", number(source.json(_SCALER_FILE), "scaling_factor", source.folder / _SCALER_FILE)
+    if not isinstance(asked, str) or asked not in _TOKEN_NORMS:
+        raise SAEFormatError(
+            f"{where} asks for normalize_activations = {str(asked)[:80]}, which the files do not carry.",
+            hint="Fold the normalisation into the weights with SAELens first.",
+        )
+    if transcoder and asked != "none":
+        raise SAEFormatError(
+            f"{where} asks for normalize_activations = {asked} in a transcoder: only its input would be "
+            "normalised, which is not supported."
+        )
+    return _TOKEN_NORMS[asked], None
+
+
+def _metadata(config: dict[str, Any]) -> dict[str, Any]:
+    metadata = {k: v for k, v in config["metadata"].items() if k != _OWN}
+    if config.get("reshape_activations", "none") != "none":
+        metadata["reshape_activations"] = config["reshape_activations"]
+    return metadata
+
+
+def check(sae: SAE) -> None:
+    """Refuse what this format cannot hold."""
+    transcoder = _as_transcoder(sae)
+    check_holds(
+        sae,
+        f"{TITLE} (as a transcoder)" if transcoder else TITLE,
+        ("standard", "jump_relu", "batch_topk", "matryoshka") if transcoder else tuple(_THEIR_NAMES),
+        transcoder="any",
+        skip=transcoder,
+        token_norms=("none",) if transcoder else tuple(_THEIR_NORMS),
+        sites=True,
+    )
+
+
+def _as_transcoder(sae: SAE) -> bool:
+    return sae.is_transcoder and not sae.apply_b_dec_to_input
+
+
+def write(sae: SAE, folder: Path) -> None:
+    """Write both files; SAELens' `SAE.load_from_disk` then gives the same latents."""
+    check(sae)
+    transcoder = _as_transcoder(sae)
+    name = _THEIR_NAMES[sae.architecture.kind]
+    if transcoder:
+        plain = "transcoder" if sae.W_skip is None else "skip_transcoder"
+        name = plain if name == "standard" else f"jumprelu_{plain}"
+    metadata = dict(sae.metadata)
+    reshape = metadata.pop("reshape_activations", "none")
+    metadata.setdefault("sae_lens_version", _LAYOUT_VERSION)
+    metadata.setdefault("sae_lens_training_version", None)
+    metadata[_OWN] = OwnRecord.of(sae).dump()
+    config: dict[str, Any] = {
+        "architecture": name,
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": str(sae.W_enc.dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
+        "normalize_activations": _THEIR_NORMS[sae.token_norm],
+        "reshape_activations": reshape,
+        "metadata": metadata,
+    }
+    if transcoder:
+        config["d_out"] = sae.d_out
+    if isinstance(sae.architecture, TopKConfig | AbsTopKConfig):
+        config |= {
+            "k": sae.architecture.k,
+            "rescale_acts_by_decoder_norm": sae.decoder_norm == "free",
+        }
+    if isinstance(sae.architecture, MatchingPursuitConfig):
+        config |= {
+            "residual_threshold": sae.architecture.residual_threshold,
+            "max_iterations": sae.architecture.max_iterations,
+            "stop_on_duplicate_support": sae.architecture.stop_on_duplicate,
+        }
+    with written_whole(folder) as partial:
+        write_safetensors(_their_weights(sae), partial / WEIGHTS_FILE)
+        write_json(config, partial / CONFIG_FILE)
+
+
+def _their_weights(sae: SAE) -> dict[str, Tensor]:
+    kind = _THEIR_NAMES[sae.architecture.kind]
+    if kind == "matching_pursuit":
+        return {"W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    weights: dict[str, Tensor] = {"W_enc": sae.W_enc.T, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    weights["b_gate" if kind == "gated" else "b_enc"] = sae.b_enc
+    if kind == "gated":
+        weights |= {name: sae.get_parameter(name) for name in ("b_mag", "r_mag")}
+    if kind == "jumprelu":
+        weights["threshold"] = thresholds_of(sae)
+    if sae.W_skip is not None:
+        weights["W_skip"] = sae.W_skip
     return weights
