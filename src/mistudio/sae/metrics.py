@@ -122,7 +122,7 @@ class Evaluation:
         """
         x = sae.check(x)
         latents = sae.encode(x)
-        self.update_with(x if target is None else target, latents, sae.decode(latents))
+        self.update_with(x if target is None else target, latents, sae.decode(latents, x))
 
     @torch.no_grad()
     def update_with(self, x: Tensor, latents: Latents, reconstruction: Tensor) -> None:
