@@ -8,28 +8,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mistudio.sae import kernels, search
+from mistudio.sae import kernels, native, search
 from mistudio.sae.latents import Latents
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _search_on_any_machine() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module", params=["PyTorch", "C++ where it compiles"])
+def _search_on_any_machine(request: pytest.FixtureRequest) -> Iterator[None]:
     """bfloat16 products exist everywhere; only their speed differs."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(search, "searches_in_bfloat16", lambda *_: True)
-    yield
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "searches_in_bfloat16", lambda *_: True)
+        if request.param == "PyTorch":
+            patch.setattr(native, "library", lambda: None)
+        yield
 
 
-def assert_strongest(x: Tensor, W: Tensor, b: Tensor, k: int) -> None:
+def assert_strongest(x: Tensor, W: Tensor, b: Tensor, k: int, norms: Tensor | None = None) -> None:
     """Every token's latents are its k largest positive ones, up to float32's rounding."""
-    latents = search.encode_top_k(x, W, b, k)
+    latents = search.encode_top_k(x, W, b, k, norms)
     pre = torch.addmm(b.double(), x.double(), W.double().T)
     tolerance = 1e-5 * (x.double().norm(dim=1) * W.double().norm(dim=1).max() + b.abs().max()) + 1e-30
+    ranked = latents.values
+    if norms is not None:
+        pre, ranked, tolerance = pre * norms, ranked * norms[latents.indices], tolerance * norms.max() * 2
     strongest = pre.topk(k, dim=1).values
     for n in range(x.shape[0]):
         part = slice(int(latents.offsets[n]), int(latents.offsets[n + 1]))
-        indices, values = latents.indices[part], latents.values[part]
+        indices, values = latents.indices[part], ranked[part]
         assert len(set(indices.tolist())) == len(indices)
         assert ((pre[n, indices] - values).abs() <= tolerance[n]).all()
         expected = strongest[n][strongest[n] > tolerance[n]]
@@ -58,10 +62,12 @@ def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, int]:
     return x, W, b, k
 
 
-@given(problem=problems())
+@given(problem=problems(), weighted=st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_equals_the_plain_product(problem: tuple[Tensor, Tensor, Tensor, int]) -> None:
-    assert_strongest(*problem)
+def test_equals_the_plain_product(problem: tuple[Tensor, Tensor, Tensor, int], weighted: bool) -> None:
+    m = problem[1].shape[0]
+    norms = torch.rand(m, generator=torch.Generator().manual_seed(m)) + 0.5
+    assert_strongest(*problem, norms if weighted else None)
 
 
 def test_most_tokens_need_no_second_look_and_the_rest_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +89,7 @@ def test_most_tokens_need_no_second_look_and_the_rest_get_one(monkeypatch: pytes
         return plain(x, W_enc, b_enc)
 
     monkeypatch.setattr(kernels, "pre_activations", counted)
+    monkeypatch.setattr(native, "library", lambda: None)  # which looks at as many candidates as it takes
     assert_strongest(x, W, torch.zeros(m), k)
     assert again and 3 <= again[0] < 20
 

@@ -10,12 +10,13 @@ strongest of a whole batch (`encode_batch_top_k`) are the strongest of those abo
 through slightly more than are wanted.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from mistudio.sae import kernels
+from mistudio.sae import kernels, native
 from mistudio.sae.latents import Latents, row_offsets
 
 _CANDIDATES_PER_LATENT = 2
@@ -41,8 +42,11 @@ def encode_top_k(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int, norms: Tensor 
     With `norms` [m], entries are ranked by value times norm.
     """
     worth_it = W_enc.shape[0] >= _SMALLEST_GAIN * _CANDIDATES_PER_LATENT * k
-    if norms is None and worth_it and searches_in_bfloat16(x.device, x.dtype):
-        return _search(x, W_enc, b_enc, k)
+    if worth_it and searches_in_bfloat16(x.device, x.dtype):
+        if norms is None:
+            return _search(x, W_enc, b_enc, k)
+        found = _search(x, W_enc * norms[:, None], b_enc * norms, k)
+        return replace(found, values=found.values / norms[found.indices])
     return kernels.encode_blocks(x, W_enc, b_enc, lambda pre: _select(pre, k, norms))
 
 
@@ -129,31 +133,23 @@ def _select(pre: Tensor, k: int, norms: Tensor | None) -> Latents:
 def _search(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> Latents:
     """`encode_top_k` by candidates, in blocks of tokens."""
     n, m = x.shape[0], W_enc.shape[0]
-    candidates = _CANDIDATES_PER_LATENT * k
-    W_low, b_low, x_low = W_enc.bfloat16(), b_enc.bfloat16(), x.bfloat16()
-    slack = _slack(x, x_low, W_enc, W_low, b_enc, b_low)
-    values = x.new_empty(n, k)
-    indices = torch.empty(n, k, dtype=torch.int64)
+    rough = _Rough(x, W_enc)
+    b_low = b_enc.bfloat16()
+    slack = rough.slack + _bias_slack(b_enc, b_low)
+    settle = _settle_natively if native.serves(x, W_enc, b_enc) else _settle
+    values, indices = x.new_empty(n, k), torch.empty(n, k, dtype=torch.int64)
     uncertain: list[Tensor] = []
-    rows = kernels.block_rows(m, x.device, x_low.element_size())
-    out = x_low.new_empty(min(rows, n), m)
+    rows = kernels.block_rows(m, x.device, b_low.element_size())
+    out = b_low.new_empty(min(rows, n), m)
     for start in range(0, n, rows):
-        stop = min(start + rows, n)
-        part = slice(start, stop)
-        pre = torch.addmm(b_low, x_low[part], W_low.T, out=out[: stop - start])
-        rough, found = kernels.top_k(pre, candidates)
-        exact = _exact(x[part], W_enc, found) + b_enc[found]
-        best, places = exact.topk(k, dim=1, sorted=False)
-        values[part], indices[part] = best, found.gather(1, places)
-        last = rough.amin(1).float()
-        outside = last + slack[part] + last.abs() * _ROUNDING
-        # a NaN on either side makes the comparison false, and the token is done again
-        sure = (best.amin(1) >= outside) | (outside <= 0)
+        part = slice(start, min(start + rows, n))
+        pre = torch.addmm(b_low, rough.x[part], rough.W.T, out=out[: part.stop - start])
+        sure = settle(pre, slack[part], x[part], W_enc, b_enc, values[part], indices[part])
         uncertain.append((~sure).nonzero()[:, 0] + start)
-        if start == 0 and uncertain[0].shape[0] > _GIVE_UP_ABOVE * stop:
+        if start == 0 and uncertain[0].shape[0] > _GIVE_UP_ABOVE * part.stop:
             uncertain = [torch.arange(n)]
             break
-    again = torch.cat(uncertain)
+    again = torch.cat(uncertain) if uncertain else torch.empty(0, dtype=torch.int64)
     if again.shape[0]:
         done = 0
         for pre in kernels.pre_activations(x[again], W_enc, b_enc):
@@ -163,22 +159,53 @@ def _search(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> Latents:
     return Latents.from_top_k(values, indices, m)
 
 
-def _slack(x: Tensor, x_low: Tensor, W_enc: Tensor, W_low: Tensor, b_enc: Tensor, b_low: Tensor) -> Tensor:
-    """How far a bfloat16 pre-activation may fall short of the float32 one, per token: [N].
+def _settle(
+    pre: Tensor, slack: Tensor, x: Tensor, W_enc: Tensor, b_enc: Tensor, values: Tensor, indices: Tensor
+) -> Tensor:
+    """The top k of a block into `values` and `indices` [n, k]; returns which tokens [n] they are certain for."""
+    k = values.shape[1]
+    rough, found = kernels.top_k(pre, _CANDIDATES_PER_LATENT * k)
+    exact = _exact(x, W_enc, found) + b_enc[found]
+    best, places = exact.topk(k, dim=1, sorted=False)
+    values.copy_(best)
+    torch.gather(found, 1, places, out=indices)
+    last = rough.amin(1).float()
+    outside = last + slack + last.abs() * _ROUNDING
+    # a NaN on either side makes the comparison false, and the token is done again
+    return (best.amin(1) >= outside) | (outside <= 0)
 
-    With x = x' + δ and w = w' + ε, |⟨x, w⟩ − ⟨x', w'⟩| ≤ ‖δ‖·‖w‖ + ‖x'‖·‖ε‖ (Cauchy–Schwarz). Added to that:
-    the bias's rounding, and what summing d products in float32 may lose.
+
+def _settle_natively(
+    pre: Tensor, slack: Tensor, x: Tensor, W_enc: Tensor, b_enc: Tensor, values: Tensor, indices: Tensor
+) -> Tensor:
+    """`_settle` with as many candidates as each token needs, and so always certain where the slack is known."""
+    computed = native.settle_top_k(pre, slack, x, W_enc, b_enc, values, indices)
+    few = computed <= _CANDIDATES_PAY_BELOW * pre.numel() + values.numel()
+    return slack.isfinite() & few
+
+
+class _Rough:
+    """x [N, d] and W_enc [m, d] in bfloat16, and how far their products [N, m] may be off for each token.
+
+    With x = x' + δ and w = w' + ε, |⟨x, w⟩ − ⟨x', w'⟩| ≤ ‖δ‖·‖w‖ + ‖x'‖·‖ε‖ (Cauchy–Schwarz). Added to that is
+    what summing d products in float32 may lose. `slack` [N] bounds it; biases are for the caller to add.
     """
-    return _product_slack(x, x_low, W_enc, W_low) + _bias_slack(b_enc, b_low)
+
+    def __init__(self, x: Tensor, W_enc: Tensor) -> None:
+        self.x, x_norm, x_error = _rounded(x)
+        self.W, W_norms, W_errors = _rounded(W_enc)
+        W_norm, W_error = W_norms.max(), W_errors.max()
+        summing = 2 * x.shape[1] * torch.finfo(torch.float32).eps
+        self.slack = x_error * W_norm + x_norm * (1 + _ROUNDING) * (W_error + summing * W_norm)
 
 
-def _product_slack(x: Tensor, x_low: Tensor, W_enc: Tensor, W_low: Tensor) -> Tensor:
-    W_norm = W_enc.norm(dim=1).max()
-    pairs = zip(W_enc.split(1024), W_low.split(1024), strict=True)  # pieces that stay in cache
-    W_error = torch.stack([(a - b).norm(dim=1).max() for a, b in pairs]).max()
-    x_norm = x.norm(dim=1) * (1 + _ROUNDING)
-    summing = 2 * x.shape[1] * torch.finfo(torch.float32).eps
-    return (x - x_low).norm(dim=1) * W_norm + x_norm * (W_error + summing * W_norm)
+def _rounded(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """rows [n, d] in bfloat16, their lengths [n] and those of what rounding dropped [n]."""
+    if native.serves(rows):
+        return native.round_rows(rows)
+    low = rows.bfloat16()
+    pieces = zip(rows.split(1024), low.split(1024), strict=True)  # they stay in cache
+    return low, rows.norm(dim=1), torch.cat([(a - b).norm(dim=1) for a, b in pieces])
 
 
 def _bias_slack(b_enc: Tensor, b_low: Tensor) -> Tensor:
@@ -201,10 +228,9 @@ class _Finder:
         self.n_tokens, self.d_sae = x.shape[0], W_enc.shape[0]
         self.in_bfloat16 = x.shape[0] > 0 and searches_in_bfloat16(x.device, x.dtype)
         if self.in_bfloat16:
-            self.x_low, self.W_low = x.bfloat16(), W_enc.bfloat16()
-            self.slack = _product_slack(x, self.x_low, W_enc, self.W_low)
+            self.rough = _Rough(x, W_enc)
             # without a bound, everything would be a candidate
-            self.in_bfloat16 = bool(self.slack.isfinite().all())
+            self.in_bfloat16 = bool(self.rough.slack.isfinite().all())
         element_size = 2 if self.in_bfloat16 else x.element_size()
         self.rows = kernels.block_rows(self.d_sae, x.device, element_size)
         self._out = torch.empty(0)
@@ -213,10 +239,9 @@ class _Finder:
     def above(self, start: int, stop: int, threshold: float | Tensor) -> Latents:
         """Entries of tokens start … stop whose value (times norm) exceeds the threshold, exactly."""
         if self.in_bfloat16:
-            found = self._candidates(start, stop, threshold)
-            if found.values.shape[0] <= _CANDIDATES_PAY_BELOW * (stop - start) * self.d_sae:
-                values = kernels.products(found, self.x[start:stop], self.W_enc) + self.b_enc[found.indices]
-                return _keep(found, values, self._exceeds(values, found.indices, threshold))
+            found = self._above_by_candidates(start, stop, threshold)
+            if found is not None:
+                return found
             self.in_bfloat16 = False  # so dense, or so close to the threshold, that candidates do not pay
             self._out = torch.empty(0)
             self.rows = kernels.block_rows(self.d_sae, self.x.device, self.x.element_size())
@@ -239,7 +264,7 @@ class _Finder:
             return 0.0
         step = max(1, self.n_tokens // _SAMPLE_TOKENS)
         if self.in_bfloat16:
-            pre = torch.addmm(self.b_enc.bfloat16(), self.x_low[::step], self.W_low.T).float()
+            pre = torch.addmm(self.b_enc.bfloat16(), self.rough.x[::step], self.rough.W.T).float()
         else:
             pre = torch.addmm(self.b_enc, self.x[::step], self.W_enc.T)
         if self.norms is not None:
@@ -251,8 +276,8 @@ class _Finder:
         least = float(maxima.topk(wanted, sorted=False).values.min())
         return max(least, 0.0) if least == least else 0.0
 
-    def _candidates(self, start: int, stop: int, threshold: float | Tensor) -> Latents:
-        """Entries which may exceed the threshold as far as bfloat16 can tell; their values are 0.
+    def _above_by_candidates(self, start: int, stop: int, threshold: float | Tensor) -> Latents | None:
+        """`above`, or None where there are so many candidates that they do not pay.
 
         The bias is shifted so that the bound of every token lies at or above zero: there, bfloat16 numbers
         compare like the integers of the same bits, which is faster (and counts a NaN as a candidate).
@@ -260,23 +285,32 @@ class _Finder:
         limit = threshold if self.norms is None else threshold / self.norms
         shifted = self.b_enc - limit
         largest = self.b_enc.abs().max() + (limit.abs().max() if isinstance(limit, Tensor) else abs(limit))
-        slack = self.slack[start:stop] + largest * (4 * torch.finfo(torch.float32).eps)
+        slack = self.rough.slack[start:stop] + largest * (4 * torch.finfo(torch.float32).eps)
         raised = (slack.max() + _bias_slack(shifted, shifted.bfloat16())) * 1.05
         shifted = shifted + raised
         low = shifted.bfloat16()
-        bound = (raised - slack - _bias_slack(shifted, low)).bfloat16()[:, None]
-        part = self.x_low[start:stop]
-        pre = torch.addmm(low, part, self.W_low.T, out=self._block(part))
+        bound = (raised - slack - _bias_slack(shifted, low)).bfloat16()
+        part = self.rough.x[start:stop]
+        pre = torch.addmm(low, part, self.rough.W.T, out=self._block(part))
+        most = int(_CANDIDATES_PAY_BELOW * pre.numel())
+        x = self.x[start:stop]
+        if native.serves(x, self.W_enc, self.b_enc):
+            limits = torch.as_tensor(threshold, dtype=x.dtype).reshape(-1)
+            return native.settle_above(
+                pre, bound.float(), x, self.W_enc, self.b_enc, self.norms, limits, most
+            )
         if self._mask.shape[0] < pre.shape[0]:
             self._mask = torch.empty(pre.shape, dtype=torch.bool)
         mask = self._mask[: pre.shape[0]]
-        torch.ge(pre.view(torch.int16), bound.view(torch.int16), out=mask)
+        torch.ge(pre.view(torch.int16), bound.view(torch.int16)[:, None], out=mask)
         tokens, indices = _true_entries(mask)
-        return _rows(self.x.new_zeros(tokens.shape), tokens, indices, stop - start, self.d_sae)
-
-    def _exceeds(self, values: Tensor, indices: Tensor, threshold: float | Tensor) -> Tensor:
+        if tokens.shape[0] > most:
+            return None
+        found = _rows(x.new_zeros(tokens.shape), tokens, indices, stop - start, self.d_sae)
+        values = kernels.products(found, x, self.W_enc) + self.b_enc[indices]
         limits = threshold[indices] if isinstance(threshold, Tensor) and threshold.ndim else threshold
-        return (values if self.norms is None else values * self.norms[indices]) > limits
+        ranked = values if self.norms is None else values * self.norms[indices]
+        return _keep(found, values, ranked > limits)
 
     def _block(self, part: Tensor) -> Tensor:
         """Memory for the pre-activations of a block, the same every time."""
