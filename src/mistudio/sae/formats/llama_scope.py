@@ -73,7 +73,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
     metadata = own.metadata or _metadata(config)
     shape: dict[str, Any] = {"apply_b_dec_to_input": False, "metadata": metadata}
     if config.get("act_fn") == "topk":
-        architecture = validated(TopKConfig, {"k": config.get("top_k")}, where)
+        fields = own.architecture.model_dump() if isinstance(own.architecture, TopKConfig) else {}
+        architecture = validated(TopKConfig, fields | {"k": config.get("top_k")}, where)
     else:
         thresholds = _thresholds(config, file, where, scale_in)
         architecture, threshold, norm = read_thresholds(where, thresholds, weights["W_dec"], own)

@@ -26,6 +26,7 @@ from mistudio.sae.formats.exchange import (
     OwnRecord,
     assemble,
     check_holds,
+    check_ranks_plainly,
     read_thresholds,
     thresholds_of,
     validated,
@@ -39,7 +40,7 @@ from mistudio.sae.formats.tensor_files import TensorFile
 TITLE = "SAELens"
 WEIGHTS_FILE = "sae_weights.safetensors"
 DESCRIPTION = f"SAELens ({CONFIG_FILE} and {WEIGHTS_FILE})"
-CANNOT_HOLD = "TopK, gated and AbsTopK transcoders, nor transcoders that normalise tokens"
+CANNOT_HOLD = "TopK, gated and signed transcoders, transcoders that normalise tokens"
 
 _LAYOUT_VERSION = "6.0.0"
 """The oldest SAELens release that reads this layout without converting it."""
@@ -227,6 +228,10 @@ def check(sae: SAE) -> None:
         token_norms=("none",) if transcoder else tuple(_THEIR_NORMS),
         sites=True,
     )
+    if isinstance(sae.architecture, TopKConfig | AbsTopKConfig):
+        check_ranks_plainly(sae, TITLE)
+    if isinstance(sae.architecture, MatchingPursuitConfig) and not torch.equal(sae.W_enc, sae.W_dec):
+        raise SAEFormatError(f"The format {TITLE} cannot hold a matching pursuit with an encoder of its own.")
 
 
 def _as_transcoder(sae: SAE) -> bool:
@@ -260,10 +265,7 @@ def write(sae: SAE, folder: Path) -> None:
     if transcoder:
         config["d_out"] = sae.d_out
     if isinstance(sae.architecture, TopKConfig | AbsTopKConfig):
-        config |= {
-            "k": sae.architecture.k,
-            "rescale_acts_by_decoder_norm": sae.decoder_norm == "free",
-        }
+        config |= {"k": sae.architecture.k, "rescale_acts_by_decoder_norm": False}
     if isinstance(sae.architecture, MatchingPursuitConfig):
         config |= {
             "residual_threshold": sae.architecture.residual_threshold,
