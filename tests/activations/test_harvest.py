@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from mistudio.activations import caches, harvesting, work
-from mistudio.activations.harvesting import open_cache, sequence_order, stream_activations
+from mistudio.activations.harvesting import open_cache, stream_activations
 from mistudio.activations.schemas import CacheCreate, HarvestSettings
 from mistudio.datasets import library, tokenizations
 from mistudio.datasets.schemas import DatasetCreate, TextSource, TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenize import open_tokens
+from mistudio.engine import reading
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobCancelled
 from mistudio.models.library import open_model
@@ -155,24 +156,15 @@ def test_conventions_act(settings: Any, database: Any, tiny_model: Any, joined: 
     assert fewer < kept()
 
 
-def test_the_order_is_seeded_and_shuffled() -> None:
-    shuffled = HarvestSettings(seed=3)
-    assert sequence_order(100, shuffled).tolist() == sequence_order(100, shuffled).tolist()
-    assert sorted(sequence_order(100, shuffled).tolist()) == list(range(100))
-    assert sequence_order(100, shuffled).tolist() != sequence_order(100, HarvestSettings(seed=4)).tolist()
-    assert sequence_order(100, shuffled).tolist() != sequence_order(100, shuffled, epoch=1).tolist()
-    assert sequence_order(5, HarvestSettings(order="sequential"), epoch=2).tolist() == [0, 1, 2, 3, 4]
-
-
 def test_a_stream_goes_on_where_it_stopped(
     settings: Any, tiny_model: Any, joined: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harvesting, "GROUP_TOKENS", 512)
+    monkeypatch.setattr(reading, "GROUP_TOKENS", 512)
     tokens, model = open_tokens(settings, joined), open_model(settings, tiny_model)
     wanted = HarvestSettings(batch_sequences=8)
     whole = list(stream_activations(model, tokens, HOOKS, wanted))
     assert len(whole) > 5
-    later = list(stream_activations(model, tokens, HOOKS, wanted, start_group=whole[2].next_group))
+    later = list(stream_activations(model, tokens, HOOKS, wanted, start=whole[2].next))
     assert len(later) == len(whole) - 3
     for one, other in zip(whole[3:], later, strict=True):
         assert torch.equal(one.positions, other.positions) and torch.equal(one.sequences, other.sequences)
@@ -183,7 +175,7 @@ def test_a_stream_goes_on_where_it_stopped(
 def test_a_killed_harvest_resumes_to_the_same_cache(
     settings: Any, database: Any, joined: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harvesting, "GROUP_TOKENS", 256)
+    monkeypatch.setattr(reading, "GROUP_TOKENS", 256)
     monkeypatch.setattr(work, "SHARD_BYTES", 1)  # the least that a shard may hold, 4,096 tokens
     long = {
         "dtype": "float32",

@@ -20,11 +20,13 @@ from mistudio.models.library import model_folder, ready_model
 from mistudio.models.names import add_row, choose_name
 from mistudio.models.tables import Model
 from mistudio.settings import Settings
+from mistudio.store import row_bytes
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Sequence (4), position (2) and token id (4) of each row.
 _ORIGIN_BYTES = 10
-_SHARD_TOKENS = 16_384
+# Groups of 16,384 tokens that are in memory at once: the one that is read, and those that wait to be written.
+_GROUPS = 6
+_GROUP_TOKENS = 16_384
 
 
 def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tuple[ActivationCache, Job]:
@@ -107,10 +109,10 @@ def forecast_cache(session: Session, settings: Settings, wanted: CacheCreate) ->
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return CacheForecastOut(
         n_tokens=n_tokens,
-        bytes=n_tokens * (values * BYTES[wanted.dtype] + _ORIGIN_BYTES),
+        bytes=n_tokens * (sum(row_bytes(wanted.dtype, d) for d in widths.values()) + _ORIGIN_BYTES),
         bytes_free=shutil.disk_usage(settings.data_dir).free,
         memory_bytes=footprint.harvest_bytes(wanted.settings.batch_sequences, context, len(widths))
-        + 2 * _SHARD_TOKENS * values * 4,
+        + _GROUPS * _GROUP_TOKENS * values * 4,
         memory_available=psutil.virtual_memory().available,
         seconds=_seconds(session, model, widths, n_tokens),
     )

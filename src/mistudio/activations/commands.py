@@ -30,7 +30,7 @@ def harvest(
     tokenization: TokenizationKey,
     hook: Hooks,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
-    dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="float16, bfloat16, float32 or int8.")] = "float16",
     set_: Annotated[
         list[str] | None,
         typer.Option(

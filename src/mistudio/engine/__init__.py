@@ -10,19 +10,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mistudio.engine.caching import evict, find_cache, harvest
     from mistudio.engine.errors import ActivationsRefused, CacheRefused, EngineError, TokensUnfit
+    from mistudio.engine.harvest_settings import HarvestSettings
+    from mistudio.engine.mixture import Mixture
+    from mistudio.engine.sequences import pack_texts
+    from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
+    from mistudio.engine.tee import TeeSource
 
 # module: the names that it gives to the room.
 _HOMES = {
+    "caching": ("evict", "find_cache", "harvest"),
     "errors": ("ActivationsRefused", "CacheRefused", "EngineError", "TokensUnfit"),
+    "harvest_settings": ("HarvestSettings",),
+    "mixture": ("Mixture",),
+    "sequences": ("pack_texts",),
+    "sources": ("ActivationSource", "Batch", "CacheSource", "ModelSource"),
+    "tee": ("TeeSource",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ActivationSource",
     "ActivationsRefused",
+    "Batch",
     "CacheRefused",
+    "CacheSource",
     "EngineError",
+    "HarvestSettings",
+    "Mixture",
+    "ModelSource",
+    "TeeSource",
     "TokensUnfit",
+    "evict",
+    "find_cache",
+    "harvest",
+    "pack_texts",
 ]
 
 

@@ -59,14 +59,14 @@ def from_model(
         outlier_multiple=settings.outlier_multiple,
     )
     left = n_tokens
-    for chunk in stream_activations(model, tokens, [hook], harvest, start_group=start):
+    for chunk in stream_activations(model, tokens, [hook], harvest, start=start):
         n = whole_sequences(chunk.sequences, left)
         yield Batch(
             chunk.activations[hook][:n],
             chunk.sequences[:n],
             chunk.positions[:n],
             chunk.counts.special + chunk.counts.outlier,
-            chunk.next_group,
+            chunk.next,
         )
         left -= n
         if left <= 0:

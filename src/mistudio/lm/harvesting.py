@@ -23,7 +23,7 @@ class ActivationBatch:
     """One forward pass.
 
     tokens: `[B,S]` int64 on the CPU, padded on the right.
-    mask: `[B,S]` bool on the model's device, true where the activation counts: false at padding, at special
+    mask: `[B,S]` bool on the CPU, true where the activation counts: false at padding, at special
         tokens (`skip_special`) and at outliers (`outlier_norm_multiple`). One mask serves all hooks, so that
         the rows of several hooks stay aligned: a token left out at one of them is left out at all.
     activations: per hook `[B,S,d]` in the model's dtype on its device; meaningless at padding.
@@ -39,7 +39,9 @@ class ActivationBatch:
 
     def rows(self, hook: str) -> Tensor:
         """The activations that count, `[n, d]`, row after row of the batch."""
-        return self.activations[hook][self.mask]
+        found = self.activations[hook]
+        kept = self.mask.flatten().nonzero()[:, 0].to(found.device)
+        return found.flatten(0, 1).index_select(0, kept)
 
 
 def harvest(
@@ -93,7 +95,6 @@ def _stream(
             tokens, real, lengths = _pad([ids for _, ids in batch])
             found = model.activations(tokens, hooks, real)
             counts = real if special is None else real & ~torch.isin(tokens, special)
-            counts = counts.to(model.device)
             if outlier_norm_multiple is not None:
                 counts = _without_outliers(found, counts, outlier_norm_multiple)
             yield ActivationBatch(tokens, counts, found, torch.tensor([i for i, _ in batch]), lengths)
@@ -117,9 +118,11 @@ def _pad(rows: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _without_outliers(found: dict[str, Tensor], counts: Tensor, multiple: float) -> Tensor:
-    kept = counts
+    here = counts.to(next(iter(found.values())).device)
+    kept = here
     for activations in found.values():
         norms = activations.float().norm(dim=-1)
         if bool(counts.any()):
-            kept = kept & (norms <= multiple * norms[counts].median())
-    return kept
+            # What is not finite is no outlier: it must not disappear without a word.
+            kept = kept & ~(norms > multiple * norms[here].nanmedian())
+    return kept.cpu()

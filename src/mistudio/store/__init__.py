@@ -18,9 +18,10 @@ from mistudio.store.errors import (
 )
 from mistudio.store.examples import Examples, ExampleStore, LatentPage, write_examples
 from mistudio.store.folders import delete_folder, empty_trash, folder_bytes, owner_folder
+from mistudio.store.locks import FolderLock
 from mistudio.store.manifest import FileEntry, verify
 from mistudio.store.metrics import MetricLog, downsample, read_metrics
-from mistudio.store.precision import Precision, from_bfloat16, to_bfloat16
+from mistudio.store.precision import Precision, from_bfloat16, row_bytes, to_bfloat16
 from mistudio.store.shards import is_finished
 from mistudio.store.shuffle import ShuffledBatches
 from mistudio.store.tokens import TokenStore, TokenStoreWriter
@@ -36,6 +37,7 @@ __all__ = [
     "FileEntry",
     "FolderDeleted",
     "FolderDraft",
+    "FolderLock",
     "LatentPage",
     "MetricLog",
     "NotStorable",
@@ -58,6 +60,7 @@ __all__ = [
     "is_finished",
     "owner_folder",
     "read_metrics",
+    "row_bytes",
     "sweep_temporaries",
     "to_bfloat16",
     "verify",

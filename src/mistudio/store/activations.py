@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self, cast, get_args
 import numpy as np
 
 from mistudio.store.errors import NotStorable
+from mistudio.store.locks import FolderLock
 from mistudio.store.npy import Array
 from mistudio.store.precision import (
     BLOCK_VALUES,
@@ -103,11 +104,14 @@ class ActivationCacheWriter:
         positions: Array,
         tokens: Array,
         state: Any = None,
+        squares: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         """Append n tokens.
 
         activations: for each hook [n, d] as float32, float16, or uint16 holding bfloat16 bits;
         sequences, positions, tokens: [n] integers; state: anything JSON can hold, given back by `resume`.
+        squares: from a caller that reduced the precision itself, per hook Σ(given − original)² and Σ original² over
+        the rows that it measured; otherwise they are measured here.
         Raises ValueError for wrong shapes (nothing is written), `NotStorable` for values that are not finite
         or exceed the precision and `DiskFull` when there is no room (the writer is then closed; finished
         shards stay).
@@ -130,13 +134,15 @@ class ActivationCacheWriter:
         for name, values in narrowed.items():
             self._shards.write(name, values)
         for number, hook in enumerate(self.hooks):
-            self._write(number, hook, activations[hook])
+            self._write(number, hook, activations[hook], (squares or {}).get(hook))
         self._shards.end_group(n, state)
 
-    def _write(self, number: int, hook: str, rows: Array) -> None:
+    def _write(self, number: int, hook: str, rows: Array, squares: tuple[float, float] | None = None) -> None:
         step = max(_MEASURED_EVERY, BLOCK_VALUES // rows.shape[1] // _MEASURED_EVERY * _MEASURED_EVERY)
         lossy = rows.dtype != STORED[self.dtype]
         sums: list[float] = self._shards.notes.setdefault(hook, [0.0, 0.0])
+        if squares is not None:
+            sums[:] = [before + more for before, more in zip(sums, squares, strict=True)]
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
             parts = encode(block, self.dtype)
@@ -145,6 +151,8 @@ class ActivationCacheWriter:
                 raise _not_storable(hook, as_float32(block), self.dtype)
             for part, values in parts.items():
                 self._shards.write(_column(number, part), values)
+            if squares is not None:
+                continue
             sample = as_float32(block[::_MEASURED_EVERY])
             sums[1] += float(np.vdot(sample, sample))
             if lossy:
@@ -176,11 +184,13 @@ class ActivationCacheWriter:
 class ActivationCache:
     """A finished activation cache, mapped into memory. Opening raises `TornFile` for a damaged one.
 
-    n_tokens; hooks {name: d}; dtype; meta (as given); error {hook: relative RMS error of the stored
-    precision, sqrt(Σ(stored − given)² / Σ given²) over every 16th row}.
+    `lock`, if given, is held as long as this object lives, so that nobody takes the files away meanwhile.
+    n_tokens; hooks {name: d}; dtype; meta (as given); state (of the last append); error {hook: relative RMS error
+    of the stored precision, sqrt(Σ(stored − given)² / Σ given²) over every 16th row}.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], lock: FolderLock | None = None) -> None:
+        self._lock = lock
         self._shards = ShardReader(folder, KIND)
         self.folder = self._shards.folder
         self.n_tokens = self._shards.n_rows
@@ -188,6 +198,7 @@ class ActivationCache:
         self.hooks = {str(hook): int(d) for hook, d in head["hooks"].items()}
         self.dtype = str(head["dtype"])
         self.meta: dict[str, Any] = head["meta"]
+        self.state: Any = self._shards.state
         self.error = {hook: self._error(hook) for hook in self.hooks}
         self._number = {hook: number for number, hook in enumerate(self.hooks)}
 
@@ -225,6 +236,7 @@ class ActivationCache:
         start_batch: int = 0,
         window_tokens: int = 65_536,
         stop: int | None = None,
+        first_row: int = 0,
     ) -> ShuffledBatches:
         """A well-mixed stream of float32 batches [batch_size, d]: see `ShuffledBatches`.
 
@@ -243,6 +255,7 @@ class ActivationCache:
             epochs,
             start_batch,
             window_tokens,
+            first_row,
         )
 
     def _hook_number(self, hook: str) -> int:

@@ -49,6 +49,12 @@ def row_columns(precision: str, d: int) -> dict[str, Column]:
     return parts
 
 
+def row_bytes(precision: str, d: int) -> int:
+    """Bytes that a stored row of `d` values takes."""
+    columns = row_columns(precision, d).values()
+    return sum(column.dtype.itemsize * column.row_shape[0] for column in columns)
+
+
 def encode(rows: Array, precision: str) -> dict[str, Array]:
     """Stored parts of `rows` [n, d]: float32, float16, or uint16 for bfloat16 bits."""
     if rows.dtype == STORED[precision]:

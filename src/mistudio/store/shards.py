@@ -161,7 +161,7 @@ class ShardWriter:
         self._closed = True
         with self._errors():
             with atomic_file(self.folder / _INDEX, make_parents=False) as file:
-                file.write(json.dumps({"shards": self.shards}).encode())
+                file.write(json.dumps({"shards": self.shards, "state": self.state}).encode())
             known: dict[str, FileEntry] = {}
             for shard in self.shards:
                 entries = verify(self.folder / shard["name"])
@@ -209,7 +209,9 @@ class ShardReader:
         if not is_finished(folder):
             raise TornFile(self.folder, "is not finished", "Resume the job that writes it, or delete it.")
         verify(self.folder)
-        self.shards: list[dict[str, Any]] = read_json(self.folder / _INDEX)["shards"]
+        index = read_json(self.folder / _INDEX)
+        self.shards: list[dict[str, Any]] = index["shards"]
+        self.state: Any = index.get("state")
         self.columns = columns_of(self.head)
         starts = np.cumsum([0, *(int(shard["rows"]) for shard in self.shards)])
         self._starts: list[int] = starts.tolist()

@@ -24,6 +24,7 @@ class ShuffledBatches(Iterator[Array]):
     so the mean of any quantity over a batch of B rows has standard deviation ≤ σ·sqrt(1/W + 1/B) even where
     all rows of a block are equal; a full shuffle has σ·sqrt(1/B). By default W ≥ 256.
 
+    `first_row` shifts all batches: batch `b` begins at row `first_row + b * batch_size` of the epochs' rows.
     Batches run on across epochs, so all have the same size; rows left over at the very end are not given.
     `batch` is the number of the next batch; `epoch` and `position` say where in the data it begins.
     """
@@ -38,10 +39,16 @@ class ShuffledBatches(Iterator[Array]):
         epochs: int | None,
         start_batch: int = 0,
         window_tokens: int = 65_536,
+        first_row: int = 0,
     ) -> None:
-        if min(batch_size, window_tokens, 1 if epochs is None else epochs) < 1 or start_batch < 0:
-            raise ValueError("batch_size, window_tokens, epochs must be 1 or more, start_batch 0 or more.")
-        if n_rows == 0 or (epochs is not None and n_rows * epochs < batch_size):
+        if (
+            min(batch_size, window_tokens, 1 if epochs is None else epochs) < 1
+            or min(start_batch, first_row) < 0
+        ):
+            raise ValueError(
+                "batch_size, window_tokens, epochs must be 1 or more, start_batch, first_row 0 or more."
+            )
+        if n_rows == 0 or (epochs is not None and n_rows * epochs - first_row < batch_size):
             raise TooFewTokens(
                 f"{n_rows:,} cached tokens do not fill one batch of {batch_size:,} in {epochs} epochs.",
                 "Cache more tokens, use a smaller batch or more epochs.",
@@ -49,7 +56,8 @@ class ShuffledBatches(Iterator[Array]):
         self.batch = start_batch
         self.batch_size = batch_size
         self.n_rows = n_rows
-        self.n_batches = None if epochs is None else n_rows * epochs // batch_size
+        self.n_batches = None if epochs is None else (n_rows * epochs - first_row) // batch_size
+        self._first_row = first_row
         self._epochs = epochs
         self._read, self._decode, self._seed = read, decode, seed
         n_blocks = -(-n_rows // BLOCK)
@@ -63,12 +71,16 @@ class ShuffledBatches(Iterator[Array]):
     @property
     def epoch(self) -> int:
         """The epoch, from 0, in which the next batch begins."""
-        return self.batch * self.batch_size // self.n_rows
+        return self._row // self.n_rows
 
     @property
     def position(self) -> int:
         """How many rows of that epoch have been given."""
-        return self.batch * self.batch_size % self.n_rows
+        return self._row % self.n_rows
+
+    @property
+    def _row(self) -> int:
+        return self._first_row + self.batch * self.batch_size
 
     def __iter__(self) -> "ShuffledBatches":
         return self
@@ -77,7 +89,7 @@ class ShuffledBatches(Iterator[Array]):
         if self.n_batches is not None and self.batch >= self.n_batches:
             self.close()
             raise StopIteration
-        row, pieces, missing = self.batch * self.batch_size, list[Array](), self.batch_size
+        row, pieces, missing = self._row, list[Array](), self.batch_size
         while missing:
             epoch, offset = divmod(row, self.n_rows)
             parts, order, begin = self._window_at(epoch, offset)

@@ -1,5 +1,7 @@
 """Token stores: tokenized sequences of one context length, mapped into memory."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -7,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from mistudio.store.manifest import read_manifest
 from mistudio.store.npy import Array
 from mistudio.store.shards import Column, ShardReader, ShardWriter
 
@@ -186,6 +189,15 @@ class TokenStore:
 
     def __len__(self) -> int:
         return self.n_sequences
+
+    @property
+    def digest(self) -> str:
+        """A digest of the content: equal for equal sequences with equal sources, written in the same pieces.
+
+        It is made of the checksums in the manifest, so it costs nothing and trusts the files.
+        """
+        entries = {name: list(entry) for name, entry in read_manifest(self.folder).items()}
+        return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:32]
 
     def __getitem__(self, sequence: int) -> Array:
         """The real tokens of one sequence, [length]."""
