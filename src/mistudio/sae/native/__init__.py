@@ -113,7 +113,8 @@ def settle_top_k(
     """
     n, k = values.shape
     sizes = (n, W.shape[0], W.shape[1], k)
-    return _call("mistudio_top_k", pre, None, None, None, slack, x, W, b, *sizes, values, indices)
+    computed = _call("mistudio_top_k", pre, None, None, None, slack, x, W, b, *sizes, values, indices)
+    return computed or 0
 
 
 def settle_above(
@@ -149,7 +150,7 @@ def products(latents: Latents, rows: Tensor, W: Tensor) -> Tensor:
     return out
 
 
-def _call(name: str, *arguments: Tensor | int | None, threads: bool = True) -> int:
+def _call(name: str, *arguments: Tensor | int | None, threads: bool = True) -> int | None:
     opened = library()
     assert opened is not None, "ask serves() first"
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
