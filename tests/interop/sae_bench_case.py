@@ -1,4 +1,4 @@
-"""A small case that SAEBench's own code and ours are both given: everything in it comes from numpy's frozen generator."""
+"""A small case that SAEBench's own code and ours are both given, drawn by numpy's frozen generator."""
 
 from __future__ import annotations
 

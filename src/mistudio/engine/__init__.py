@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mistudio.engine.caching import evict, find_cache, harvest
     from mistudio.engine.errors import ActivationsRefused, CacheRefused, EngineError, TokensUnfit
+    from mistudio.engine.evaluation import (
+        EVALUATION_METRICS,
+        EvaluationSettings,
+        Report,
+        evaluate,
+        pareto_svg,
+    )
     from mistudio.engine.harvest_settings import HarvestSettings
     from mistudio.engine.mixture import Mixture
     from mistudio.engine.sequences import pack_texts
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "caching": ("evict", "find_cache", "harvest"),
     "errors": ("ActivationsRefused", "CacheRefused", "EngineError", "TokensUnfit"),
+    "evaluation": ("EVALUATION_METRICS", "EvaluationSettings", "Report", "evaluate", "pareto_svg"),
     "harvest_settings": ("HarvestSettings",),
     "mixture": ("Mixture",),
     "sequences": ("pack_texts",),
@@ -31,21 +39,26 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "EVALUATION_METRICS",
     "ActivationSource",
     "ActivationsRefused",
     "Batch",
     "CacheRefused",
     "CacheSource",
     "EngineError",
+    "EvaluationSettings",
     "HarvestSettings",
     "Mixture",
     "ModelSource",
+    "Report",
     "TeeSource",
     "TokensUnfit",
+    "evaluate",
     "evict",
     "find_cache",
     "harvest",
     "pack_texts",
+    "pareto_svg",
 ]
 
 
