@@ -77,6 +77,8 @@ def _metadata(source: Source) -> dict[str, Any]:
         metadata["model_name"] = f"google/gemma-2-{release[1]}" + ("-it" if release[2] == "it" else "")
     if layer and release and release[3] in _KINDS:
         metadata["hook_name"] = f"blocks.{layer[1]}.{_KINDS[release[3]]}"
+        if release[3] == "att":
+            metadata["reshape_activations"] = "hook_z"
     elif layer and release and release[3] == "transcoders":
         metadata["hook_name"] = f"blocks.{layer[1]}.hook_mlp_in"
         metadata["hook_name_out"] = f"blocks.{layer[1]}.hook_mlp_out"

@@ -63,7 +63,12 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
         if not isinstance(value, bool):
             raise SAEFormatError(f"{where}: {key} must be true or false, not {str(value)[:80]!r}.")
     d_in = whole_number(config, "d_in", where)
-    d_sae = config.get("num_latents") or d_in * whole_number(config, "expansion_factor", where)
+    given = config.get("num_latents") not in (None, 0)
+    d_sae = (
+        whole_number(config, "num_latents", where)
+        if given
+        else d_in * whole_number(config, "expansion_factor", where)
+    )
     file = source.tensors(WEIGHTS_FILE)
     weights = {
         "W_enc": file.take("encoder.weight", [d_sae, d_in]),
@@ -119,7 +124,8 @@ def write(sae: SAE, folder: Path) -> None:
     """Write both files; sparsify's `SparseCoder.load_from_disk` then gives the same latents."""
     check(sae)
     assert isinstance(sae.architecture, TopKConfig)
-    weights = uncentred(sae) if sae.is_transcoder else centred(sae)
+    transcode = sae.is_transcoder and not sae.apply_b_dec_to_input
+    weights = uncentred(sae) if transcode else centred(sae)
     theirs = {
         "encoder.weight": weights["W_enc"],
         "encoder.bias": weights["b_enc"],
@@ -136,7 +142,7 @@ def write(sae: SAE, folder: Path) -> None:
         "k": sae.architecture.k,
         "multi_topk": False,
         "skip_connection": sae.W_skip is not None,
-        "transcode": sae.is_transcoder,
+        "transcode": transcode,
         "d_in": sae.d_in,
     }
     with written_whole(folder) as partial:
