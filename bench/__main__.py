@@ -25,6 +25,8 @@ PARTS = {
     "sae-step": "bench.sae_step",
     "harvest": "bench.harvest",
     "features": "bench.features",
+    "end-to-end": "bench.end_to_end",
+    "sweep": "bench.sweep",
 }
 
 

@@ -1,0 +1,106 @@
+"""From tokens to a trained SAE: ours against SAELens' runner and dictionary_learning's trainer with its buffer.
+
+The setting: layer 6 (residual post) of the real 135M model, TopK with k 32 and 9,216 latents, batches of 4,096 tokens,
+contexts of 128, the same State of the Union text for all, fp32. Loading models and libraries is not timed. Ours runs
+once with each peer's settings (learning rate, starting point, decoder norms, clipping), and the FVU of both on the
+same held-out activations, by the same formula, must agree within 1 %.
+
+    STUDIO_BENCH_MODEL=folder python -m bench.end_to_end [--quick]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.contest import Contestant, compete
+from bench.material import prepare
+
+LAYER, D_IN, D_SAE, K, BATCH, LR = 6, 576, 9216, 32, 4096, 1e-3
+TOKENS, QUICK_TOKENS = 32 * BATCH, 6 * BATCH
+FVU_TOLERANCE = 0.01
+
+
+def contestant(name: str, module: str, task: dict[str, Any], **more: Any) -> Contestant:
+    return Contestant(name, f"bench.peers.{module}", {**task, **more})
+
+
+def row(name: str, ours: Contestant, peer: Contestant, goal: float, note: str, tokens: int) -> dict[str, Any]:
+    """One row: seconds of both, their ratio, and whether it holds at equal FVU (or a better one of ours)."""
+    mine, theirs = ours.outcome["fvu"][0], peer.outcome["fvu"][0]
+    ratio = peer.seconds / ours.seconds
+    return {
+        "name": name,
+        "ours": ours.seconds,
+        "peer": peer.seconds,
+        "unit": "s",
+        "ratio": ratio,
+        "goal": goal,
+        "holds": ratio >= goal and mine <= theirs * (1 + FVU_TOLERANCE),
+        "note": f"{tokens:,} tokens; FVU {mine:.4f} against {theirs:.4f}; {note}",
+        "tokens": tokens,
+        "fvu": [mine, theirs],
+        "tokens_per_second": [tokens / ours.seconds, tokens / peer.seconds],
+        "cpu_seconds": [ours.cpu_seconds, peer.cpu_seconds],
+        "peak_bytes": [ours.peak_bytes, peer.peak_bytes],
+    }
+
+
+def rows(quick: bool) -> list[dict[str, Any]]:
+    """The rows `end-to-end/…`."""
+    tokens = QUICK_TOKENS if quick else TOKENS
+    with tempfile.TemporaryDirectory(prefix="bench-end-to-end-") as name:
+        base = prepare(Path(name), tokens, [LAYER])
+        task = {
+            **base,
+            "tokens": tokens,
+            "batch": BATCH,
+            "d_in": D_IN,
+            "d_sae": D_SAE,
+            "lr": LR,
+            "settings": [{"layer": LAYER, "k": K}],
+            "kind": "on-the-fly",
+        }
+        ours_a = contestant("ours set like SAELens", "ours", task, like="saelens")
+        ours_b = contestant("ours set like dictionary_learning", "ours", task, like="dictionary-learning")
+        saelens = contestant("SAELens", "saelens", task)
+        dl = contestant("dictionary_learning", "dictionary_learning", task)
+        compete([ours_a, saelens, ours_b, dl])
+        cached = {**task, "kind": "from-cache"}
+        ours_c = contestant("ours from the cache", "ours", cached, like="saelens")
+        saelens_c = contestant("SAELens from its cache", "saelens", cached)
+        compete([ours_c, saelens_c])
+    return [
+        row(
+            "end-to-end/on-the-fly/vs-saelens",
+            ours_a,
+            saelens,
+            2.5,
+            "LanguageModelSAETrainingRunner on AutoModelForCausalLM stopped at the layer",
+            tokens,
+        ),
+        row(
+            "end-to-end/on-the-fly/vs-dictionary-learning",
+            ours_b,
+            dl,
+            1.5,
+            "trainSAE on ActivationBuffer",
+            tokens,
+        ),
+        row(
+            "end-to-end/from-cache/vs-saelens",
+            ours_c,
+            saelens_c,
+            6.0,
+            "second run; ours from float16, theirs from CacheActivationsRunner's float32",
+            tokens,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    for one in rows("--quick" in sys.argv):
+        print(json.dumps(one))
