@@ -124,5 +124,5 @@ def _without_outliers(found: dict[str, Tensor], counts: Tensor, multiple: float)
         norms = activations.float().norm(dim=-1)
         if bool(counts.any()):
             # What is not finite is no outlier: it must not disappear without a word.
-            kept = kept & ~(norms > multiple * norms[here].nanmedian())
+            kept = kept & ~(norms.isfinite() & (norms > multiple * norms[here].nanmedian()))
     return kept.cpu()
