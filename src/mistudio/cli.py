@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
-from mistudio import __version__
 from mistudio.console import console_options, open_console
 from mistudio.domain import load
 from mistudio.domains import all_domains, import_tables, job_kinds
 from mistudio.errors import StudioError
 from mistudio.jobs import register_kinds
 from mistudio.settings import Settings, load_settings, public_text
+from mistudio.version import __version__
 
 app = typer.Typer(
     name="mistudio",

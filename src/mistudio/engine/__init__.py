@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     )
     from mistudio.engine.harvest_settings import HarvestSettings
     from mistudio.engine.mixture import Mixture
+    from mistudio.engine.progress import Progress
+    from mistudio.engine.run_folder import RunRefused
+    from mistudio.engine.runs import Run, SettingsRefused, settings, sweep
     from mistudio.engine.sequences import pack_texts
     from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
     from mistudio.engine.tee import TeeSource
+    from mistudio.engine.training import TrainedSAE, train_runs
 
 # module: the names that it gives to the room.
 _HOMES = {
@@ -32,9 +36,13 @@ _HOMES = {
     "evaluation": ("EVALUATION_METRICS", "EvaluationSettings", "Report", "evaluate", "pareto_svg"),
     "harvest_settings": ("HarvestSettings",),
     "mixture": ("Mixture",),
+    "progress": ("Progress",),
+    "run_folder": ("RunRefused",),
+    "runs": ("Run", "SettingsRefused", "settings", "sweep"),
     "sequences": ("pack_texts",),
     "sources": ("ActivationSource", "Batch", "CacheSource", "ModelSource"),
     "tee": ("TeeSource",),
+    "training": ("TrainedSAE", "train_runs"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -50,15 +58,23 @@ __all__ = [
     "HarvestSettings",
     "Mixture",
     "ModelSource",
+    "Progress",
     "Report",
+    "Run",
+    "RunRefused",
+    "SettingsRefused",
     "TeeSource",
     "TokensUnfit",
+    "TrainedSAE",
     "evaluate",
     "evict",
     "find_cache",
     "harvest",
     "pack_texts",
     "pareto_svg",
+    "settings",
+    "sweep",
+    "train_runs",
 ]
 
 

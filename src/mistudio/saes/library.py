@@ -19,7 +19,14 @@ from mistudio.models.local_paths import local_path
 from mistudio.models.names import add_row, choose_name
 from mistudio.models.schemas import UserOut
 from mistudio.models.tables import Model
-from mistudio.saes.schemas import ImportedOrigin, ImportParams, SaeChange, SaeImport, SaeOut
+from mistudio.saes.schemas import (
+    ImportedOrigin,
+    ImportParams,
+    SaeChange,
+    SaeImport,
+    SaeOut,
+    TrainedOrigin,
+)
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
 from mistudio.store import delete_folder, disk_errors, folder_bytes, owner_folder
@@ -63,6 +70,57 @@ def register_sae(
         delete_folder(settings.data_dir, sae_folder(settings, row.id))
         raise
     return row
+
+
+def register_trained(
+    session: Session,
+    settings: Settings,
+    sae: SAE,
+    *,
+    name: str,
+    model: str | None = None,
+    metrics: dict[str, Any] | None = None,
+    tokens: int | None = None,
+    held_out_tokens: int | None = None,
+) -> Sae:
+    """As `register_sae`, for a dictionary that was trained outside of the application.
+
+    `model`: id or name of the model that it belongs to; by default the one that its metadata names, if it is here.
+    Raises NotFound, StudioError `hook_not_found` or `sae_does_not_fit`.
+    """
+    found = named_model(session, sae.metadata.get("model_name"))
+    if model is not None:
+        found = session.get(Model, model) or session.scalar(select(Model).where(Model.name == model))
+        if found is None:
+            raise NotFound("model", model)
+    hook = sae.metadata.get("hook_name")
+    if isinstance(hook, str) and hook:
+        check_hook(found, hook, sae.d_in)
+    else:
+        hook = None
+    if found is not None:
+        sae.metadata["model_name"] = found.name
+    origin = TrainedOrigin(tokens=tokens, held_out_tokens=held_out_tokens)
+    return register_sae(
+        session,
+        settings,
+        sae,
+        name=name,
+        model_id=found.id if found is not None else None,
+        hook=hook,
+        metrics=metrics,
+        origin=origin.model_dump(mode="json", exclude_none=True),
+    )
+
+
+def find_sae(session: Session, name: str) -> Sae:
+    """The complete SAE of this id or name. Raises NotFound, naming those that there are; Conflict `sae_not_ready`."""
+    sae = session.get(Sae, name) or session.scalar(select(Sae).where(Sae.name == name))
+    if sae is None:
+        names = session.scalars(select(Sae.name).order_by(Sae.created_at.desc()).limit(8)).all()
+        hint = f"The newest are {', '.join(f'“{one}”' for one in names)}." if names else "It holds none yet."
+        raise StudioError("sae_not_found", f"The data folder holds no SAE “{name}”.", hint=hint, status=404)
+    return ready_sae(session, sae.id)
 
 
 def write_sae(settings: Settings, sae: SAE, row: Sae) -> None:
@@ -203,6 +261,21 @@ def check_hook(model: Model | None, hook: str, d_in: int | None) -> None:
             hint="Name the model and the hook point that it was trained on.",
             fields={"model_id": "its activations have another width"},
         )
+
+
+def named_model(session: Session, name: Any) -> Model | None:
+    """The model here that a configuration's `model_name` means: by name, repository, or the last part of it."""
+    if not isinstance(name, str) or not name:
+        return None
+    models = [model for model in session.scalars(select(Model).order_by(Model.created_at)) if model.ready]
+    for model in models:
+        if name in (model.name, model.source.get("repo")):
+            return model
+    last = name.rpartition("/")[2].lower()
+    for model in models:
+        if last in (model.name.lower(), str(model.source.get("repo", "")).rpartition("/")[2].lower()):
+            return model
+    return None
 
 
 def sae_users(session: Session, sae_id: str) -> list[UserOut]:

@@ -7,15 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from mistudio.jobs import JobCancelled, JobContext
 from mistudio.lm.hooks import parse_hook
 from mistudio.models.library import get_model
-from mistudio.models.tables import Model
 from mistudio.saes.archive import unpack
-from mistudio.saes.library import check_hook, sae_folder, write_sae
+from mistudio.saes.library import check_hook, named_model, sae_folder, write_sae
 from mistudio.saes.schemas import ImportParams
 from mistudio.saes.tables import Sae
 from mistudio.store import delete_folder, owner_folder
@@ -43,7 +39,7 @@ def import_sae(context: JobContext, params: ImportParams) -> dict[str, Any]:
         model = (
             get_model(session, params.model_id)
             if params.model_id
-            else _named_model(session, sae.metadata.get("model_name"))
+            else named_model(session, sae.metadata.get("model_name"))
         )
     if isinstance(hook, str) and hook:
         check_hook(model, hook, sae.d_in)
@@ -79,18 +75,3 @@ def import_sae(context: JobContext, params: ImportParams) -> dict[str, Any]:
     for channel in ("saes", f"saes/{params.sae_id}"):
         context.publish(channel, "changed", {"id": params.sae_id})
     return {"d_in": sae.d_in, "d_sae": sae.d_sae, "architecture": sae.architecture.kind}
-
-
-def _named_model(session: Session, name: Any) -> Model | None:
-    """The model here that a configuration's `model_name` means: by name, repository, or the last part of it."""
-    if not isinstance(name, str) or not name:
-        return None
-    models = [model for model in session.scalars(select(Model).order_by(Model.created_at)) if model.ready]
-    for model in models:
-        if name in (model.name, model.source.get("repo")):
-            return model
-    last = name.rpartition("/")[2].lower()
-    for model in models:
-        if last in (model.name.lower(), str(model.source.get("repo", "")).rpartition("/")[2].lower()):
-            return model
-    return None

@@ -17,9 +17,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from mistudio import __version__
 from mistudio.errors import StudioError
 from mistudio.settings import Settings
+from mistudio.version import __version__
 from mistudio.web.boundary import Boundary
 from mistudio.web.guard import Guard
 from mistudio.web.interface import Interface

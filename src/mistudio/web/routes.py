@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import make_url
 
-from mistudio import __version__
 from mistudio.errors import StudioError
 from mistudio.settings import Settings
+from mistudio.version import __version__
 from mistudio.web.problems import problems
 from mistudio.web.studio import StudioDep
 

@@ -1,0 +1,76 @@
+"""What a notebook shares with the application: dictionaries put into its data folder, and found there.
+
+The server need not run, and may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistudio.db import Base, Database
+from mistudio.db.migrate import upgrade
+from mistudio.domains import all_domains, import_tables
+from mistudio.engine.runs import SettingsRefused
+from mistudio.saes.library import find_sae, register_trained, sae_folder
+from mistudio.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from mistudio.engine.training import TrainedSAE
+    from mistudio.sae import SAE
+
+
+def register(
+    sae: SAE | TrainedSAE,
+    *,
+    name: str = "",
+    data_dir: str | Path | None = None,
+    model: str | None = None,
+) -> str:
+    """Put a dictionary among the application's SAEs; returns its id (`sa_…`).
+
+    name: how it is listed (made unique by a number when it is taken); by default the run's name.
+    data_dir: the application's data folder; by default the one that its settings name. The server may be running.
+    model: the application's model that it belongs to, by id or name; by default the one that its metadata names.
+    Raises StudioError when the model is not there or its hook point does not fit.
+    """
+    from mistudio.engine.training import TrainedSAE
+
+    trained = sae if isinstance(sae, TrainedSAE) else None
+    dictionary = sae.sae if isinstance(sae, TrainedSAE) else sae
+    if dictionary is None:
+        raise SettingsRefused("The run diverged in its first step and left no dictionary to register.")
+    with _application(data_dir) as (settings, database), database.session() as session:
+        row = register_trained(
+            session,
+            settings,
+            dictionary,
+            name=name or (trained.name if trained is not None else "SAE"),
+            model=model,
+            metrics=trained.metrics if trained is not None else {},
+            tokens=trained.tokens if trained is not None else None,
+            held_out_tokens=trained.held_out_tokens if trained is not None else None,
+        )
+        return row.id
+
+
+@contextmanager
+def _application(data_dir: str | Path | None) -> Generator[tuple[Settings, Database]]:
+    """The application's settings and its database, at the newest schema."""
+    settings = load_settings(flags={} if data_dir is None else {"data_dir": str(data_dir)}).settings
+    import_tables(all_domains())
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(settings.effective_database_url)
+    try:
+        upgrade(database, Base.metadata)
+        yield settings, database
+    finally:
+        database.dispose()
+
+
+def folder_of_sae(name: str, data_dir: str | Path) -> Path:
+    """Where the application keeps the weights of the SAE of this id or name."""
+    with _application(data_dir) as (settings, database), database.reading() as session:
+        return sae_folder(settings, find_sae(session, name).id)

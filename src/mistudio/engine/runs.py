@@ -1,0 +1,234 @@
+"""What is to be trained: where a dictionary reads and writes, its settings, and grids of such runs.
+
+Imports no PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from itertools import product
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from mistudio.engine.errors import EngineError
+from mistudio.sae.config import TrainerConfig
+
+
+def _unions() -> dict[str, dict[str, type[BaseModel]]]:
+    """The settings that are a choice of several kinds, each with its own settings: {name: {kind: its class}}."""
+    found: dict[str, dict[str, type[BaseModel]]] = {}
+    for name, one in TrainerConfig.model_fields.items():
+        if one.discriminator == "kind":
+            found[name] = {option.model_fields["kind"].default: option for option in get_args(one.annotation)}
+    return found
+
+
+_GROUPS = _unions()
+# What sets an architecture's sparsity: the first of these that it has.
+_SPARSITY = {"k": "k", "target_l0": "L0", "sparsity_coefficient": "λ", "l1_coefficient": "λ"}
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+
+
+class SettingsRefused(EngineError):
+    """Settings that no training can have: unknown, out of range, or at odds with each other."""
+
+    code = "settings_refused"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One dictionary to be trained, beside others on the same activations.
+
+    hook: what an autoencoder reads and writes, or what a transcoder reads.
+    hook_out: what a transcoder writes.
+    hooks: the layers that a crosscoder reads and writes, instead of `hook`.
+    name: what it is called in results, in progress and on the disk; made of the settings when it is empty.
+    """
+
+    hook: str = ""
+    hook_out: str | None = None
+    hooks: tuple[str, ...] = ()
+    config: TrainerConfig = field(default_factory=TrainerConfig)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.hook) == bool(self.hooks):
+            raise SettingsRefused(
+                "A run needs one hook point, or several of a crosscoder.",
+                'Name hook="blocks.6.hook_resid_post", or hooks=["blocks.5.…", "blocks.6.…"], not both.',
+            )
+        if len(set(self.hooks)) < len(self.hooks):
+            raise SettingsRefused(f"A crosscoder reads each hook point once, not {', '.join(self.hooks)}.")
+        if self.hooks and self.hook_out:
+            raise SettingsRefused("A crosscoder writes what it reads: hook_out does not go with hooks.")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Hook points whose activations, side by side, are read."""
+        return self.hooks or (self.hook,)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Hook points whose activations are reconstructed or predicted."""
+        return (self.hook_out,) if self.hook_out else self.reads
+
+    @property
+    def transcodes(self) -> bool:
+        """Whether it writes another hook point than it reads."""
+        return self.reads != self.writes
+
+    @property
+    def title(self) -> str:
+        """Its name; without one, what it reads, writes and how wide and sparse it is."""
+        if self.name:
+            return self.name
+        place = "+".join(self.reads) + (f" to {self.hook_out}" if self.transcodes else "")
+        return f"{place} {describe(self.config)}"
+
+
+def describe(config: TrainerConfig) -> str:
+    """A short name of a dictionary's settings: architecture, what sets its sparsity, width."""
+    architecture = config.architecture
+    for name, short in _SPARSITY.items():
+        value = getattr(architecture, name, None)
+        if value is not None:
+            return f"{architecture.kind} {short}{value:g} {config.d_sae}"
+    return f"{architecture.kind} {config.d_sae}"
+
+
+def settings(config: TrainerConfig | Mapping[str, Any] | None = None, **changes: Any) -> TrainerConfig:
+    """A training's settings, with changes by name.
+
+    A change names a setting of the training (`d_sae=4096`), or one of the chosen architecture, optimiser or treatment
+    of dead latents (`k=32`, or with its group `**{"optimizer.weight_decay": 0.1}`). A group itself may be a kind
+    (`architecture="jump_relu"`), a mapping or a config; another kind starts from its defaults.
+    Raises SettingsRefused with one sentence: an unknown name (and the nearest), a value out of range, k > d_sae.
+    """
+    values = config.model_dump() if isinstance(config, TrainerConfig) else dict(config or {})
+    groups = {name: _chosen(name, values.get(name), changes.pop(name, None)) for name in _GROUPS}
+    for name, value in changes.items():
+        group, _, inner = name.rpartition(".")
+        if not group and name in TrainerConfig.model_fields:
+            values[name] = value
+            continue
+        homes = [
+            g for g, chosen in groups.items() if group in ("", g) and inner in _fields(g, chosen) - {"kind"}
+        ]
+        if not homes:
+            raise _unknown(name, groups)
+        groups[homes[0]][inner] = value
+    try:
+        return TrainerConfig.model_validate({**values, **groups})
+    except ValidationError as error:
+        raise SettingsRefused(sentence(error)) from error
+
+
+def _chosen(group: str, before: Any, wanted: Any) -> dict[str, Any]:
+    """One group's settings: those there were, or those wanted in their place."""
+    default = TrainerConfig.model_fields[group].default.model_dump()
+    before = (
+        {**default, **(before or {})}
+        if (before or {}).get("kind", default["kind"]) == default["kind"]
+        else before
+    )
+    if wanted is None or wanted == before["kind"]:
+        return dict(before)
+    if isinstance(wanted, str):
+        wanted = {"kind": wanted}
+    elif not isinstance(wanted, Mapping):
+        wanted = wanted.model_dump()
+    kinds, kind = _GROUPS[group], wanted.get("kind", default["kind"])
+    if kind not in kinds:
+        near = get_close_matches(str(kind), kinds, n=1)
+        raise SettingsRefused(
+            f"There is no {group} '{kind}' to train with.",
+            (f"Did you mean '{near[0]}'? " if near else "") + f"There are {', '.join(kinds)}.",
+        )
+    return {"kind": kind, **wanted}
+
+
+def _fields(group: str, chosen: Mapping[str, Any]) -> set[str]:
+    return set(_GROUPS[group][chosen["kind"]].model_fields)
+
+
+def _unknown(name: str, groups: Mapping[str, Mapping[str, Any]]) -> SettingsRefused:
+    known = {
+        *TrainerConfig.model_fields,
+        *(f for g, chosen in groups.items() for f in _fields(g, chosen)),
+    } - {"kind"}
+    near = get_close_matches(name.rpartition(".")[2], sorted(known), n=1, cutoff=0.5)
+    return SettingsRefused(
+        f"A training with the architecture {groups['architecture']['kind']} has no setting '{name}'.",
+        f"Did you mean '{near[0]}'?" if near else f"It has {', '.join(sorted(known))}.",
+    )
+
+
+def sentence(error: ValidationError) -> str:
+    """What is wrong with the first refused setting, in one sentence."""
+    first = error.errors()[0]
+    kinds = {kind for options in _GROUPS.values() for kind in options}
+    place = ".".join(str(part) for part in first["loc"] if part not in kinds)
+    if first["type"] in _BOUNDS:
+        words, limit = _BOUNDS[first["type"]]
+        return f"{place} must be {words} {first.get('ctx', {}).get(limit)}, not {first['input']}."
+    said = first["msg"].removeprefix("Value error, ").rstrip(".")
+    return f"{place}: {said} (got {first['input']!r})." if place else f"{said}."
+
+
+def sweep(base: Run, grid: Mapping[str, Sequence[Any]]) -> list[Run]:
+    """Every combination of a grid's values, as runs named after them.
+
+    base: the run that all others vary. grid: values by name: of settings as `settings` takes them
+    (`{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}`), or of `hook`, `hook_out`, `hooks`.
+    Runs of one list that share hook points share the model's passes.
+    """
+    runs: list[Run] = []
+    for name, values in grid.items():
+        if isinstance(values, str) or not len(values):
+            raise SettingsRefused(f"The grid needs a list of one or more values for {name}, not {values!r}.")
+    for values in product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        parts = [base.name] if base.name else []
+        parts += [f"{name.rpartition('.')[2]}={_word(value)}" for name, value in chosen.items()]
+        places = {name: chosen.pop(name) for name in ("hook", "hook_out", "hooks") if name in chosen}
+        if "hooks" in places:
+            places = {"hook": "", **places, "hooks": tuple(places["hooks"])}
+        changed = replace(base, **places, config=settings(base.config, **chosen), name=" ".join(parts))
+        runs.append(changed)
+    return runs
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(_word, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return str(getattr(value, "kind", value))
+
+
+def named_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs with names that differ; those without one are named after their settings.
+
+    Raises SettingsRefused when two have been given the same name.
+    """
+    given = [run.name for run in runs if run.name]
+    for name in given:
+        if given.count(name) > 1:
+            raise SettingsRefused(f"Two runs are called '{name}'.", "Give each a name of its own.")
+    taken = set(given)
+    found: list[Run] = []
+    for run in runs:
+        name, number = run.title, 2
+        while not run.name and name in taken:
+            name, number = f"{run.title} ({number})", number + 1
+        taken.add(name)
+        found.append(replace(run, name=name))
+    return found
