@@ -61,6 +61,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
             f"{file.path}: the encoder is {list(encoder.shape)} and the decoder {list(decoder.shape)}; "
             "crosscoders that read and write different layers are not supported."
         )
+    if source.has(CONFIG_FILE):
+        source.json(CONFIG_FILE)  # nothing is needed from it, but torn it means a torn copy
     own = read_sidecar(source)
     weights = {
         "W_enc": encoder.permute(2, 0, 1).reshape(d_sae, -1),

@@ -140,9 +140,9 @@ def _config(source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _weights(file: TensorFile, named: str) -> dict[str, Tensor]:
     if named in _TRANSPOSED:
-        W_enc, W_dec, b_enc = file.take("W_enc").T, file.take("W_dec"), file.take("b_enc")
+        W_enc, W_dec, b_enc = file.matrix("W_enc").T, file.matrix("W_dec"), file.take("b_enc")
     else:
-        W_enc, W_dec = file.take("encoder.weight"), file.take("decoder.weight").T
+        W_enc, W_dec = file.matrix("encoder.weight"), file.matrix("decoder.weight").T
         b_enc = file.take("gate_bias" if named == "GatedAutoEncoder" else "encoder.bias")
     weights = {"W_enc": W_enc, "W_dec": W_dec, "b_enc": b_enc}
     weights["b_dec"] = file.take(_DECODER_BIAS.get(named, "b_dec"))

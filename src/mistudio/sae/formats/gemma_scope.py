@@ -49,7 +49,7 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
             file.take(name)  # which says that it is missing
     d_sae = file.shapes["b_enc"]
     thresholds = file.take("threshold", d_sae)
-    weights["W_enc"] = weights["W_enc"].T
+    weights["W_enc"] = file.matrix(next(n for n in file.shapes if renamed[n] == "W_enc")).T
     own = read_sidecar(source)
     architecture, threshold, decoder_norm = read_thresholds(file.path, thresholds, weights["W_dec"], own)
     del weights["threshold"]

@@ -57,15 +57,15 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
             "which is not supported."
         )
     weights = {
-        "W_enc": file.take("w_enc").T,
-        "W_dec": file.take("w_dec"),
+        "W_enc": file.matrix("w_enc").T,
+        "W_dec": file.matrix("w_dec"),
         "b_enc": file.take("b_enc"),
         "b_dec": file.take("b_dec"),
     }
     if _SKIP in file.shapes:
-        weights["W_skip"] = file.take(_SKIP).T
+        weights["W_skip"] = file.matrix(_SKIP).T
     thresholds = file.take("threshold", file.shapes["b_enc"])
-    own = read_sidecar(source)
+    own, about = read_sidecar(source), _metadata(source)
     architecture, threshold, decoder_norm = read_thresholds(file.path, thresholds, weights["W_dec"], own)
     return assemble(
         file.path,
@@ -73,7 +73,7 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
         weights | threshold,
         apply_b_dec_to_input=False,
         decoder_norm=decoder_norm,
-        metadata=own.metadata or _metadata(source),
+        metadata=own.metadata or about,
         device=device,
         dtype=dtype,
     )

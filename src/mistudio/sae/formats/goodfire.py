@@ -39,8 +39,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
     file = source.tensors(source.find("*.pt", "*.pth") or WEIGHTS_FILE)
     own = read_sidecar(source)
     weights = {
-        "W_enc": file.take("encoder_linear.weight"),
-        "W_dec": file.take("decoder_linear.weight").T,
+        "W_enc": file.matrix("encoder_linear.weight"),
+        "W_dec": file.matrix("decoder_linear.weight").T,
         "b_enc": file.take("encoder_linear.bias"),
         "b_dec": file.take("decoder_linear.bias"),
     }

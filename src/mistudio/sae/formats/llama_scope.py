@@ -61,8 +61,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
     config = source.json(config_file)
     file = source.tensors(WEIGHTS_FILE if first else LATER_WEIGHTS_FILE)
     weights = {
-        "W_enc": file.take("encoder.weight"),
-        "W_dec": file.take("decoder.weight").T,
+        "W_enc": file.matrix("encoder.weight"),
+        "W_dec": file.matrix("decoder.weight").T,
         "b_enc": file.take("encoder.bias"),
     }
     d_out = weights["W_dec"].shape[-1]

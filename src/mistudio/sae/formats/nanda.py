@@ -45,6 +45,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
     sites = W_enc.shape[0] if W_enc.ndim == 3 else 1
     if W_enc.ndim == 3:
         W_enc, W_dec = W_enc.flatten(0, 1), W_dec.flatten(1)
+    else:
+        W_enc = file.matrix("W_enc")
     own = read_sidecar(source)
     config_file = f"{file.path.stem}_cfg.json"
     config = source.json(config_file) if source.has(config_file) else {}

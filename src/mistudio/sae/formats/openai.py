@@ -60,8 +60,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
         )
     tied = "decoder.weight" not in file.shapes and "decoder.linear.weight" in file.shapes
     weights = {
-        "W_enc": file.take("encoder.weight"),
-        "W_dec": file.take("decoder.linear.weight") if tied else file.take("decoder.weight").T,
+        "W_enc": file.matrix("encoder.weight"),
+        "W_dec": file.take("decoder.linear.weight") if tied else file.matrix("decoder.weight").T,
         "b_enc": file.take("latent_bias"),
         "b_dec": file.take("pre_bias"),
     }

@@ -59,8 +59,8 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> S
             f"{file.path} does not say how many latents are active.",
             hint=f'Keep it in a folder named like its repository (…-L0_50), or put {{"k": 50}} into {CONFIG_FILE}.',
         )
-    weights = {name: file.take(name) for name in _NAMES}
-    weights["W_dec"] = weights["W_dec"].T
+    weights = {name: file.take(name) for name in ("W_enc", "b_enc", "b_dec")}
+    weights["W_dec"] = file.matrix("W_dec").T
     return assemble(
         file.path,
         validated(TopKConfig, fields, file.path),

@@ -58,6 +58,12 @@ class TensorFile:
             )
         return finite(tensor, name, self.path)
 
+    def matrix(self, name: str) -> Tensor:
+        """The named tensor, which has two dimensions."""
+        if len(self.shapes.get(name, [0, 0])) != 2:
+            raise SAEFormatError(f"{self.path}: {name} is {self.shapes[name]}, not a matrix.")
+        return self.take(name)
+
     def scalar(self, name: str) -> float:
         """The one number in a tensor of any real or whole type, or among the plain values."""
         if name in self.values:
