@@ -6,18 +6,13 @@ give an equal FVU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from bench.contest import take_part
 from bench.material import contexts_of, fvu_of
 
-POOL_TOKENS = 65_536
 LIKE: dict[str, dict[str, Any]] = {
     "saelens": {
         "decoder_norm": "free",
@@ -37,25 +32,31 @@ def _hook(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_post"
 
 
-def _config(task: dict[str, Any], setting: dict[str, Any]) -> Any:
+def _runs(task: dict[str, Any]) -> list[Any]:
+    from mistudio.engine.runs import Run
     from mistudio.sae.config import TopKConfig, TrainerConfig
 
-    return TrainerConfig(
-        architecture=TopKConfig(k=setting["k"]),
-        d_sae=task["d_sae"],
-        batch_size=task["batch"],
-        total_tokens=task["tokens"],
-        learning_rate=task["lr"],
-        normalize_activations="none",
-        warmup_steps=0,
-        decay_fraction=0.0,
-        **LIKE[task["like"]],
-    )
+    return [
+        Run(
+            hook=_hook(setting["layer"]),
+            config=TrainerConfig(
+                architecture=TopKConfig(k=setting["k"]),
+                d_sae=task["d_sae"],
+                batch_size=task["batch"],
+                total_tokens=task["tokens"],
+                learning_rate=task["lr"],
+                normalize_activations="none",
+                warmup_steps=0,
+                decay_fraction=0.0,
+                **LIKE[task["like"]],
+            ),
+        )
+        for setting in task["settings"]
+    ]
 
 
-def _outcome(task: dict[str, Any], saes: list[Any]) -> dict[str, Any]:
-    pairs = zip(task["settings"], saes, strict=True)
-    return {"fvu": [fvu_of(task, setting["layer"], sae) for setting, sae in pairs]}
+def _hooks(task: dict[str, Any]) -> list[str]:
+    return sorted({_hook(setting["layer"]) for setting in task["settings"]})
 
 
 def _model(task: dict[str, Any]) -> Any:
@@ -64,72 +65,41 @@ def _model(task: dict[str, Any]) -> Any:
     return load_language_model(Path(task["model"]), device="cpu", dtype=task.get("lm_dtype", "float32"))
 
 
+def _measured(task: dict[str, Any], trained: list[Any]) -> Callable[[], dict[str, Any]]:
+    pairs = list(zip(task["settings"], trained, strict=True))
+    return lambda: {"fvu": [fvu_of(task, setting["layer"], one.sae) for setting, one in pairs]}
+
+
 def on_the_fly(task: dict[str, Any], model: Any = None) -> Callable[[], Callable[[], dict[str, Any]]]:
     """One pass of the model feeds all SAEs of the task."""
-    from mistudio.lm import harvest
-    from mistudio.sae import Trainer
+    from mistudio.engine import HarvestSettings, ModelSource
+    from mistudio.engine.training import train_runs
 
     model = model or _model(task)
     contexts = contexts_of(task)
-    hooks = sorted({_hook(s["layer"]) for s in task["settings"]})
-
-    def pools() -> Iterator[dict[str, Tensor]]:
-        parts: list[dict[str, Tensor]] = []
-        size = 0
-        for batch in harvest(model, contexts, hooks, batch_size=16):
-            parts.append({hook: batch.rows(hook).float() for hook in hooks})
-            size += len(parts[-1][hooks[0]])
-            if size >= task.get("pool", POOL_TOKENS):
-                yield {hook: torch.cat([part[hook] for part in parts]) for hook in hooks}
-                parts, size = [], 0
 
     def work() -> Callable[[], dict[str, Any]]:
-        trainers = [Trainer(_config(task, s), task["d_in"]) for s in task["settings"]]
-        names = [_hook(s["layer"]) for s in task["settings"]]
-        generator = torch.Generator().manual_seed(0)
-        for pool in pools():
-            order = torch.randperm(len(pool[hooks[0]]), generator=generator)
-            for rows in order.split(task["batch"]):
-                batch = {hook: pool[hook][rows] for hook in hooks}
-                for trainer, name in zip(trainers, names, strict=True):
-                    trainer.step(batch[name])
-                if trainers[0].done:
-                    break
-            if trainers[0].done:
-                break
-        saes = [trainer.finish() for trainer in trainers]
-        return lambda: _outcome(task, saes)
+        settings = HarvestSettings(n_tokens=task["tokens"])
+        source = ModelSource(model, contexts, _hooks(task), settings=settings)
+        return _measured(task, train_runs(source, _runs(task)))
 
     return work
 
 
 def from_cache(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]]]:
     """The same from an activation cache in its default precision, written before (not timed)."""
-    from mistudio.lm import harvest
-    from mistudio.sae import Trainer
-    from mistudio.store import ActivationCacheWriter
+    from mistudio.engine import CacheSource, harvest
+    from mistudio.engine.training import train_runs
 
-    (setting,) = task["settings"]
-    hook = _hook(setting["layer"])
-    model = _model(task)
-    with ActivationCacheWriter(Path(task["work"]) / "cache", {hook: task["d_in"]}) as writer:
-        for batch in harvest(model, contexts_of(task), [hook], batch_size=16):
-            rows = batch.rows(hook).numpy()
-            zeros = np.zeros(len(rows), np.int64)
-            writer.append({hook: rows}, zeros, zeros, zeros)
-    del model
+    model, folder = _model(task), Path(task["work"]) / "caches"
+
+    def cache() -> Any:
+        return harvest(model, contexts_of(task), _hooks(task), folder, task["tokens"])
+
+    cache()
 
     def work() -> Callable[[], dict[str, Any]]:
-        from mistudio.store import ActivationCache
-
-        cache = ActivationCache(Path(task["work"]) / "cache")
-        trainer = Trainer(_config(task, setting), task["d_in"])
-        for batch in cache.shuffled_batches(hook, task["batch"], 0, epochs=None):
-            trainer.step(torch.from_numpy(batch))
-            if trainer.done:
-                break
-        sae = trainer.finish()
-        return lambda: _outcome(task, [sae])
+        return _measured(task, train_runs(CacheSource(cache()), _runs(task)))
 
     return work
 
