@@ -32,7 +32,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def random_sae(architecture: Any, seed: int = 0, **options: Any) -> SAE:
     generator = torch.Generator().manual_seed(seed)
     sae = SAE(architecture, D_IN, D_SAE, dtype=torch.float64, **options)
-    sae.activation.start(sae)
+    sae.activation.start(sae, batch())
     for name, p in sae.named_parameters():
         drawn = torch.randn(p.shape, generator=generator, dtype=torch.float64)
         p.data.copy_(drawn.abs() / 5 if name == "threshold" else drawn / 3)

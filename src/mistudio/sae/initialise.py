@@ -34,6 +34,10 @@ def geometric_median(points: Tensor, iterations: int = 100, tolerance: float = 1
     return guess
 
 
+_SAMPLE = 1024
+"""Tokens of the first batch that starting weights are fitted to."""
+
+
 @torch.no_grad()
 def initialise(
     sae: SAE, x: Tensor, y: Tensor, config: TrainerConfig, generator: torch.Generator, *, tied: bool
@@ -59,9 +63,9 @@ def initialise(
         sae.W_dec.mul_(config.decoder_init_norm)
     sae.W_enc.copy_(directions if tied else _directions(sae.W_enc, generator))
     sae.b_enc.zero_()
-    sae.activation.start(sae)
-
-    x, y = x[:1024], y[:1024]
+    x, y = x[:_SAMPLE], y[:_SAMPLE]
+    seen = sae.centre(x)
+    sae.activation.start(sae, seen)
     context = StepContext(0, torch.zeros(sae.d_sae, dtype=torch.bool, device=sae.device))
     reconstruction = sae.activation.gradients(sae, x, y, context).reconstruction - sae.b_dec
     energy = float(reconstruction.double().square().sum())
@@ -70,6 +74,7 @@ def initialise(
         factor = float((reconstruction.double() * target).sum()) / energy
         # untied directions fit nothing in particular: a factor near 0 or below would start them dead
         sae.W_enc.mul_(factor if tied else energy**-0.5 * float(target.norm()))
+        sae.activation.start(sae, seen)
 
 
 def _directions(weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -76,8 +76,11 @@ class Architecture(ABC, Generic[ConfigT]):
     def activate(self, sae: "SAE", seen: Tensor) -> Tensor:
         """The same as a matrix [N, m], densely and differentiably."""
 
-    def start(self, sae: "SAE") -> None:
-        """Set the starting values of what this architecture adds to the weights."""
+    def start(self, sae: "SAE", seen: Tensor) -> None:
+        """Set what this architecture adds to the weights, for a start on a sample [N, d_in] of what the encoder sees.
+
+        Called again when the encoder has been scaled to the data.
+        """
 
     def terms(
         self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext

@@ -151,12 +151,13 @@ class JumpReLUConfig(Config):
         "units of normalised activations.",
         json_schema_extra=ADVANCED,
     )
-    threshold_init: float = Field(
-        default=0.01,
+    threshold_init: float | None = Field(
+        default=None,
         ge=0,
         le=1000,
         title="Starting threshold",
-        description="Threshold of every latent at the start.",
+        description="Threshold of every latent at the start. Empty sets each by the first activations, so that "
+        "all latents are active on equally many tokens, twice as many as wanted in the end.",
         json_schema_extra=ADVANCED,
     )
     tanh_scale: float = Field(
@@ -168,12 +169,12 @@ class JumpReLUConfig(Config):
         json_schema_extra=ADVANCED,
     )
     pre_act_coefficient: float = Field(
-        default=3e-6,
+        default=1e-2,
         ge=0,
         le=100,
         title="Pre-activation coefficient",
         description="Weight of a loss Σ ReLU(θ − pre)·‖d‖ over dead latents that pulls them back to life "
-        "(Anthropic, January 2025 update). 0 turns it off.",
+        "(after Anthropic, January 2025 update, which uses 3e-6 over all latents). 0 turns it off.",
         json_schema_extra=ADVANCED,
     )
 
