@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import Contestant, compete
+from bench.end_to_end_plots import plot_end_to_end
 from bench.material import prepare
 
 LAYER, D_IN, D_SAE, K, BATCH, LR = 6, 576, 9216, 32, 4096, 1e-3
@@ -68,11 +69,18 @@ def rows(quick: bool) -> list[dict[str, Any]]:
         ours_b = contestant("ours set like dictionary_learning", "ours", task, like="dictionary-learning")
         saelens = contestant("SAELens", "saelens", task)
         dl = contestant("dictionary_learning", "dictionary_learning", task)
-        compete([ours_a, saelens, ours_b, dl])
+        harvest = contestant("our harvest alone", "ours", {**task, "kind": "harvest"})
+        compete([ours_a, saelens, ours_b, dl, harvest])
         cached = {**task, "kind": "from-cache"}
         ours_c = contestant("ours from the cache", "ours", cached, like="saelens")
         saelens_c = contestant("SAELens from its cache", "saelens", cached)
         compete([ours_c, saelens_c])
+    if not quick:
+        plot_end_to_end(
+            {one.name: one.seconds for one in (ours_a, saelens, ours_b, dl, ours_c, saelens_c)},
+            harvest.seconds,
+            tokens,
+        )
     return [
         row(
             "end-to-end/on-the-fly/vs-saelens",

@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.contest import Contestant, compete
 from bench.end_to_end import BATCH, D_IN, D_SAE, LR
+from bench.end_to_end_plots import plot_sweep
 from bench.material import prepare
 
 LAYERS, SPARSITIES = (6, 15), (16, 32, 64, 128)
@@ -42,7 +43,10 @@ def rows(quick: bool) -> list[dict[str, Any]]:
         together = Contestant("ours in one run", "bench.peers.ours", {**task, "kind": "sweep"})
         separate = Contestant("ours in eight runs", "bench.peers.ours", {**task, "kind": "separate"})
         multi = Contestant("SAELens' multi-SAE runner", "bench.peers.saelens", {**task, "kind": "sweep"})
-        compete([together, separate, multi])
+        harvest = Contestant("our harvest alone", "bench.peers.ours", {**task, "kind": "harvest"})
+        compete([together, separate, multi, harvest])
+    if not quick:
+        plot_sweep(together.seconds, separate.seconds, multi.seconds, harvest.seconds, len(settings), tokens)
     about = f"{tokens:,} tokens; layers {LAYERS[0]} and {LAYERS[1]}, k {', '.join(map(str, SPARSITIES))}"
     worst = max(
         mine / theirs for mine, theirs in zip(together.outcome["fvu"], multi.outcome["fvu"], strict=True)

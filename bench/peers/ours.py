@@ -86,6 +86,22 @@ def on_the_fly(task: dict[str, Any], model: Any = None) -> Callable[[], Callable
     return work
 
 
+def harvest_only(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]]]:
+    """The same stream of batches with nothing trained on them: the forward pass's share."""
+    from mistudio.engine import HarvestSettings, ModelSource
+
+    model, contexts = _model(task), contexts_of(task)
+
+    def work() -> Callable[[], dict[str, Any]]:
+        source = ModelSource(model, contexts, _hooks(task), settings=HarvestSettings(n_tokens=task["tokens"]))
+        steps = task["tokens"] // task["batch"]
+        for _ in zip(range(steps), source.batches(task["batch"], 0), strict=False):
+            pass
+        return lambda: {"fvu": []}
+
+    return work
+
+
 def from_cache(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]]]:
     """The same from an activation cache in its default precision, written before (not timed)."""
     from mistudio.engine import CacheSource, harvest
@@ -117,5 +133,11 @@ def separate(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]]]
 
 
 if __name__ == "__main__":
-    kinds = {"on-the-fly": on_the_fly, "from-cache": from_cache, "sweep": on_the_fly, "separate": separate}
+    kinds = {
+        "on-the-fly": on_the_fly,
+        "harvest": harvest_only,
+        "from-cache": from_cache,
+        "sweep": on_the_fly,
+        "separate": separate,
+    }
     take_part(lambda task: kinds[task["kind"]](task))
