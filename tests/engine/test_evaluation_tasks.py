@@ -120,7 +120,7 @@ def test_main_latents_are_found_and_splitting_is_seen(split: bool, expected: set
 
 def test_the_sparse_probe_equals_its_dense_form() -> None:
     """The loss that is lowered at the cost of active latents is the one on dense latents."""
-    latents, y = letter_case(split=True)
+    latents, _ = letter_case(split=True)
     rows = torch.tensor([5, 900, 17])
     values, indices, offsets = absorption._rows(latents, rows)
     z = Latents(values, indices, offsets, latents.d_sae).dense()
