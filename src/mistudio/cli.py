@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from mistudio.domain import load
 from mistudio.domains import all_domains, import_tables, job_kinds
 from mistudio.errors import StudioError
 from mistudio.jobs import register_kinds
+from mistudio.sae.format_info import Format
 from mistudio.settings import Settings, load_settings, public_text
 from mistudio.version import __version__
 
@@ -126,6 +127,46 @@ def demo(
     if port is not None:
         console_options.flags["port"] = port
     run_demo(console_options, headless=headless)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Folder or file of the SAE, in any format.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write.")],
+    to: Annotated[Format, typer.Option(help="Format to write.")],
+    from_: Annotated[
+        Format | None, typer.Option("--from", help="Format of the source, where its files could be of two.")
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Precision of the weights. Default: that of the source."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the target folder if it is there.")
+    ] = False,
+) -> None:
+    """Write an SAE in another format; refused where that cannot hold it (docs/formats.md has the table)."""
+    import torch
+
+    from mistudio.console import Console
+    from mistudio.db import Database
+    from mistudio.sae.formats import convert
+
+    loaded = console_options.load()
+    precision = None if dtype is None else getattr(torch, dtype)
+    sae = convert(source, target, to=to, format=from_, dtype=precision, overwrite=overwrite)
+    Console(loaded, Database("sqlite://"), as_json=console_options.as_json).emit(
+        {
+            "folder": str(target),
+            "format": to,
+            "architecture": sae.architecture.kind,
+            "d_in": sae.d_in,
+            "d_out": sae.d_out,
+            "d_sae": sae.d_sae,
+            "model_name": sae.metadata.get("model_name"),
+            "hook_name": sae.metadata.get("hook_name"),
+        }
+    )
 
 
 @app.command()

@@ -372,16 +372,16 @@ def evaluate(
         return evaluate(plain(sae), model, rows(), settings=chosen, hook=hook, progress=staged)
 
 
-def convert(source: str | Path | SAE, target: str | Path, *, to: Format) -> Path:
+def convert(source: str | Path | SAE, target: str | Path, *, to: Format, overwrite: bool = False) -> Path:
     """Write a dictionary in another community format; returns the folder `target`.
 
     source: a folder or file in any format that `load_sae` reads, or a dictionary. to: the format, such as `sae_lens`,
-    `sparsify`, `dictionary_learning`. Raises SAEFormatError, saying what that format cannot hold.
+    `sparsify`, `dictionary_learning`. A target that is not empty is replaced only with `overwrite`. Weights keep their
+    precision. Raises SAEFormatError, saying what that format cannot hold.
     """
-    from mistudio.sae import SAE, load_sae, save_sae
+    from mistudio.sae.formats import convert
 
-    sae = source if isinstance(source, SAE) else load_sae(source)
-    save_sae(sae, target, format=to)
+    convert(source, target, to=to, overwrite=overwrite)
     return Path(target)
 
 

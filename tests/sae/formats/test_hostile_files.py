@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from mistudio.sae import SAE, SAEFormatError, load_sae, save_sae
-from mistudio.sae.formats import describe_formats
+from mistudio.sae.format_info import FORMATS as INFO
 
 from .dictionaries import activations, random_sae
 
-FORMATS = list(describe_formats())
+FORMATS = list(INFO)
 CROSSCODERS = ("crosscoder_learning",)
 FUZZ = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

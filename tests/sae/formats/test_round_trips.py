@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from mistudio.sae import SAE, SAEFormatError, load_sae, save_sae
-from mistudio.sae.formats import can_hold, describe_formats
+from mistudio.sae.format_info import FORMATS as INFO
+from mistudio.sae.formats import can_hold
 
 from .dictionaries import ARCHITECTURES, D_IN, D_SAE, SHAPES, assert_same, random_sae
 
-FORMATS = list(describe_formats())
+FORMATS = list(INFO)
 THRESHOLDED = {"standard", "batch_topk", "matryoshka", "jump_relu"}
 CENTRING = {"plain", "uncentred"}
 HOLDS: dict[str, tuple[set[str], set[str]]] = {

@@ -1,16 +1,18 @@
 """Community formats, at the edge: each reads into, and writes from, the one in-memory `SAE`.
 
-A format is one module with the same six names: TITLE, DESCRIPTION (its files), CANNOT_HOLD (in words),
-`recognises`, `read`, `check` (refuses a dictionary that it cannot hold) and `write`.
+A format is one module with the same four functions: `recognises`, `read`, `check` (refuses a dictionary that it
+cannot hold) and `write`; `mistudio.sae.format_info` describes them.
 """
 
+import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
+from mistudio.sae.format_info import FORMATS, Format
 from mistudio.sae.formats import (
     circuit_tracer,
     crosscoder_learning,
@@ -28,23 +30,7 @@ from mistudio.sae.formats import (
 )
 from mistudio.sae.formats.source import Source
 
-Format = Literal[
-    "mistudio",
-    "sae_lens",
-    "sparsify",
-    "llama_scope",
-    "dictionary_learning",
-    "gemma_scope",
-    "gemma_scope_2",
-    "crosscoder_learning",
-    "circuit_tracer",
-    "openai",
-    "goodfire",
-    "qwen_scope",
-    "nanda",
-]
-# In the order in which they are tried: those told apart by file names come before those by tensors alone.
-_FORMATS: dict[Format, Any] = {
+_MODULES: dict[Format, Any] = {
     "mistudio": native,
     "sae_lens": sae_lens,
     "sparsify": sparsify,
@@ -66,22 +52,27 @@ def load_sae(
     *,
     format: Format | None = None,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
 ) -> SAE:
     """Read a dictionary from a folder, or from one file, in any known format.
 
-    The format is found by content; name it only where files could be of two. Raises SAEFormatError, naming
-    what was found and what is understood.
+    The format is found by content; name it only where files could be of two. Without a `dtype` the weights
+    keep that of the file. Raises SAEFormatError, naming what was found and what is understood.
     """
     source = Source(Path(path))
-    if format is not None:
-        return _module(format).read(source, device=device, dtype=dtype)
-    for module in _FORMATS.values():
-        if module.recognises(source):
-            return module.read(source, device=device, dtype=dtype)
+    module = _MODULES[detect_format(source)] if format is None else _module(format)
+    return module.read(source, device=device, dtype=dtype)
+
+
+def detect_format(source: Source) -> Format:
+    """The format of what lies there; raises SAEFormatError, naming what was found and what is understood."""
+    for name in FORMATS:
+        if _MODULES[name].recognises(source):
+            return name
+    known = "; ".join(f"{info.title} ({info.files})" for info in FORMATS.values())
     raise SAEFormatError(
-        f"{path} holds no dictionary in a known format (found: {_found(source)}).",
-        hint="Known: " + "; ".join(module.DESCRIPTION for module in _FORMATS.values()) + ".",
+        f"{source.path} holds no dictionary in a known format (found: {_found(source)}).",
+        hint=f"Known: {known}.",
     )
 
 
@@ -105,18 +96,42 @@ def can_hold(format: Format, sae: SAE) -> bool:
     return True
 
 
-def describe_formats() -> dict[Format, dict[str, str]]:
-    """Title, files and limits of every format, by its name."""
-    return {
-        name: {"title": m.TITLE, "files": m.DESCRIPTION, "cannot_hold": m.CANNOT_HOLD}
-        for name, m in _FORMATS.items()
-    }
+def convert(
+    source: str | Path | SAE,
+    target: str | Path,
+    *,
+    to: Format,
+    format: Format | None = None,
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+) -> SAE:
+    """Read a dictionary (or take one) and write it in another format; returns it.
+
+    `format` is that of the source, where files could be of two. Weights keep the source's precision unless a
+    `dtype` is given. A target folder that is not empty is refused unless `overwrite` is set: all of it would
+    be replaced.
+    """
+    folder = Path(target)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
+        raise SAEFormatError(
+            f"{folder} is there already, and would be replaced.",
+            hint="Give another folder, or let it be overwritten (--overwrite).",
+        )
+    if isinstance(source, SAE):
+        sae = source if dtype is None else copy.deepcopy(source).to(dtype)
+    else:
+        path = Path(source).resolve()
+        if folder.resolve() in (path, *path.parents):
+            raise SAEFormatError(f"{folder} holds the source {source}: give another folder.")
+        sae = load_sae(source, format=format, dtype=dtype)
+    save_sae(sae, folder, format=to)
+    return sae
 
 
 def _module(format: Format) -> Any:
-    if format not in _FORMATS:
-        raise SAEFormatError(f"Unknown format {format!r}.", hint=f"Known: {', '.join(_FORMATS)}.")
-    return _FORMATS[format]
+    if format not in _MODULES:
+        raise SAEFormatError(f"Unknown format {format!r}.", hint=f"Known: {', '.join(FORMATS)}.")
+    return _MODULES[format]
 
 
 def _found(source: Source) -> str:
@@ -131,4 +146,4 @@ def _found(source: Source) -> str:
     return ", ".join([*source.names, *sorted(folders)][:10]) or "nothing"
 
 
-__all__ = ["Format", "can_hold", "describe_formats", "load_sae", "save_sae"]
+__all__ = ["FORMATS", "Format", "can_hold", "convert", "detect_format", "load_sae", "save_sae"]

@@ -11,6 +11,7 @@ import torch
 from mistudio.sae.config import StandardConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     THRESHOLDED,
     assemble,
@@ -24,9 +25,7 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "circuit-tracer"
-DESCRIPTION = "circuit-tracer transcoders (layer_0.safetensors, …)"
-CANNOT_HOLD = "TopK, gated and signed latents, normalised tokens, crosscoders"
+TITLE = FORMATS["circuit_tracer"].title
 
 _NAMES = {"W_enc", "W_dec", "b_enc", "b_dec"}
 _THRESHOLD = "activation_function.threshold"
@@ -41,7 +40,7 @@ def recognises(source: Source) -> bool:
     return shapes["W_enc"][:1] == shapes["W_dec"][:1] == shapes["b_enc"]
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read one layer's file."""
     file = source.tensors(source.find("*.safetensors") or "layer_0.safetensors")
     own = read_sidecar(source)

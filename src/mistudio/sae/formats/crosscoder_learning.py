@@ -15,6 +15,7 @@ from mistudio.sae.config import ArchitectureConfig, BatchTopKConfig, JumpReLUCon
 from mistudio.sae.dictionary import SAE, DecoderNorm
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     assemble,
     check_holds,
@@ -28,10 +29,8 @@ from mistudio.sae.formats.exchange import (
 from mistudio.sae.formats.source import Source
 from mistudio.sae.formats.tensor_files import TensorFile
 
-TITLE = "crosscoder_learning"
+TITLE = FORMATS["crosscoder_learning"].title
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-DESCRIPTION = f"crosscoder_learning ({WEIGHTS_FILE} and {CONFIG_FILE}, or one .pt file)"
-CANNOT_HOLD = "autoencoders of one layer, anything but ReLU and BatchTopK, normalised tokens"
 
 _NORMALISATIONS = {1: "CROSSCODER", 2: "SAE", 3: "MIXED", 4: "NONE", 5: "DECOUPLED"}
 _REQUIRED = {"encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"}
@@ -48,7 +47,7 @@ def _file(source: Source) -> str | None:
     return source.find("*.safetensors") or source.find("*.pt", "*.pth")
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read the weights; how norms count is read from them too."""
     file = source.tensors(_file(source) or WEIGHTS_FILE)
     strange = sorted(set(file.shapes) - _REQUIRED - _OPTIONAL)

@@ -25,6 +25,7 @@ from mistudio.sae.config import (
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     OwnRecord,
     assemble,
@@ -42,10 +43,8 @@ from mistudio.sae.formats.exchange import (
 from mistudio.sae.formats.source import Source
 from mistudio.sae.formats.tensor_files import TensorFile
 
-TITLE = "dictionary_learning"
+TITLE = FORMATS["dictionary_learning"].title
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "ae.pt"
-DESCRIPTION = f"dictionary_learning ({WEIGHTS_FILE} and {CONFIG_FILE})"
-CANNOT_HOLD = "transcoders, skip connections, normalised tokens, crosscoders"
 
 _CLASSES = {
     "AutoEncoder": "standard",
@@ -104,7 +103,7 @@ def _class_by_tensors(file: TensorFile) -> str | None:
     return found
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read ae.pt as the class that config.json names, or that its tensors show."""
     plain = source.named in (None, CONFIG_FILE, WEIGHTS_FILE) and source.has(WEIGHTS_FILE)
     file = source.tensors(WEIGHTS_FILE if plain else source.find("*.pt", "*.pth") or WEIGHTS_FILE)

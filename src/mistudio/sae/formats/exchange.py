@@ -43,13 +43,13 @@ def assemble(
     weights: Mapping[str, Tensor],
     *,
     device: torch.device | str,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     **form: Any,
 ) -> SAE:
     """An SAE with these weights (rows per latent), each checked against the others' shapes.
 
-    `form` are the other arguments of `SAE`. Nothing is allocated before the shapes agree, so that no file
-    can ask for more memory than it has bytes for.
+    `form` are the other arguments of `SAE`; without a `dtype` the weights keep that of the file. Nothing is
+    allocated before the shapes agree, so that no file can ask for more memory than it has bytes for.
     """
     W_enc, W_dec = weights["W_enc"], weights["W_dec"]
     if W_enc.ndim != 2 or W_dec.ndim != 2 or W_enc.shape[0] != W_dec.shape[0]:
@@ -66,7 +66,7 @@ def assemble(
             d_out=d_out,
             skip="W_skip" in weights,
             device=device,
-            dtype=dtype,
+            dtype=dtype or W_dec.dtype,
             **form,
         )
     except SAEFormatError:

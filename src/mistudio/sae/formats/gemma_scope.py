@@ -13,6 +13,7 @@ import torch
 
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     THRESHOLDED,
     assemble,
@@ -25,10 +26,8 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "Gemma Scope"
+TITLE = FORMATS["gemma_scope"].title
 WEIGHTS_FILE = "params.npz"
-DESCRIPTION = f"Gemma Scope ({WEIGHTS_FILE})"
-CANNOT_HOLD = "TopK, gated and signed latents, skip connections, normalised tokens, crosscoders"
 
 NAMES = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold")
 _KINDS = {"res": "hook_resid_post", "mlp": "hook_mlp_out", "att": "attn.hook_z"}
@@ -39,7 +38,7 @@ def recognises(source: Source) -> bool:
     return source.find("*.npz") is not None
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read the file; where it belongs is taken from the folders' names, as far as they say."""
     file = source.tensors(source.find("*.npz") or WEIGHTS_FILE)
     renamed = {name: f"W_{name[2:]}" if name.startswith("w_") else name for name in file.shapes}

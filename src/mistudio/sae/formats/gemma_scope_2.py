@@ -14,6 +14,7 @@ import torch
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     THRESHOLDED,
     assemble,
@@ -28,10 +29,8 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "Gemma Scope 2"
+TITLE = FORMATS["gemma_scope_2"].title
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "params.safetensors"
-DESCRIPTION = f"Gemma Scope 2 ({WEIGHTS_FILE} and {CONFIG_FILE})"
-CANNOT_HOLD = "TopK, gated and signed latents, normalised tokens, crosscoders"
 
 _SKIP = "affine_skip_connection"
 _MODULES = {
@@ -48,7 +47,7 @@ def recognises(source: Source) -> bool:
     return name is not None and {"w_enc", "w_dec", "threshold"} <= source.tensors(name).shapes.keys()
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read the file; config.json, if there, only says where the dictionary belongs."""
     file = source.tensors(source.find("*.safetensors") or WEIGHTS_FILE)
     if len(file.shapes.get("w_dec", [])) == 3:

@@ -12,6 +12,7 @@ import torch
 from mistudio.sae.config import StandardConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     assemble,
     check_holds,
@@ -22,10 +23,8 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "Goodfire"
+TITLE = FORMATS["goodfire"].title
 WEIGHTS_FILE = "sae.pth"
-DESCRIPTION = "Goodfire (one .pth file with encoder_linear and decoder_linear)"
-CANNOT_HOLD = "anything but ReLU, transcoders, skip connections, normalised tokens, crosscoders"
 
 
 def recognises(source: Source) -> bool:
@@ -34,7 +33,7 @@ def recognises(source: Source) -> bool:
     return name is not None and "encoder_linear.weight" in source.tensors(name).shapes
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read the file."""
     file = source.tensors(source.find("*.pt", "*.pth") or WEIGHTS_FILE)
     own = read_sidecar(source)

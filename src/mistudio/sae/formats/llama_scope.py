@@ -17,6 +17,7 @@ from mistudio.sae.config import TopKConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     THRESHOLDED,
     assemble,
@@ -34,13 +35,9 @@ from mistudio.sae.formats.exchange import (
 from mistudio.sae.formats.source import Source, number, section
 from mistudio.sae.formats.tensor_files import TensorFile
 
-TITLE = "Llama Scope"
+TITLE = FORMATS["llama_scope"].title
 CONFIG_FILE, WEIGHTS_FILE = "hyperparams.json", "checkpoints/final.safetensors"
 LATER_CONFIG_FILE, LATER_WEIGHTS_FILE = "config.json", "sae_weights.safetensors"
-DESCRIPTION = (
-    f"Llama Scope ({CONFIG_FILE} and {WEIGHTS_FILE}, or {LATER_CONFIG_FILE} and {LATER_WEIGHTS_FILE})"
-)
-CANNOT_HOLD = "gated and signed latents, skip connections, normalised tokens, crosscoders"
 
 _NORMS = "dataset_average_activation_norm"
 
@@ -53,7 +50,7 @@ def recognises(source: Source) -> bool:
     return later and "encoder.weight" in source.tensors(LATER_WEIGHTS_FILE).shapes
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read both files of either layout."""
     first = source.has(CONFIG_FILE)
     config_file = CONFIG_FILE if first else LATER_CONFIG_FILE

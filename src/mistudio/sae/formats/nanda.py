@@ -13,6 +13,7 @@ import torch
 from mistudio.sae.config import StandardConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     assemble,
     centred,
@@ -25,9 +26,7 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "Nanda"
-DESCRIPTION = "Nanda and Kissane (0.pt and 0_cfg.json)"
-CANNOT_HOLD = "anything but ReLU, transcoders, skip connections, normalised tokens"
+TITLE = FORMATS["nanda"].title
 
 _NAMES = {"W_enc", "W_dec", "b_enc", "b_dec"}
 
@@ -38,7 +37,7 @@ def recognises(source: Source) -> bool:
     return name is not None and source.tensors(name).shapes.keys() == _NAMES
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read the file; the configuration beside it only says where the dictionary belongs."""
     file = source.tensors(source.find("*.pt", "*.pth") or "0.pt")
     W_enc, W_dec, b_dec = file.take("W_enc"), file.take("W_dec"), file.take("b_dec")

@@ -20,10 +20,7 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "miStudio"
 WEIGHTS_FILE = "weights.safetensors"
-DESCRIPTION = f"miStudio ({SIDECAR} and {WEIGHTS_FILE})"
-CANNOT_HOLD = "nothing is lost"
 
 _LAYOUT = 1
 
@@ -33,7 +30,7 @@ def recognises(source: Source) -> bool:
     return source.has(SIDECAR) and source.has(WEIGHTS_FILE) and source.named in (None, SIDECAR, WEIGHTS_FILE)
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read both files, checked against each other."""
     where = source.folder / SIDECAR
     content = source.json(SIDECAR)

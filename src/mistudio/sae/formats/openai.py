@@ -14,6 +14,7 @@ from mistudio.sae.config import ArchitectureConfig, StandardConfig, TopKConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     assemble,
     centred,
@@ -26,10 +27,8 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "OpenAI"
+TITLE = FORMATS["openai"].title
 WEIGHTS_FILE = "autoencoder.pt"
-DESCRIPTION = "OpenAI sparse_autoencoder (one .pt file with pre_bias and latent_bias)"
-CANNOT_HOLD = "anything but ReLU on plain tokens and TopK on layer-normalised ones, transcoders, crosscoders"
 
 
 def recognises(source: Source) -> bool:
@@ -38,7 +37,7 @@ def recognises(source: Source) -> bool:
     return name is not None and {"pre_bias", "latent_bias"} <= source.tensors(name).shapes.keys()
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read the file."""
     file = source.tensors(source.find("*.pt", "*.pth") or WEIGHTS_FILE)
     own = read_sidecar(source)

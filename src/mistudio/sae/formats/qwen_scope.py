@@ -14,6 +14,7 @@ from mistudio.sae.config import TopKConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     assemble,
     check_holds,
@@ -27,9 +28,7 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source
 
-TITLE = "Qwen Scope"
-DESCRIPTION = "Qwen Scope (layer0.sae.pt, …)"
-CANNOT_HOLD = "anything but TopK, transcoders, skip connections, normalised tokens, crosscoders"
+TITLE = FORMATS["qwen_scope"].title
 
 CONFIG_FILE = "config.json"
 _NAMES = {"W_enc", "W_dec", "b_enc", "b_dec"}
@@ -44,7 +43,7 @@ def recognises(source: Source) -> bool:
     return shapes["W_enc"] == [*shapes["b_enc"], *shapes["b_dec"]]
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read one layer's file."""
     file = source.tensors(source.find("*.pt", "*.pth") or "layer0.sae.pt")
     own = read_sidecar(source)

@@ -22,6 +22,7 @@ from mistudio.sae.config import (
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     OwnRecord,
     assemble,
@@ -37,10 +38,8 @@ from mistudio.sae.formats.sae_lens_config import CONFIG_FILE, read_config
 from mistudio.sae.formats.source import Source, number, whole_number
 from mistudio.sae.formats.tensor_files import TensorFile
 
-TITLE = "SAELens"
+TITLE = FORMATS["sae_lens"].title
 WEIGHTS_FILE = "sae_weights.safetensors"
-DESCRIPTION = f"SAELens ({CONFIG_FILE} and {WEIGHTS_FILE})"
-CANNOT_HOLD = "TopK, gated and signed transcoders, transcoders that normalise tokens"
 
 _LAYOUT_VERSION = "6.0.0"
 """The oldest SAELens release that reads this layout without converting it."""
@@ -77,7 +76,7 @@ def recognises(source: Source) -> bool:
     return source.has(CONFIG_FILE) and not source.has("sae.safetensors")
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read both files, checked against each other."""
     for name, other in ((CONFIG_FILE, WEIGHTS_FILE), (WEIGHTS_FILE, CONFIG_FILE)):
         if not source.has(name):

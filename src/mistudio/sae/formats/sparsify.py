@@ -14,6 +14,7 @@ from mistudio.sae.config import TopKConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
+from mistudio.sae.format_info import FORMATS
 from mistudio.sae.formats.exchange import (
     assemble,
     centred,
@@ -28,10 +29,8 @@ from mistudio.sae.formats.exchange import (
 )
 from mistudio.sae.formats.source import Source, whole_number
 
-TITLE = "sparsify"
+TITLE = FORMATS["sparsify"].title
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae.safetensors"
-DESCRIPTION = f"sparsify ({CONFIG_FILE} and {WEIGHTS_FILE})"
-CANNOT_HOLD = "anything but TopK, outputs of another width, normalised tokens, crosscoders"
 
 _BOOLEANS = {"transcode": False, "skip_connection": False}
 _KIND_OF_MODULE = {
@@ -48,7 +47,7 @@ def recognises(source: Source) -> bool:
     return source.has(WEIGHTS_FILE) and source.named in (None, CONFIG_FILE, WEIGHTS_FILE)
 
 
-def read(source: Source, *, device: torch.device | str, dtype: torch.dtype) -> SAE:
+def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | None) -> SAE:
     """Read both files, checked against each other."""
     where = source.folder / CONFIG_FILE
     config = source.json(CONFIG_FILE)
