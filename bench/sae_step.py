@@ -1,99 +1,82 @@
-"""One training step of a TopK dictionary: ours against SAELens' and dictionary_learning's.
+"""One training step of a dictionary: ours against SAELens', dictionary_learning's, and what no dense step can avoid.
 
 All run in one process on the same batches, taking turns, so that whatever else the machine does hits all
-alike: fp32, d_in 576, d_sae 9,216, k 32, batch 4,096, each peer with its own trainer as its users run it.
+alike: fp32, d_in 576, d_sae 9,216, batch 4,096, each peer with its own trainer as its users run it. TopK and
+BatchTopK have k 32; JumpReLU and standard start where about 64 latents are active.
 Run with `python -m bench.sae_step [--quick]` in an environment that has the peers.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
+from bench.steps import CONTESTANTS, Contestant, Setting
 
-D_IN, D_SAE, K, BATCH = 576, 9216, 32, 4096
-STEPS = 10_000  # what the schedules are told; only a few are taken
-GOALS = {"saelens": 6.0, "dictionary-learning": 2.5}
-
-Step = Callable[[Tensor], Any]
-
-
-def ours() -> Step:
-    """`mistudio.sae.Trainer.step`, with everything on that a training uses."""
-    from mistudio.sae import TopKConfig, Trainer, TrainerConfig
-
-    config = TrainerConfig(
-        architecture=TopKConfig(k=K), d_sae=D_SAE, batch_size=BATCH, total_tokens=BATCH * STEPS
-    )
-    return Trainer(config, D_IN).step
+GOALS: dict[str, dict[str, float]] = {
+    "topk": {"saelens": 8.0, "dictionary-learning": 3.5, "bound": 1.6},
+    "batch_topk": {"saelens": 8.0, "dictionary-learning": 3.5, "bound": 1.6},
+    "jump_relu": {"saelens": 2.0},
+    "standard": {"saelens": 2.0},
+}
+L0 = {"topk": 32, "batch_topk": 32, "jump_relu": 64, "standard": 64}
+BOUND_NOTE = "bound: float32 encoder product and torch.topk alone; below 1: the search in bfloat16 beats it"
 
 
-def saelens() -> Step:
-    """`SAETrainer._train_step` with TopK's defaults (dense activations: the sparse ones do not run on CPU)."""
-    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
-    from sae_lens.config import LoggingConfig, SAETrainerConfig
-    from sae_lens.training.sae_trainer import SAETrainer
-
-    sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=D_IN, d_sae=D_SAE, k=K))
-    config = SAETrainerConfig(
-        total_training_samples=BATCH * STEPS,
-        train_batch_size_samples=BATCH,
-        lr_end=3e-5,
-        logger=LoggingConfig(log_to_wandb=False),
-    )
-    trainer: Any = SAETrainer(config, sae, data_provider=iter(()))
-    return lambda x: trainer._train_step(sae, x)
-
-
-def dictionary_learning() -> Step:
-    """`TopKTrainer.update` with its defaults."""
-    from dictionary_learning.trainers.top_k import TopKTrainer
-
-    trainer = TopKTrainer(
-        steps=STEPS, activation_dim=D_IN, dict_size=D_SAE, k=K, layer=0, lm_name="none", device="cpu", seed=0
-    )
-    count = iter(range(STEPS))
-    return lambda x: trainer.update(next(count), x)
-
-
-def measure(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
+def measure(contestants: dict[str, Contestant], setting: Setting, rounds: int) -> dict[str, list[float]]:
     """Seconds of each step, round by round, every contestant once per round on the same batch."""
-    generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(BATCH, D_IN, generator=generator) for _ in range(4)]
-    for step in steps.values():
+    batches = setting.batches(4)
+    for contestant in contestants.values():
         for x in batches[:2]:
-            step(x)
-    taken: dict[str, list[float]] = {name: [] for name in steps}
+            contestant.step(x)
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(rounds):
-        for name, step in steps.items():
+        for name, contestant in contestants.items():
             start = time.perf_counter()
-            step(batches[number % len(batches)])
+            contestant.step(batches[number % len(batches)])
             taken[name].append(time.perf_counter() - start)
     return taken
 
 
-def rows(quick: bool) -> list[dict[str, Any]]:
-    """Rows for the bench table: medians of several rounds, and the median of the rounds' ratios."""
-    contestants = {"ours": ours(), "saelens": saelens(), "dictionary-learning": dictionary_learning()}
-    taken = measure(contestants, rounds=3 if quick else 9)
+def rows_of(architecture: str, rounds: int) -> list[dict[str, Any]]:
+    """Medians of several rounds, and the median of the rounds' ratios."""
+    setting = Setting(architecture, L0[architecture])
+    contestants = {name: CONTESTANTS[name](setting) for name in ("ours", *GOALS[architecture])}
+    taken = measure(contestants, setting, rounds)
+    x = setting.batches(1)[0]
+    l0 = {name: contestant.l0(x) for name, contestant in contestants.items()}
     out: list[dict[str, Any]] = []
-    for peer, goal in GOALS.items():
-        ratio = statistics.median(p / o for p, o in zip(taken[peer], taken["ours"], strict=True))
+    for peer, goal in GOALS[architecture].items():
+        pairs = zip(taken[peer], taken["ours"], strict=True)
+        if peer == "bound":
+            ratio = statistics.median(o / p for p, o in pairs)
+            holds, note = ratio <= goal, BOUND_NOTE
+        else:
+            ratio = statistics.median(p / o for p, o in pairs)
+            holds, note = ratio >= goal, f"L0 {l0['ours']:.0f}, theirs {l0[peer]:.0f}"
         out.append(
             {
-                "name": f"sae-step/topk/vs-{peer}",
+                "name": f"sae-step/{architecture}/vs-{peer}",
                 "ours": statistics.median(taken["ours"]),
                 "peer": statistics.median(taken[peer]),
                 "unit": "s/step",
                 "ratio": ratio,
                 "goal": goal,
-                "holds": ratio >= goal,
+                "holds": holds,
+                "note": note,
             }
         )
+    return out
+
+
+def rows(quick: bool) -> list[dict[str, Any]]:
+    """The rows `sae-step/…`, architecture by architecture."""
+    out: list[dict[str, Any]] = []
+    for architecture in GOALS:
+        out += rows_of(architecture, rounds=3 if quick else 9)
+        gc.collect()
     return out
 
 
