@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mistudio.sae.config import BatchTopKConfig, StandardConfig, TopKConfig, TrainerConfig
+from mistudio.sae.config import AdamConfig, BatchTopKConfig, StandardConfig, TrainerConfig
 
 
 def test_settings_and_metric_texts_import_no_torch() -> None:
@@ -61,6 +61,17 @@ def test_the_form_has_what_it_needs() -> None:
         ({"batch_size": -1}, "batch_size"),
         ({"decay_fraction": 1.5}, "decay_fraction"),
         ({"learning_rat": 1e-3}, "learning_rat"),
+        ({"architecture": {"kind": "jump_relu", "target_l0": 200}, "d_sae": 128}, "target_l0 is 200"),
+        ({"optimizer": {"kind": "muon", "beta1": 0.5}}, "beta1"),
+        ({"optimizer": {"kind": "lion"}}, "lion"),
+        ({"optimizer": {"kind": "adam"}, "weight_decay": 0.1}, "weight_decay belong into optimizer"),
+        ({"decay": "constant", "decay_fraction": 0.5}, "decay_fraction is 0.5, but decay is constant"),
+        ({"decoder_init_norm": 0.5}, "decoder_init_norm is 0.5, but decoder_norm is unit"),
+        ({"accumulate": 8, "batch_size": 4}, "accumulate is 8, but a batch has only 4 tokens"),
+        ({"precision": "float16"}, "precision"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"dead_latents": {"kind": "resample", "resample_interval": 0}}, "resample_interval"),
+        ({"dead_latents": {"kind": "architecture", "resample_interval": 5}}, "resample_interval"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings: dict[str, Any], names: str) -> None:
@@ -73,6 +84,14 @@ def test_architectures_are_told_apart_by_kind() -> None:
     assert config.architecture == StandardConfig(l1_coefficient=2)
     assert TrainerConfig.model_validate_json(config.model_dump_json()) == config
     assert isinstance(TrainerConfig().architecture, BatchTopKConfig)
+
+
+def test_settings_stored_with_flat_adam_fields_are_understood() -> None:
+    old = {"adam_beta1": 0.5, "adam_beta2": 0.9, "weight_decay": 0.1, "learning_rate": 1e-3}
+    config = TrainerConfig.model_validate(old)
+    assert config.optimizer == AdamConfig(beta1=0.5, beta2=0.9, weight_decay=0.1)
+    assert old["weight_decay"] == 0.1
+    assert TrainerConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_steps_cover_all_tokens() -> None:

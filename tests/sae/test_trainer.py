@@ -14,6 +14,7 @@ from mistudio.sae import (
     TrainerConfig,
     TrainingDiverged,
 )
+from mistudio.sae.config import AdamConfig, MuonConfig, Resample, SignumConfig
 
 D_IN = 16
 
@@ -143,10 +144,18 @@ CHANGES: list[dict[str, Any]] = [
     {"decoder_bias_init": "mean"},
     {"tied_init": False},
     {"apply_b_dec_to_input": False},
-    {"adam_beta1": 0.5},
-    {"adam_beta2": 0.9},
-    {"weight_decay": 0.5},
+    {"optimizer": AdamConfig(beta1=0.5)},
+    {"optimizer": AdamConfig(beta2=0.9)},
+    {"optimizer": AdamConfig(eps=0.1)},
+    {"optimizer": AdamConfig(weight_decay=0.5)},
+    {"optimizer": MuonConfig()},
+    {"optimizer": SignumConfig()},
     {"grad_clip_norm": 0.01},
+    {"decay": "cosine", "total_tokens": 64 * 12, "decay_fraction": 0.9},
+    {"decoder_init": "data"},
+    {"accumulate": 4},
+    {"precision": "bfloat16"},
+    {"dead_latents": Resample(dead_neuron_threshold=64 * 4, resample_interval=5, resample_until=1.0)},
     {"dead_latent_window": 64 * 4},
     {"architecture": TopKConfig(k=5, aux_k=8)},
     {"architecture": TopKConfig(k=4, aux_k=2)},
@@ -164,7 +173,14 @@ def test_a_setting_changes_the_training(change: dict[str, Any]) -> None:
 
 
 def test_no_setting_is_left_untested() -> None:
-    elsewhere = {"batch_size", "log_every", "checkpoint_every", "decoder_init_norm", "skip_connection"}
+    elsewhere = {
+        "batch_size",
+        "log_every",
+        "checkpoint_every",
+        "decoder_init_norm",
+        "skip_connection",
+        "ema_decay",
+    }
     assert {name for change in CHANGES for name in change} | elsewhere == TrainerConfig.model_fields.keys()
 
 
@@ -227,8 +243,18 @@ def test_learning_rate_schedule() -> None:
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert set(rates[4:31]) == {1.0}
     assert rates[31:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
-    constant = Trainer(config(learning_rate=1.0, warmup_steps=0, decay_fraction=0.0), D_IN)
-    assert {constant.learning_rate(step) for step in range(60)} == {1.0}
+    for change in ({"decay_fraction": 0.0}, {"decay": "constant"}):
+        constant = Trainer(config(learning_rate=1.0, warmup_steps=0, **change), D_IN)
+        assert {constant.learning_rate(step) for step in range(60)} == {1.0}
+    cosine = Trainer(
+        config(learning_rate=1.0, warmup_steps=0, decay="cosine", decay_fraction=0.5, total_tokens=64 * 16),
+        D_IN,
+    )
+    rates = [cosine.learning_rate(step) for step in range(16)]
+    assert rates[:9] == [1.0] * 9
+    assert rates[12] == pytest.approx(0.5)
+    assert rates[10] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert rates[15] == pytest.approx((1 - math.cos(math.pi / 8)) / 2)
 
 
 def test_gradient_clipping_limits_the_step() -> None:
@@ -236,8 +262,8 @@ def test_gradient_clipping_limits_the_step() -> None:
     trainer = Trainer(config(grad_clip_norm=0.5), D_IN)
     metrics = trainer.step(batches(1)[0])
     assert metrics.grad_norm > 0.5
-    moments = [trainer._optimizer.state[p]["exp_avg"] for p in trainer.sae.parameters()]
-    clipped = torch.nn.utils.get_total_norm(moments) / (1 - trainer.config.adam_beta1)
+    moments = [m for name, m in trainer.optimizer.state().items() if name.endswith("exp_avg")]
+    clipped = torch.nn.utils.get_total_norm(moments) / (1 - AdamConfig().beta1)
     assert float(clipped) == pytest.approx(0.5, rel=1e-4)
 
 

@@ -53,9 +53,13 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise TornCheckpoint(f"{path} is not a safetensors file ({error}).", hint=hint) from error
 
 
-def restore(target: Tensor, tensors: dict[str, Tensor], name: str, folder: Path) -> None:
-    """Copy the named tensor of a checkpoint into `target`, which must have its shape and type."""
+def restore(
+    target: Tensor, tensors: dict[str, Tensor], name: str, folder: Path, rows: slice = slice(None)
+) -> None:
+    """Copy the named tensor of a checkpoint, or some of its rows, into `target`, which must have its shape and type."""
     saved = tensors.get(name)
+    if saved is not None and saved.ndim:
+        saved = saved[rows]
     if saved is None or saved.shape != target.shape or saved.dtype != target.dtype:
         found = "nothing" if saved is None else f"{list(saved.shape)} {saved.dtype}"
         raise TornCheckpoint(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mistudio.sae import architectures, kernels
 from mistudio.sae.config import ArchitectureConfig
+from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.sae.errors import SAEError
 from mistudio.sae.latents import Latents, TokenFrame
 
@@ -69,6 +70,8 @@ class SAE(nn.Module):
         self.token_norm: TokenNorm = token_norm
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.activation = architectures.build(architecture)
+        self.shards: Ranks = ALONE
+        """the processes of which each has some of the latents, while a dictionary is trained in parts"""
 
         def weights(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(*shape, device=device, dtype=dtype), requires_grad=False)
@@ -95,6 +98,11 @@ class SAE(nn.Module):
     def d_sae(self) -> int:
         """Number of latents."""
         return self.W_enc.shape[0]
+
+    @property
+    def latent_weights(self) -> tuple[str, ...]:
+        """Names of the weights that have a row for each latent."""
+        return ("W_enc", "W_dec", "b_enc", *self.activation.latent_parameters)
 
     @property
     def device(self) -> torch.device:
@@ -141,7 +149,7 @@ class SAE(nn.Module):
 
     def centre(self, x: Tensor) -> Tensor:
         """What the encoder sees: x - b_dec, or x where the decoder bias is not subtracted."""
-        return x - self.b_dec if self.apply_b_dec_to_input else x
+        return x - self.shards.shared(self.b_dec) if self.apply_b_dec_to_input else x
 
     def decoder_norms(self) -> Tensor:
         """‖dᵢ‖ [d_sae], at least 1e-8; for a crosscoder the sum of its norms at each layer (Anthropic,

@@ -1,4 +1,4 @@
-"""Where a training starts: normalisation factor, decoder directions, encoder, biases."""
+"""Where a training starts: decoder directions, encoder, biases."""
 
 import torch
 from torch import Tensor
@@ -6,18 +6,8 @@ from torch import Tensor
 from mistudio.sae.architectures import StepContext
 from mistudio.sae.config import TrainerConfig
 from mistudio.sae.dictionary import SAE
-from mistudio.sae.errors import SAEError
 
-
-def activation_scales(sample: Tensor, n_sites: int = 1) -> list[float]:
-    """√d / mean ‖x‖ over a sample [N, n_sites·d], for each site: the factors that bring the average norms to √d."""
-    mean_norms = sample.double().unflatten(1, (n_sites, -1)).norm(dim=2).mean(0)
-    if bool((mean_norms == 0).any()):
-        raise SAEError(
-            "All activations of the first batch are zero, so they cannot be normalised.",
-            hint="Check the hook point, or set normalize_activations to none.",
-        )
-    return ((sample.shape[1] // n_sites) ** 0.5 / mean_norms).tolist()
+_PIECE_ROWS = 1024
 
 
 def geometric_median(points: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:
@@ -44,9 +34,10 @@ def initialise(
 ) -> None:
     """Fill in starting weights from a seeded generator and a sample x, y [N, d_in], [N, d_out] (already normalised).
 
-    Decoder directions are uniform on the sphere. The encoder lies along them (tied) or along others, scaled
-    by the one factor that makes the first reconstructions best (tied) or of the right size (not tied): a
-    dictionary of any width and sparsity then starts near the data instead of far beyond it.
+    Decoder directions are uniform on the sphere, or lie towards tokens of the sample. The encoder lies along them
+    (tied) or along others (random ones, or towards the same tokens in x), scaled by the one factor that makes the
+    first reconstructions best (tied) or of the right size (not tied): a dictionary of any width and sparsity then
+    starts near the data instead of far beyond it.
     """
     match config.decoder_bias_init:
         case "zeros":
@@ -56,12 +47,18 @@ def initialise(
         case "geometric_median":
             sae.b_dec.copy_(geometric_median(y))
 
-    directions = _directions(sae.W_dec, generator)
-    sae.W_dec.copy_(directions)
+    start, stop = sae.shards.span(config.d_sae)
+    rows = _Directions(config.d_sae, start, stop, generator)
+    if config.decoder_init == "data":
+        rows.tokens = torch.randperm(x.shape[0], generator=generator)[: config.d_sae]
+    rows.fill(sae.W_dec, y, sae.b_dec)
+    if tied:
+        sae.W_enc.copy_(sae.W_dec)
+    else:
+        rows.fill(sae.W_enc, x, sae.b_dec if sae.apply_b_dec_to_input else x.mean(0))
     sae.W_dec.div_(sae.decoder_norms()[:, None])
     if config.decoder_norm == "free":
         sae.W_dec.mul_(config.decoder_init_norm)
-    sae.W_enc.copy_(directions if tied else _directions(sae.W_enc, generator))
     sae.b_enc.zero_()
     x, y = x[:_SAMPLE], y[:_SAMPLE]
     seen = sae.centre(x)
@@ -77,7 +74,31 @@ def initialise(
         sae.activation.start(sae, seen)
 
 
-def _directions(weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Random unit rows like `weights` [d_sae, d]; drawn on the CPU, so that a seed means the same on every device."""
-    rows = torch.randn(weights.shape, generator=generator, dtype=torch.float32)
-    return (rows / rows.norm(dim=1, keepdim=True)).to(weights)
+class _Directions:
+    """Unit rows for the latents start … stop of `d_sae`, the same whichever of them are asked for.
+
+    Random ones are drawn on the CPU, so that a seed means the same on every device, and in pieces, so that a
+    dictionary spread over ranks is never in one place.
+    """
+
+    def __init__(self, d_sae: int, start: int, stop: int, generator: torch.Generator) -> None:
+        self.d_sae, self.start, self.stop = d_sae, start, stop
+        self.generator = generator
+        self.tokens: Tensor | None = None
+        """for the first latents, the token of the sample that each lies towards"""
+
+    def fill(self, weights: Tensor, sample: Tensor, centre: Tensor) -> None:
+        """Rows [stop − start, d]: at random, or from `centre` [d] towards tokens of `sample` [N, d]."""
+        for first in range(0, self.d_sae, _PIECE_ROWS):
+            last = min(first + _PIECE_ROWS, self.d_sae)
+            drawn = torch.randn(last - first, weights.shape[1], generator=self.generator, dtype=torch.float32)
+            a, b = max(first, self.start), min(last, self.stop)
+            if a < b:
+                rows = drawn[a - first : b - first]
+                weights[a - self.start : b - self.start] = (rows / rows.norm(dim=1, keepdim=True)).to(weights)
+        if self.tokens is not None:
+            towards = sample[self.tokens[self.start : self.stop].to(sample.device)] - centre
+            norms = towards.norm(dim=1, keepdim=True)
+            # a token that lies at the centre points nowhere: its latent keeps a random direction
+            kept = weights[: towards.shape[0]]
+            kept.copy_(torch.where(norms > 0, towards / norms.clamp_min(torch.finfo(norms.dtype).tiny), kept))

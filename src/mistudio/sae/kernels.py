@@ -8,7 +8,7 @@ dense, and it is done in blocks of tokens so that pre-activations stay in cache 
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,7 +84,7 @@ def decode(latents: Latents, W_dec: Tensor) -> Tensor:
         latents.indices,
         W_dec,
         latents.offsets,
-        per_sample_weights=latents.values,
+        per_sample_weights=latents.values.to(W_dec.dtype),
         mode="sum",
         include_last_offset=True,
     )
@@ -97,6 +97,8 @@ def products(latents: Latents, rows: Tensor, W: Tensor) -> Tensor:
     """
     if native.serves(rows, W):
         return native.products(latents, rows, W)
+    if rows.dtype == torch.bfloat16:  # PyTorch samples no bfloat16 products
+        return products(replace(latents, values=latents.values.float()), rows.float(), W.float())
     pattern = torch.sparse_csr_tensor(
         latents.offsets,
         latents.indices,
@@ -131,7 +133,7 @@ class ByLatent:
             self.tokens,
             rows,
             self.offsets,
-            per_sample_weights=values[self.order],
+            per_sample_weights=values[self.order].to(rows.dtype),
             mode="sum",
             include_last_offset=True,
         )

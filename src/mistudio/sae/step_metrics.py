@@ -7,27 +7,21 @@ import torch
 from torch import Tensor
 
 from mistudio.sae.architectures import StepGradients
+from mistudio.sae.dictionary import SAE
+from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.sae.errors import TrainingDiverged
+from mistudio.sae.normalise import NormalisedBatch
 
 _EXPLODED = 1000.0
 """A squared error this many times the activations' own energy is an explosion, not a bad start."""
+
+_PIECE_TOKENS = 512
+_PIECE_TOKENS_ELSEWHERE = 65_536
 
 _DIVERGED_HINT = (
     "The weights of the step before are kept. Lower the learning rate, lengthen its warm-up, or keep "
     "gradient clipping on."
 )
-
-
-@dataclass(frozen=True)
-class NormalisedBatch:
-    """A batch as the dictionary in training knows it."""
-
-    x: Tensor
-    """[N, d_in]"""
-    y: Tensor
-    """[N, d_out]: x itself, but for transcoders"""
-    unit: Tensor
-    """what brings differences in y back to the model's own units: a scalar, [d_out] or [N, 1]"""
 
 
 @dataclass(frozen=True)
@@ -60,76 +54,111 @@ class StepMetrics:
 def measure_step(
     batch: NormalisedBatch,
     outcome: StepGradients,
+    sae: SAE,
+    ranks: Ranks = ALONE,
     *,
     step: int,
     tokens: int,
     dead: Tensor,
     learning_rate: float,
 ) -> StepMetrics:
-    """Metrics of a step, in the model's own units.
+    """Metrics of a step, in the model's own units, over the tokens and latents of all ranks.
 
-    One transfer from the device. Raises TrainingDiverged when the loss or the gradients are not finite, or
-    the error has exploded.
+    `outcome` is that of the whole batch, but for its reconstruction, which is of this rank's tokens. One transfer
+    from the device. Raises TrainingDiverged when the loss or the gradients are not finite, or the error has exploded.
     """
-    y, reconstruction = batch.y, outcome.reconstruction
-    y_norms = y.norm(dim=1)
-    lengths = (y_norms * reconstruction.norm(dim=1)).clamp_min(torch.finfo(y.dtype).tiny)
-    error, spread = reconstruction - y, y - y.mean(0)
-    if batch.unit.ndim:
-        # where parts have units of their own, shares of variance depend on them
-        error, spread = error * batch.unit, spread * batch.unit
-        if batch.unit.ndim == 2:
-            spread -= spread.mean(0)
-        unit, size = 1.0, (y * batch.unit).norm()
-    else:
-        unit, size = float(batch.unit), y_norms.norm()
+    sums = _sums(batch, outcome.reconstruction, ranks)
     numbers = [
-        error.norm(),
-        spread.norm(),
-        size,
-        (torch.linalg.vecdot(y, reconstruction) / lengths).mean(),
+        *sums,
         outcome.l0,
-        dead.sum(),
-        torch.nn.utils.get_total_norm(list(outcome.gradients.values())),
+        sae.shards.sum(dead.sum()),
+        _gradient_norm(outcome.gradients, sae),
         *outcome.terms.values(),
     ]
-    error_norm, spread_norm, size, cosine, l0, n_dead, grad_norm, *terms = torch.stack(
+    count, error, spread, energy, cosines, l0, n_dead, grad_norm, *terms = torch.stack(
         [n.double() for n in numbers]
     ).tolist()
     loss = sum(terms)
     if not math.isfinite(loss):
         refuse_unusable(batch.x, step)
-        refuse_unusable(y, step)
+        refuse_unusable(batch.y, step)
         raise TrainingDiverged(f"The loss became {loss} at step {step}.", step=step, hint=_DIVERGED_HINT)
     if not math.isfinite(grad_norm):
         raise TrainingDiverged(
             f"The gradients stopped being finite at step {step}.", step=step, hint=_DIVERGED_HINT
         )
-    if size > 0 and error_norm**2 > _EXPLODED * size**2:
+    if energy > 0 and error > _EXPLODED * energy:
         raise TrainingDiverged(
-            f"The loss exploded at step {step}: the error is {error_norm**2 / size**2:.0f} times as large as "
+            f"The loss exploded at step {step}: the error is {error / energy:.0f} times as large as "
             "the activations.",
             step=step,
             hint=_DIVERGED_HINT,
         )
     unexplained = 0.0
-    if error_norm > 0:
-        unexplained = (error_norm / spread_norm) ** 2 if spread_norm > 0 else math.inf
+    if error > 0:
+        unexplained = error / spread if spread > 0 else math.inf
     return StepMetrics(
         step=step,
         tokens=tokens,
         loss=loss,
         terms=dict(zip(outcome.terms, terms, strict=True)),
         l0=l0,
-        mse=(error_norm * unit) ** 2 / y.numel(),
+        mse=error / (count * batch.y.shape[1]),
         fvu=unexplained,
         explained_variance=1 - unexplained,
-        cosine=cosine,
+        cosine=cosines / count,
         dead_latents=int(n_dead),
-        dead_fraction=n_dead / dead.shape[0],
+        dead_fraction=n_dead / (dead.shape[0] if sae.shards.size == 1 else int(sae.shards.sum(_count(dead)))),
         learning_rate=learning_rate,
         grad_norm=grad_norm,
     )
+
+
+def _sums(batch: NormalisedBatch, reconstruction: Tensor, ranks: Ranks) -> Tensor:
+    """[5] float64: N, Σ‖error‖², Σ‖y − ȳ‖², Σ‖y‖² in the model's own units, and Σ of cosines.
+
+    In pieces of tokens, so that temporaries stay small.
+    """
+    y, wide = batch.y, torch.promote_types(batch.y.dtype, torch.float32)
+    tiny = torch.finfo(wide).tiny
+    scalar = batch.unit.ndim == 0
+    size = _PIECE_TOKENS if y.device.type == "cpu" else _PIECE_TOKENS_ELSEWHERE
+    pieces = [(start, batch.rows(start, start + size)) for start in range(0, y.shape[0], size)]
+
+    def own(piece: NormalisedBatch, values: Tensor) -> Tensor:
+        scaled = values if scalar else values * piece.unit
+        return scaled if piece.shift is None else scaled + piece.shift
+
+    total = torch.stack([own(piece, piece.y).sum(0, dtype=wide) for _, piece in pieces]).sum(0)
+    count = ranks.sum(torch.tensor(float(y.shape[0]), dtype=torch.float64, device=y.device))
+    mean = ranks.sum(total) / count.to(wide)
+    sums = torch.zeros(4, dtype=torch.float64, device=y.device)
+    for start, piece in pieces:
+        written = reconstruction[start : start + size].to(wide)
+        error, raw = written - piece.y, own(piece, piece.y)
+        lengths = (piece.y.norm(dim=1) * written.norm(dim=1)).clamp_min(tiny)
+        cosines = (torch.linalg.vecdot(piece.y, written) / lengths).sum()
+        norms = [error if scalar else error * piece.unit, raw - mean, raw]
+        squares = torch.stack([n.norm() for n in norms]).double().square()
+        sums += torch.cat([squares, cosines.double()[None]])
+    ranks.sum(sums)
+    if scalar:
+        sums[:3] *= batch.unit.double().square()
+    return torch.cat([count[None], sums])
+
+
+def _gradient_norm(gradients: dict[str, Tensor], sae: SAE) -> Tensor:
+    """The norm of all gradients: scalar."""
+    if sae.shards.size == 1:
+        return torch.nn.utils.get_total_norm(list(gradients.values()))
+    parts = [g for name, g in gradients.items() if name in sae.latent_weights]
+    squares = sae.shards.sum(torch.nn.utils.get_total_norm(parts).double().square())
+    rest = [g for name, g in gradients.items() if name not in sae.latent_weights]
+    return (squares + torch.nn.utils.get_total_norm(rest).double().square()).sqrt()
+
+
+def _count(dead: Tensor) -> Tensor:
+    return torch.tensor(dead.shape[0], device=dead.device)
 
 
 def refuse_unusable(x: Tensor, step: int) -> None:

@@ -1,22 +1,21 @@
 """Training one dictionary, a batch of activations at a time."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from mistudio.sae import checkpoint
-from mistudio.sae.architectures import StepContext, StepGradients, reference_gradients
-from mistudio.sae.config import TrainerConfig
+from mistudio.sae import checkpoint, optimizers, resampling, schedules
+from mistudio.sae.architectures import StepContext, reference_gradients
+from mistudio.sae.config import Resample, TrainerConfig
 from mistudio.sae.dictionary import SAE
+from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.sae.errors import SAEError, TornCheckpoint
-from mistudio.sae.initialise import activation_scales, initialise
-from mistudio.sae.step_metrics import NormalisedBatch, StepMetrics, measure_step, refuse_unusable
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-GradientsOf = Callable[[SAE, Tensor, Tensor, StepContext], StepGradients]
+from mistudio.sae.initialise import initialise
+from mistudio.sae.normalise import Scales, activation_scales, as_row, normalised
+from mistudio.sae.outcomes import GradientsOf, in_parts, over_ranks, over_shards
+from mistudio.sae.step_metrics import StepMetrics, measure_step, refuse_unusable
 
 
 class Trainer:
@@ -29,6 +28,11 @@ class Trainer:
     larger sample before). Everything that the future of the run depends on is in a checkpoint, so a resumed
     run equals an unbroken one to the bit on the same machine. Activations are given in the model's own
     units; the caller brings them in a shuffled order.
+
+    With several `ranks` the training is theirs together, and all of them make the same calls: split over the
+    "batch", each steps on its own part of every batch (consecutive tokens, in the order of ranks); split over
+    the "latents", each steps on the whole batch and keeps a part of the dictionary. Either way it is the
+    training of a single process, up to rounding, and its checkpoints are the same.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class Trainer:
         d_out: int | None = None,
         n_sites: int = 1,
         dtype: torch.dtype = torch.float32,
+        ranks: Ranks = ALONE,
+        split: Literal["batch", "latents"] = "batch",
     ) -> None:
         self.config = config
         self.transcodes = d_out is not None
@@ -54,34 +60,48 @@ class Trainer:
                 "of what it predicts.",
                 hint="Set normalize_activations to expected_average_only_in or none.",
             )
-        self.sae = self._empty_sae(d_in, d_out, n_sites, torch.device(device), dtype)
+        if config.precision == "bfloat16" and dtype != torch.float32:
+            raise SAEError("A step in bfloat16 goes with weights in float32.", hint="Leave dtype as it is.")
+        self.ranks, self.shards = (ranks, ALONE) if split == "batch" else (ALONE, ranks)
+        self.sae = self._empty_sae(d_in, d_out, n_sites, torch.device(device), dtype, self.shards)
+        self._working = self.sae
+        if config.precision == "bfloat16":
+            self._working = self._empty_sae(
+                d_in, d_out, n_sites, self.sae.device, torch.bfloat16, self.shards
+            )
+            for name in self.sae.activation.state_names:
+                self._working.register_buffer(name, self.sae.get_buffer(name))
         self.steps_done = 0
         self.tokens_seen = 0
-        self.scales: tuple[list[float], list[float]] | None = None
-        """what x and y are multiplied by, for each site"""
+        self.scales: Scales | None = None
         self._generator = torch.Generator().manual_seed(config.seed)
-        self._tokens_since_fired = torch.zeros(config.d_sae, dtype=torch.int64, device=self.sae.device)
-        weights = [p for p in self.sae.parameters() if p.ndim == 2]
-        biases = [p for p in self.sae.parameters() if p.ndim == 1]
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": weights, "weight_decay": config.weight_decay},
-                {"params": biases, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            fused=self.sae.device.type in ("cpu", "cuda"),
-        )
+        self._tokens_since_fired = torch.zeros(self.sae.d_sae, dtype=torch.int64, device=self.sae.device)
+        parameters = dict(self.sae.named_parameters())
+        self.optimizer = optimizers.build(config.optimizer, parameters, self.shards, self.sae.latent_weights)
+        self.average = optimizers.WeightAverage(parameters, config.ema_decay) if config.ema_decay else None
 
     def _empty_sae(
-        self, d_in: int, d_out: int | None, n_sites: int, device: torch.device, dtype: torch.dtype
+        self,
+        d_in: int,
+        d_out: int | None,
+        n_sites: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        shards: Ranks = ALONE,
     ) -> SAE:
         config = self.config
         normalize = config.normalize_activations
-        return SAE(
+        start, stop = shards.span(config.d_sae)
+        k = getattr(config.architecture, "k", 1)
+        if stop - start < k:
+            raise SAEError(
+                f"{config.d_sae} latents over {shards.size} ranks leave {stop - start} to each, fewer than k = {k}.",
+                hint="Use fewer ranks, or split over the batch.",
+            )
+        sae = SAE(
             config.architecture,
             d_in,
-            config.d_sae,
+            stop - start,
             d_out=d_out,
             n_sites=n_sites,
             skip=config.skip_connection and self.transcodes,
@@ -91,6 +111,8 @@ class Trainer:
             device=device,
             dtype=dtype,
         )
+        sae.shards = shards
+        return sae
 
     @property
     def activation_scale(self) -> float | None:
@@ -115,35 +137,34 @@ class Trainer:
 
     @property
     def dead(self) -> Tensor:
-        """[d_sae] bool: latents not active for `dead_latent_window` tokens."""
+        """[d_sae] bool: latents (of this rank) not active for `dead_latent_window` tokens."""
         return self._tokens_since_fired >= self.config.dead_latent_window
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of the given step (counted from 0): linear warm-up, constant, linear decay."""
-        config = self.config
-        rate = config.learning_rate
-        if step < config.warmup_steps:
-            rate *= (step + 1) / config.warmup_steps
-        decay_steps = config.decay_fraction * config.total_steps
-        if decay_steps > 0:
-            rate *= min(1.0, max(0.0, (config.total_steps - step) / decay_steps))
-        return rate
+        """The learning rate of the given step (counted from 0)."""
+        return schedules.learning_rate(self.config, step)
 
     def initialise(self, sample: Tensor, target: Tensor | None = None) -> None:
         """Set the normalisation factors and starting weights from a sample of activations [N, d_in] (and, for a
-        transcoder, of targets [N, d_out])."""
+        transcoder, of targets [N, d_out]). Ranks that split the batch each give a part of it."""
         x, y = self._pair(sample, target)
         refuse_unusable(x, self.steps_done + 1)
         refuse_unusable(y, self.steps_done + 1)
+        if self.ranks.size > 1:
+            both = y is not x
+            x = torch.cat(self.ranks.gather(x))
+            y = torch.cat(self.ranks.gather(y)) if both else x
         n_sites = self.sae.n_sites
         if self.config.normalize_activations == "expected_average_only_in":
             scale_in = activation_scales(x, n_sites)
             self.scales = (scale_in, activation_scales(y, n_sites) if self.transcodes else scale_in)
         else:
             self.scales = ([1.0] * n_sites, [1.0] * n_sites)
-        batch = self._normalise(x, y)
+        batch = normalised(self.sae, x, y, self.scales)
         tied = self.config.tied_init and not self.transcodes
         initialise(self.sae, batch.x, batch.y, self.config, self._generator, tied=tied)
+        if self.average is not None:
+            self.average.restart()
 
     def step(self, x: Tensor, y: Tensor | None = None) -> StepMetrics:
         """One update on activations x [N, d_in] (and a transcoder's targets y [N, d_out]), in the fast form.
@@ -155,52 +176,75 @@ class Trainer:
 
     def reference_step(self, x: Tensor, y: Tensor | None = None) -> StepMetrics:
         """The same update with gradients from dense autograd: slow, and the definition of `step`."""
+        if self.ranks.size > 1 or self.shards.size > 1:
+            raise SAEError("The reference step is for one process.")
         activation = self.sae.activation
         return self._advance(
             x, y, lambda sae, x, y, context: reference_gradients(activation, sae, x, y, context)
         )
 
     def _advance(self, x: Tensor, y: Tensor | None, gradients_of: GradientsOf) -> StepMetrics:
-        x, y = self._check_batch(x, y)
+        config, sae = self.config, self.sae
+        x, y = self._pair(x, y)
+        counts = [int(part[0]) for part in self.ranks.gather(torch.tensor([x.shape[0]], device=sae.device))]
+        self._check_batch(counts)
         if self.scales is None:
             self.initialise(x, y if self.transcodes else None)
-        batch = self._normalise(x, y)
+        assert self.scales is not None
+        batch = normalised(sae, x, y, self.scales)
         dead = self.dead
-        context = StepContext(self.steps_done, dead, self.tokens_seen / self.config.total_tokens)
-        outcome = gradients_of(self.sae, batch.x, batch.y, context)
+        progress = self.tokens_seen / config.total_tokens
+        context = StepContext(self.steps_done, dead, progress, self.ranks)
+        if self._working is not sae:
+            for ours, low in zip(sae.parameters(), self._working.parameters(), strict=True):
+                low.data.copy_(ours)
+        parts = min(config.accumulate, *counts)
+        outcome = in_parts(self._working, batch, context, gradients_of, counts, parts, sae.W_enc.dtype)
+        outcome = over_shards(over_ranks(outcome, self.ranks), sae)
         self._project(outcome.gradients)
         rate = self.learning_rate(self.steps_done)
         metrics = measure_step(
             batch,
             outcome,
+            sae,
+            self.ranks,
             step=self.steps_done + 1,
-            tokens=self.tokens_seen + x.shape[0],
+            tokens=self.tokens_seen + sum(counts),
             dead=dead,
             learning_rate=rate,
         )
 
-        clip = self.config.grad_clip_norm
+        clip = config.grad_clip_norm
         if clip and metrics.grad_norm > clip:
             for gradient in outcome.gradients.values():
                 gradient.mul_(clip / metrics.grad_norm)
-        for name, parameter in self.sae.named_parameters():
-            parameter.grad = outcome.gradients[name]
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        # gradients stay until the next step's replace them: freeing them first would hand their memory back
-        # to the system and fault it in again, which costs as much as computing them
-        self._optimizer.step()
-        with torch.no_grad():
-            if self.config.decoder_norm == "unit":
-                self.sae.W_dec.div_(self.sae.decoder_norms()[:, None])
-            self.sae.activation.constrain(self.sae)
-            self.sae.activation.observe(self.sae, outcome, context)
-
-        self._tokens_since_fired += x.shape[0]
+        self.optimizer.step(outcome.gradients, rate)
+        self._tokens_since_fired += sum(counts)
         self._tokens_since_fired[outcome.fired] = 0
-        self.steps_done += 1
-        self.tokens_seen += x.shape[0]
+        with torch.no_grad():
+            if config.decoder_norm == "unit":
+                sae.W_dec.div_(sae.decoder_norms()[:, None])
+            sae.activation.constrain(sae)
+            sae.activation.observe(sae, outcome, context)
+            self.steps_done += 1
+            self.tokens_seen += sum(counts)
+            if self.average is not None:
+                self.average.update(self.steps_done)
+            if isinstance(config.dead_latents, Resample):
+                self._resample(config.dead_latents, batch, outcome.reconstruction)
         return metrics
+
+    def _resample(self, config: Resample, batch: Any, reconstruction: Tensor) -> None:
+        if not resampling.due(config, self.steps_done, self.config.total_steps):
+            return
+        dead = self._tokens_since_fired >= config.dead_neuron_threshold
+        latents = resampling.resample(
+            self.sae, batch, reconstruction, dead, config, self._generator, self.ranks
+        )
+        self._tokens_since_fired[latents] = 0
+        self.optimizer.forget(latents, self.sae.latent_weights)
+        if self.average is not None:
+            self.average.restart(latents, self.sae.latent_weights)
 
     def _pair(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """x and what is to be written from it: x itself, but for transcoders."""
@@ -216,34 +260,20 @@ class Trainer:
             raise SAEError(f"{x.shape[0]} activations were given with {y.shape[0]} targets.")
         return x, y
 
-    def _normalise(self, x: Tensor, y: Tensor) -> NormalisedBatch:
-        assert self.scales is not None
-        if self.sae.token_norm != "none":
-            normalised, frame = self.sae.normalise(x)
-            assert frame is not None
-            return NormalisedBatch(normalised, normalised, frame.scale)
-        scale_in, scale_out = (self._row(scales, x) for scales in self.scales)
-        scaled = x * scale_in
-        return NormalisedBatch(scaled, y * scale_out if self.transcodes else scaled, 1 / scale_out)
-
-    def _row(self, scales: list[float], like: Tensor) -> Tensor:
-        """Scales as a factor of rows: a scalar, or one number for each entry of a crosscoder's input."""
-        if len(scales) == 1:
-            return like.new_tensor(scales[0])
-        return like.new_tensor(scales).repeat_interleave(self.sae.d_in // len(scales))
-
-    def _check_batch(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _check_batch(self, counts: list[int]) -> None:
         if self.done:
             raise SAEError(
                 f"This training has seen all of its {self.config.total_tokens} tokens.",
                 hint="Raise total_tokens to train longer.",
             )
-        x, y = self._pair(x, y)
-        if not 0 < x.shape[0] <= self.config.batch_size:
+        if not 0 < sum(counts) <= self.config.batch_size:
             raise SAEError(
-                f"A batch must hold 1 to {self.config.batch_size} tokens (batch_size); got {x.shape[0]}."
+                f"A batch must hold 1 to {self.config.batch_size} tokens (batch_size); got {sum(counts)}."
             )
-        return x, y
+        if not min(counts):
+            raise SAEError(
+                "Every rank needs a token of every batch.", hint="Give each its part of the batch."
+            )
 
     def _project(self, gradients: dict[str, Tensor]) -> None:
         """Where directions must keep length 1, drop the part of their gradient that would change it."""
@@ -256,35 +286,61 @@ class Trainer:
 
     @torch.no_grad()
     def finish(self, metadata: dict[str, Any] | None = None) -> SAE:
-        """The inference form: a dictionary of activations in the model's own units.
+        """The inference form: a dictionary of activations in the model's own units, of averaged weights where they
+        are averaged.
 
         Normalisation and decoder norms are folded into the weights, so decoder directions have length 1 and
         latents are in units of the activations. A crosscoder's latents stay in normalised units, since its
-        layers have units of their own. The trainer is left as it was.
+        layers have units of their own. The trainer is left as it was. Every rank gets the whole dictionary, on the
+        CPU where it was in parts.
         """
         if self.scales is None:
             raise SAEError("There is nothing to finish: no activations were given yet.")
-        trained = self.sae
+        trained, parts = self.sae, self.shards.size > 1
         d_out = trained.d_out if self.transcodes else None
-        sae = self._empty_sae(trained.d_in, d_out, trained.n_sites, trained.device, trained.W_enc.dtype)
-        sae.load_state_dict(trained.state_dict())
+        device = torch.device("cpu") if parts else trained.device
+        sae = self._empty_sae(trained.d_in, d_out, trained.n_sites, device, trained.W_enc.dtype)
+        weights = trained.state_dict() | (self.average.weights if self.average is not None else {})
+        sae.load_state_dict({name: self._whole(name, t) for name, t in weights.items()})
         sae.metadata = dict(metadata or {})
-        scale_in, scale_out = (self._row(scales, trained.W_enc) for scales in self.scales)
+        if self.average is not None and sae.decoder_norm == "unit":
+            sae.W_dec.div_(sae.decoder_norms()[:, None])  # a mean of directions is shorter than they are
+        scale_in = as_row(self.scales[0], sae.W_enc, sae.d_in)
+        scale_out = as_row(self.scales[1], sae.W_enc, sae.d_out)
         sae.fold_decoder_norms()
         sae.fold_activation_scale(scale_in, scale_out)
         if sae.n_sites == 1:
             sae.fold_decoder_norms()
         return sae
 
+    def _by_latent(self, name: str) -> bool:
+        return name == "tokens_since_fired" or any(
+            part in self.sae.latent_weights for part in name.split(".")
+        )
+
+    def _whole(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor with the rows of all ranks."""
+        if self.shards.size == 1 or not self._by_latent(name):
+            return tensor
+        return torch.cat([part.cpu() for part in self.shards.gather(tensor)])
+
+    def _state(self) -> dict[str, Tensor]:
+        """Every tensor that the rest of the run depends on, this rank's part of it."""
+        tensors = {f"sae.{name}": t for name, t in self.sae.state_dict().items()} | self.optimizer.state()
+        if self.average is not None:
+            tensors |= {f"average.{name}": t for name, t in self.average.weights.items()}
+        return tensors | {"tokens_since_fired": self._tokens_since_fired}
+
     def save_checkpoint(self, folder: str | Path, *, extra: dict[str, Any] | None = None) -> None:
         """Write everything that the rest of the run depends on; `extra` (JSON) is the caller's own state,
-        such as the position in the data."""
-        tensors: dict[str, Tensor] = {f"sae.{name}": t for name, t in self.sae.state_dict().items()}
-        tensors["tokens_since_fired"] = self._tokens_since_fired
+        such as the position in the data. All ranks call it; the first writes."""
+        tensors: dict[str, Tensor] = {}
+        first = self.ranks.rank == self.shards.rank == 0
+        for name, tensor in self._state().items():
+            whole = self._whole(name, tensor)
+            if first:
+                tensors[name] = whole
         tensors["generator"] = self._generator.get_state()
-        for name, parameter in self.sae.named_parameters():
-            moments = self._optimizer.state.get(parameter, {})
-            tensors |= {f"adam.{name}.{m}": moments[m] for m in _MOMENTS if m in moments}
         state = {
             "config": self.config.model_dump(mode="json"),
             "d_in": self.sae.d_in,
@@ -295,10 +351,14 @@ class Trainer:
             "scales": self.scales,
             "extra": extra or {},
         }
-        checkpoint.write(Path(folder), tensors, state)
+        if first:
+            checkpoint.write(Path(folder), tensors, state)
+        self.ranks.wait()
+        self.shards.wait()
 
     def load_checkpoint(self, folder: str | Path) -> dict[str, Any]:
-        """Continue from a checkpoint of the same configuration; returns the caller's `extra`.
+        """Continue from a checkpoint of the same configuration, written by any number of ranks; returns the caller's
+        `extra`.
 
         Raises TornCheckpoint, naming the file or setting, when it is damaged or belongs to another run.
         """
@@ -313,19 +373,14 @@ class Trainer:
                 f"The checkpoint {folder} belongs to a training with other settings: {what}.",
                 hint="Resume it with the settings that it was started with.",
             )
-        for name, tensor in self.sae.state_dict().items():
-            checkpoint.restore(tensor, tensors, f"sae.{name}", folder)
-        checkpoint.restore(self._tokens_since_fired, tensors, "tokens_since_fired", folder)
+        self.optimizer.expect(state["steps_done"])
+        start, stop = self.shards.span(self.config.d_sae)
+        for name, tensor in self._state().items():
+            rows = slice(start, stop) if self._by_latent(name) else slice(None)
+            checkpoint.restore(tensor, tensors, name, folder, rows)
         self._generator.set_state(tensors["generator"])
         self.steps_done, self.tokens_seen = state["steps_done"], state["tokens_seen"]
         self.scales = _scales(state)
-        self._optimizer.state.clear()
-        for name, parameter in self.sae.named_parameters() if self.steps_done else ():
-            moments = {m: torch.zeros_like(parameter) for m in _MOMENTS}
-            for m, tensor in moments.items():
-                checkpoint.restore(tensor, tensors, f"adam.{name}.{m}", folder)
-            count = torch.tensor(float(self.steps_done), dtype=torch.float32, device=parameter.device)
-            self._optimizer.state[parameter] = {"step": count, **moments}
         return dict(state["extra"])
 
     @classmethod
@@ -335,6 +390,8 @@ class Trainer:
         device: torch.device | str = "cpu",
         *,
         dtype: torch.dtype = torch.float32,
+        ranks: Ranks = ALONE,
+        split: Literal["batch", "latents"] = "batch",
     ) -> "tuple[Trainer, dict[str, Any]]":
         """A trainer as a checkpoint left it, and the caller's `extra`."""
         _, state = checkpoint.read(Path(folder))
@@ -345,11 +402,13 @@ class Trainer:
             d_out=state.get("d_out"),
             n_sites=state.get("n_sites", 1),
             dtype=dtype,
+            ranks=ranks,
+            split=split,
         )
         return trainer, trainer.load_checkpoint(folder)
 
 
-def _scales(state: dict[str, Any]) -> tuple[list[float], list[float]] | None:
+def _scales(state: dict[str, Any]) -> Scales | None:
     if "activation_scale" in state:  # written before dictionaries had several sites
         scale: float | None = state["activation_scale"]
         return None if scale is None else ([scale], [scale])

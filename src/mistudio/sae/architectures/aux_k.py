@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from mistudio.sae import kernels, search
+from mistudio.sae.architectures import selection
 from mistudio.sae.architectures.base import StepContext
 from mistudio.sae.kernels import ByLatent
+from mistudio.sae.latents import Latents
 
 if TYPE_CHECKING:
     from mistudio.sae.dictionary import SAE
@@ -24,20 +26,20 @@ class AuxK(Protocol):
     aux_k: int
 
 
-def acts(config: AuxK, context: StepContext) -> bool:
+def acts(config: AuxK, sae: "SAE", context: StepContext) -> bool:
     """Whether the term is there in this step."""
-    return config.aux_coefficient > 0 and bool(context.dead.any())
+    return config.aux_coefficient > 0 and sae.shards.any(bool(context.dead.any()))
 
 
 def term(config: AuxK, sae: "SAE", pre: Tensor, error: Tensor, context: StepContext) -> Tensor:
     """The term by definition, from dense pre-activations [N, m] and ŷ − y [N, d]."""
-    if not acts(config, context):
+    if not acts(config, sae, context):
         return error.new_zeros(())
     dead = context.dead.nonzero()[:, 0]
     norms = sae.ranking_norms()
     e = -error.detach()
     z = strongest(pre[:, dead], None if norms is None else norms[dead], min(config.aux_k, dead.shape[0]))
-    return config.aux_coefficient / _spread(e) * (e - z @ sae.W_dec[dead]).square().sum()
+    return config.aux_coefficient / _spread(e, context) * (e - z @ sae.W_dec[dead]).square().sum()
 
 
 def add_gradients(
@@ -49,7 +51,7 @@ def add_gradients(
     gradients: dict[str, Tensor],
 ) -> Tensor:
     """Add the term's gradients in place (dead latents' own weights only); return its value."""
-    if not acts(config, context):
+    if not acts(config, sae, context):
         return error.new_zeros(())
     dead = context.dead.nonzero()[:, 0]
     norms = sae.ranking_norms()
@@ -57,11 +59,12 @@ def add_gradients(
     W_enc, W_dec, b_enc = sae.W_enc[dead], sae.W_dec[dead], sae.b_enc[dead]
     dead_norms = None if norms is None else norms[dead]
     k = min(config.aux_k, dead.shape[0])
-    latents = search.encode_top_k(seen, W_enc, b_enc, k, dead_norms)
+    latents = search.encode_top_k(seen, W_enc, b_enc, k, dead_norms) if k else _none(seen)
+    latents = selection.of_tokens(latents, dead_norms, config.aux_k, sae.shards)
     sparse = k < kernels.SPARSE_PAYS_BELOW * dead.shape[0]
-    z = None if sparse else latents.dense()
-    miss = (kernels.decode(latents, W_dec) if z is None else z @ W_dec) - e
-    scale = config.aux_coefficient / _spread(e)
+    z = None if sparse else latents.dense().to(W_dec.dtype)
+    miss = sae.shards.sum(kernels.decode(latents, W_dec) if z is None else z @ W_dec).sub_(e)
+    scale = config.aux_coefficient / _spread(e, context)
     g = miss * (2 * scale)
     if z is None:
         by_latent = ByLatent.of(latents)
@@ -75,10 +78,10 @@ def add_gradients(
         dz = (g @ W_dec.T).mul_(z > 0)
         found = {"W_dec": z.T @ g, "W_enc": dz.T @ seen, "b_enc": dz.sum(0)}
     for name, gradient in found.items():
-        gradients[name].index_add_(0, dead, gradient)
+        gradients[name].index_add_(0, dead, gradient.to(gradients[name]))
     if sae.apply_b_dec_to_input:
-        gradients["b_dec"].sub_(found["b_enc"] @ W_enc)
-    return scale * miss.square().sum()
+        gradients["b_dec"].sub_(sae.shards.sum(found["b_enc"].to(W_enc) @ W_enc))
+    return scale * _squares(miss)
 
 
 def strongest(pre: Tensor, norms: Tensor | None, k: int) -> Tensor:
@@ -88,6 +91,18 @@ def strongest(pre: Tensor, norms: Tensor | None, k: int) -> Tensor:
     return torch.zeros_like(pre).scatter(1, indices, pre.gather(1, indices).relu())
 
 
-def _spread(e: Tensor) -> Tensor:
-    """Σ‖e − ē‖², at least the smallest positive number so that a perfect fit gives 0 and not NaN."""
-    return (e - e.mean(0)).square().sum().clamp_min(torch.finfo(e.dtype).tiny)
+def _spread(e: Tensor, context: StepContext) -> Tensor:
+    """This process's share of Σ‖e − ē‖² over the batch, at least the smallest positive number so that a perfect fit
+    gives 0 and not NaN."""
+    mean = context.ranks.sum(e.sum(0)) * (context.share / e.shape[0])
+    return context.ranks.sum(_squares(e - mean)).clamp_min(torch.finfo(e.dtype).tiny) * context.share
+
+
+def _squares(values: Tensor) -> Tensor:
+    """The sum of squares, in float32 at least: scalar."""
+    return values.norm(dtype=torch.promote_types(values.dtype, torch.float32)).square()
+
+
+def _none(seen: Tensor) -> Latents:
+    offsets = torch.zeros(seen.shape[0] + 1, dtype=torch.int64, device=seen.device)
+    return Latents(seen.new_zeros(0), offsets.new_zeros(0), offsets, 0)

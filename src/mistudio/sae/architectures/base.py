@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mistudio.sae.config.architectures import Config
+from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.sae.latents import Latents
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class StepContext:
     """[m] bool: latents that count as dead now"""
     progress: float = 0.0
     """share of the training that is done, 0 to 1"""
+    ranks: Ranks = ALONE
+    """the processes over which this batch is spread"""
+    share: float = 1.0
+    """share of the batch's tokens that this process has"""
 
 
 @dataclass
@@ -62,6 +67,8 @@ class Architecture(ABC, Generic[ConfigT]):
     """names of trained weights [m] beside the encoder's bias"""
     state_names: ClassVar[tuple[str, ...]] = ()
     """names of scalars that are kept but not trained"""
+    latent_terms: ClassVar[tuple[str, ...]] = ()
+    """names of loss terms that are sums over latents, so that each part of a dictionary has its own"""
     ranks_latents: ClassVar[bool] = False
     """whether latents compete for a number of places"""
 
@@ -81,6 +88,11 @@ class Architecture(ABC, Generic[ConfigT]):
 
         Called again when the encoder has been scaled to the data.
         """
+
+    def restart(self, sae: "SAE", latents: Tensor, seen: Tensor) -> None:
+        """The same for some latents [n] that start anew."""
+        for name in self.latent_parameters:
+            sae.get_parameter(name)[latents] = 0
 
     def terms(
         self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext
@@ -132,12 +144,14 @@ def reference_gradients(
 
 def reconstruct(sae: "SAE", z: Tensor, x: Tensor) -> Tensor:
     """ŷ [N, d_out] of dense latents z [N, m] in normalised units; differentiable."""
-    out = z @ sae.W_dec + sae.b_dec
+    out = sae.shards.summed(z @ sae.W_dec) + sae.b_dec
     return out if sae.W_skip is None else out + x @ sae.W_skip.T
 
 
 def squared_error(error: Tensor) -> Tensor:
-    """Σ‖error‖² / N of errors [N, d]: a scalar, without a temporary of that size."""
+    """Σ‖error‖² / N of errors [N, d]: a scalar, without a temporary of that size, in float32 at least."""
+    if error.dtype == torch.bfloat16:
+        return torch.linalg.vector_norm(error, dtype=torch.float32).square() / error.shape[0]
     flat = error.reshape(-1)
     return torch.dot(flat, flat) / error.shape[0]
 

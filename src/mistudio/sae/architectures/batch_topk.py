@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mistudio.sae import search
-from mistudio.sae.architectures import aux_k
+from mistudio.sae.architectures import aux_k, selection
 from mistudio.sae.architectures.base import (
     Architecture,
     StepContext,
@@ -46,9 +46,21 @@ class BatchTopKFamily(Architecture[BatchConfigT]):
         strength = pre.detach() if norms is None else (pre * norms).detach()
         return pre.relu() * (strength > float(sae.get_buffer("threshold")))
 
-    def encode_batch(self, sae: "SAE", seen: Tensor) -> Latents:
-        """The k·N strongest positive latents of the batch."""
-        return search.encode_batch_top_k(seen, sae.W_enc, sae.b_enc, self.config.k, sae.ranking_norms())
+    def encode_batch(
+        self, sae: "SAE", seen: Tensor, context: StepContext
+    ) -> tuple[Latents, dict[str, Tensor]]:
+        """The k·N strongest positive latents of the batch, all ranks' tokens and latents taken together, and what
+        `observe` wants to know: the smallest strength among them."""
+        norms, tokens = sae.ranking_norms(), seen.shape[0]
+        wanted = round(self.config.k * tokens / context.share)
+        latents, least = selection.of_batch(
+            lambda k: search.encode_batch_top_k(seen, sae.W_enc, sae.b_enc, min(k, sae.d_sae), norms),
+            norms,
+            tokens,
+            wanted,
+            sae.shards if sae.shards.size > 1 else context.ranks,
+        )
+        return latents, {"threshold": least}
 
     def activate_batch(self, sae: "SAE", pre: Tensor) -> Tensor:
         """The same from pre-activations [N, m], dense and differentiable."""
@@ -57,10 +69,6 @@ class BatchTopKFamily(Architecture[BatchConfigT]):
         kept = strength.flatten().topk(self.config.k * pre.shape[0], sorted=False).indices
         mask = torch.zeros_like(strength).flatten().scatter(0, kept, 1.0).view_as(pre)
         return pre.relu() * mask
-
-    def smallest_kept(self, sae: "SAE", latents: Latents) -> dict[str, Tensor]:
-        """What `observe` wants to know: the smallest strength among a batch's latents."""
-        return {"threshold": search.smallest_ranked(latents, sae.ranking_norms())}
 
     def observe(self, sae: "SAE", outcome: StepGradients, context: StepContext) -> None:
         """Follow the smallest strength kept, with the mean of all steps so far while those are few."""
@@ -94,12 +102,9 @@ class BatchTopK(BatchTopKFamily[BatchTopKConfig]):
     def gradients(self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext) -> StepGradients:
         """Loss terms and gradients at a cost proportional to active latents."""
         seen = sae.centre(x)
-        latents = self.encode_batch(sae, seen)
+        latents, observed = self.encode_batch(sae, seen, context)
         step = SparseStep(sae, x, y, seen, latents)
         gradients = step.parameter_gradients(step.value_gradients())
         aux = aux_k.add_gradients(self.config, sae, seen, step.error, context, gradients)
-        return step.outcome(
-            {"mse_loss": step.squared_error, "aux_loss": aux},
-            gradients,
-            observed=self.smallest_kept(sae, latents),
-        )
+        terms = {"mse_loss": step.squared_error, "aux_loss": aux}
+        return step.outcome(terms, gradients, observed=observed)

@@ -33,6 +33,7 @@ class Gated(Architecture[GatedConfig]):
     """
 
     latent_parameters = ("r_mag", "b_mag")
+    latent_terms = ("l1_loss",)
 
     def encode(self, sae: "SAE", seen: Tensor) -> Latents:
         """Latents whose gate is open."""
@@ -56,7 +57,7 @@ class Gated(Architecture[GatedConfig]):
         z = self.activate(sae, seen)
         gate = (seen @ sae.W_enc.T + sae.b_enc).relu()
         reconstruction = reconstruct(sae, z, x)
-        by_gate = gate @ sae.W_dec.detach() + sae.b_dec.detach()
+        by_gate = sae.shards.summed(gate @ sae.W_dec.detach()) + sae.b_dec.detach()
         if sae.W_skip is not None:
             by_gate = by_gate + x @ sae.W_skip.detach().T
         norms = sae.ranking_norms()
@@ -74,7 +75,7 @@ class Gated(Architecture[GatedConfig]):
         """Loss terms and gradients through open gates only."""
         seen = sae.centre(x)
         gate = search.encode_above_if_sparse(seen, sae.W_enc, sae.b_enc, 0.0)
-        if gate is None:
+        if sae.shards.any(gate is None) or gate is None:
             return dense_gradients(self, sae, x, y, context)
         magnitudes = self._magnitudes(sae, gate)
         step = SparseStep(sae, x, y, seen, replace(gate, values=magnitudes))
@@ -82,7 +83,7 @@ class Gated(Architecture[GatedConfig]):
         a = gate.values - sae.b_enc[gate.indices]
         d_magnitude = step.value_gradients() * (magnitudes > 0)
 
-        by_gate = kernels.decode(gate, sae.W_dec).add_(sae.b_dec)
+        by_gate = sae.shards.sum(kernels.decode(gate, sae.W_dec)).add_(sae.b_dec)
         if sae.W_skip is not None:
             by_gate.addmm_(x, sae.W_skip.T)
         gate_error = by_gate.sub_(y)

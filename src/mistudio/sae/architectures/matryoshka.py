@@ -52,7 +52,7 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
     def gradients(self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext) -> StepGradients:
         """Loss terms and gradients at a cost proportional to active latents, plus one [N, d] pass a width."""
         seen = sae.centre(x)
-        latents = self.encode_batch(sae, seen)
+        latents, observed = self.encode_batch(sae, seen, context)
         stretches = [
             (start, stop, *_between(latents, start, stop)) for start, stop in self._stretches(sae.d_sae)
         ]
@@ -67,7 +67,7 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
         loss = torch.stack([squared_error(e) for e in errors]).mean()
 
         W_dec = torch.empty_like(sae.W_dec)
-        dv = torch.empty_like(latents.values)
+        dv = torch.empty_like(latents.values, dtype=torch.promote_types(x.dtype, torch.float32))
         g = torch.zeros_like(error)
         for (start, stop, places, part), at_width in zip(reversed(stretches), reversed(errors), strict=True):
             g.add_(at_width, alpha=scale)
@@ -88,7 +88,7 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
             error + y,
             torch.tensor(latents.values.shape[0] / x.shape[0], device=x.device),
             latents.fired(),
-            self.smallest_kept(sae, latents),
+            observed,
         )
 
     def _stretches(self, d_sae: int) -> Iterator[tuple[int, int]]:

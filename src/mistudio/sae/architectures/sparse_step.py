@@ -33,7 +33,7 @@ class SparseStep:
 
     def __init__(self, sae: "SAE", x: Tensor, y: Tensor, seen: Tensor, latents: Latents) -> None:
         self.sae, self.x, self.seen, self.latents = sae, x, seen, latents
-        self.reconstruction = kernels.decode(latents, sae.W_dec).add_(sae.b_dec)
+        self.reconstruction = sae.shards.sum(kernels.decode(latents, sae.W_dec)).add_(sae.b_dec)
         if sae.W_skip is not None:
             self.reconstruction.addmm_(x, sae.W_skip.T)
         self.error = self.reconstruction - y
@@ -86,7 +86,7 @@ def output_gradients(sae: "SAE", x: Tensor, g: Tensor, b_enc_gradient: Tensor) -
     """Gradients of b_dec (through the output, and the encoder's input where that is centred) and W_skip."""
     b_dec = g.sum(0)
     if sae.apply_b_dec_to_input:
-        b_dec -= b_enc_gradient @ sae.W_enc
+        b_dec -= sae.shards.sum(b_enc_gradient.to(sae.W_enc) @ sae.W_enc)
     return {"b_dec": b_dec} if sae.W_skip is None else {"b_dec": b_dec, "W_skip": g.T @ x}
 
 

@@ -39,6 +39,8 @@ class Standard(Architecture[StandardConfig]):
     step takes the sparse form as soon as a batch is sparse enough for it to pay.
     """
 
+    latent_terms = ("l1_loss",)
+
     def encode(self, sae: "SAE", seen: Tensor) -> Latents:
         """Sparse latents of what the encoder sees, [N, d_in]."""
         return search.encode_above(seen, sae.W_enc, sae.b_enc, 0.0)
@@ -85,7 +87,7 @@ class Standard(Architecture[StandardConfig]):
         """Loss terms and gradients, sparse where that is the faster form."""
         seen = sae.centre(x)
         latents = search.encode_above_if_sparse(seen, sae.W_enc, sae.b_enc, 0.0)
-        if latents is None:
+        if sae.shards.any(latents is None) or latents is None:
             return self._dense_gradients(sae, x, y, seen, context)
         norms = sae.ranking_norms()
         weight = self.penalty_weight(context.step) / x.shape[0]

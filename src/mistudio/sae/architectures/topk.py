@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mistudio.sae import search
-from mistudio.sae.architectures import aux_k
+from mistudio.sae.architectures import aux_k, selection
 from mistudio.sae.architectures.base import (
     Architecture,
     StepContext,
@@ -53,7 +53,8 @@ class TopK(Architecture[TopKConfig]):
     def gradients(self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext) -> StepGradients:
         """Loss terms and gradients at a cost proportional to active latents."""
         seen = sae.centre(x)
-        step = SparseStep(sae, x, y, seen, self.encode(sae, seen))
+        latents = selection.of_tokens(self.encode(sae, seen), sae.ranking_norms(), self.config.k, sae.shards)
+        step = SparseStep(sae, x, y, seen, latents)
         gradients = step.parameter_gradients(step.value_gradients())
         aux = aux_k.add_gradients(self.config, sae, seen, step.error, context, gradients)
         return step.outcome({"mse_loss": step.squared_error, "aux_loss": aux}, gradients)

@@ -18,16 +18,32 @@ from mistudio.sae.config.architectures import (
     TrainableArchitecture,
     active_per_token,
 )
+from mistudio.sae.config.optimizers import (
+    AdamConfig,
+    ByArchitecture,
+    DeadLatents,
+    MuonConfig,
+    OptimizerConfig,
+    Resample,
+    SignumConfig,
+)
 from mistudio.sae.config.trainer import TrainerConfig
 
 __all__ = [
     "AbsTopKConfig",
+    "AdamConfig",
     "ArchitectureConfig",
     "BatchTopKConfig",
+    "ByArchitecture",
+    "DeadLatents",
     "GatedConfig",
     "JumpReLUConfig",
     "MatchingPursuitConfig",
     "MatryoshkaConfig",
+    "MuonConfig",
+    "OptimizerConfig",
+    "Resample",
+    "SignumConfig",
     "StandardConfig",
     "TopKConfig",
     "TrainableArchitecture",

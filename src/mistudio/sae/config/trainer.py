@@ -5,7 +5,7 @@ field's `title` and `description` are read by users; `advanced` fields start fol
 imports no PyTorch.
 """
 
-from typing import Literal
+from typing import Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ from mistudio.sae.config.architectures import (
     Config,
     TrainableArchitecture,
 )
+from mistudio.sae.config.optimizers import AdamConfig, ByArchitecture, DeadLatents, OptimizerConfig
+
+_FLAT_ADAM = {"adam_beta1": "beta1", "adam_beta2": "beta2", "weight_decay": "weight_decay"}
 
 
 class TrainerConfig(Config):
@@ -54,7 +57,7 @@ class TrainerConfig(Config):
         gt=0,
         le=1,
         title="Learning rate",
-        description="Adam's step size after warm-up. Wider dictionaries want smaller ones.",
+        description="The optimiser's step size after warm-up. Wider dictionaries want smaller ones.",
     )
     warmup_steps: int = Field(
         default=100,
@@ -64,14 +67,29 @@ class TrainerConfig(Config):
         description="Steps over which the learning rate grows from 0 to its full size.",
         json_schema_extra={"unit": "steps"},
     )
+    decay: Literal["linear", "cosine", "constant"] = Field(
+        default="linear",
+        title="Learning rate decay",
+        description="How the learning rate falls to 0 at the end of the training: in a straight line, along a cosine, "
+        "or not at all.",
+    )
     decay_fraction: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        title="Learning rate decay",
-        description="Last part of the training over which the learning rate falls linearly to 0. "
-        "0 keeps it constant.",
+        title="Length of the decay",
+        description="Last part of the training over which the learning rate falls; unused where it is constant.",
         json_schema_extra={"unit": "share of the steps"},
+    )
+    optimizer: OptimizerConfig = Field(
+        default=AdamConfig(),
+        title="Optimiser",
+        description="How gradients become updates of the weights.",
+    )
+    dead_latents: DeadLatents = Field(
+        default=ByArchitecture(),
+        title="Dead latents",
+        description="What is done about latents that are never active.",
     )
     dead_latent_window: int = Field(
         default=1_000_000,
@@ -131,6 +149,13 @@ class TrainerConfig(Config):
         description="Length of the decoder directions at the start when decoder norms are free.",
         json_schema_extra=ADVANCED,
     )
+    decoder_init: Literal["random", "data"] = Field(
+        default="random",
+        title="Starting decoder directions",
+        description="random: uniform on the sphere. data: from the decoder bias towards activations of the first "
+        "batch, each used once; latents beyond their number start at random.",
+        json_schema_extra=ADVANCED,
+    )
     decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
         default="geometric_median",
         title="Starting decoder bias",
@@ -156,30 +181,6 @@ class TrainerConfig(Config):
         "not spend themselves on what is linear.",
         json_schema_extra=ADVANCED,
     )
-    adam_beta1: float = Field(
-        default=0.9,
-        ge=0,
-        lt=1,
-        title="Adam beta 1",
-        description="Decay of Adam's running mean of gradients.",
-        json_schema_extra=ADVANCED,
-    )
-    adam_beta2: float = Field(
-        default=0.999,
-        ge=0,
-        lt=1,
-        title="Adam beta 2",
-        description="Decay of Adam's running mean of squared gradients.",
-        json_schema_extra=ADVANCED,
-    )
-    weight_decay: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
-        title="Weight decay",
-        description="Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.",
-        json_schema_extra=ADVANCED,
-    )
     grad_clip_norm: float = Field(
         default=1.0,
         ge=0,
@@ -189,14 +190,76 @@ class TrainerConfig(Config):
         json_schema_extra=ADVANCED,
     )
 
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=65_536,
+        title="Gradient accumulation",
+        description="Parts in which a batch is worked through, their gradients added up before the update: less memory "
+        "for activations, the same update. BatchTopK and Matryoshka choose their latents, and AuxK measures the "
+        "error, within each part.",
+        json_schema_extra=ADVANCED | {"unit": "parts"},
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        title="Precision",
+        description="In what numbers a step is computed. bfloat16: activations, a copy of the weights, products and "
+        "gradients; the weights themselves, the optimiser's state, averages and metrics stay float32. Faster on "
+        "GPUs, seldom on CPUs.",
+        json_schema_extra=ADVANCED,
+    )
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        title="Weight averaging",
+        description="Decay of a running mean of the weights, which takes their place in the finished dictionary. "
+        "0 turns it off.",
+        json_schema_extra=ADVANCED,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adam_once_lay_flat(cls, given: Any) -> Any:
+        """Settings stored before there was a choice of optimisers name Adam's own beside all others."""
+        if not isinstance(given, dict):
+            return given
+        settings = dict(cast("dict[str, Any]", given))
+        old = {new: settings.pop(name) for name, new in _FLAT_ADAM.items() if name in settings}
+        if old:
+            if "optimizer" in settings:
+                names = ", ".join(name for name, new in _FLAT_ADAM.items() if new in old)
+                raise ValueError(f"{names} belong into optimizer, which is given too")
+            settings["optimizer"] = {"kind": "adam"} | old
+        return settings
+
     @model_validator(mode="after")
-    def _k_fits(self) -> "TrainerConfig":
+    def _fits_together(self) -> Self:
         k = getattr(self.architecture, "k", None)
         if k is not None and k > self.d_sae:
             raise ValueError(
                 f"k is {k}, but the dictionary has only {self.d_sae} latents: lower k or widen the dictionary"
             )
+        target = getattr(self.architecture, "target_l0", None)
+        if target is not None and target > self.d_sae:
+            raise ValueError(
+                f"target_l0 is {target:g}, but the dictionary has only {self.d_sae} latents: lower it or widen the "
+                "dictionary"
+            )
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate is {self.accumulate}, but a batch has only {self.batch_size} tokens: lower it or enlarge "
+                "batch_size"
+            )
+        self._refuse_idle("decay_fraction", self.decay == "constant", "decay is constant")
+        self._refuse_idle("decoder_init_norm", self.decoder_norm == "unit", "decoder_norm is unit")
         return self
+
+    def _refuse_idle(self, name: str, idle: bool, because: str) -> None:
+        """Refuse a setting that has been changed though nothing reads it."""
+        value = getattr(self, name)
+        if idle and value not in (0, type(self).model_fields[name].default):
+            raise ValueError(f"{name} is {value}, but {because}, so it would do nothing: leave it out")
 
     @property
     def total_steps(self) -> int:
