@@ -123,7 +123,7 @@ def test_a_cache_holds_the_models_own_activations(
     assert bar[-1]["done"] == bar[-1]["total"]
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float16", 1e-3), ("bfloat16", 1e-2)])
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 1e-3), ("bfloat16", 1e-2), ("int8", 2e-2)])
 def test_stored_precision(settings: Any, database: Any, joined: Any, dtype: str, error: float) -> None:
     whole, job = make(settings, database, joined, dtype="float32")
     run_here(settings, database, job)
@@ -134,6 +134,11 @@ def test_stored_precision(settings: Any, database: Any, joined: Any, dtype: str,
     difference = cache.read(HOOKS[0], 0, n) - exact.read(HOOKS[0], 0, n)
     assert 0 < np.linalg.norm(difference) / np.linalg.norm(exact.read(HOOKS[0], 0, n)) < error
     assert get(database, rough).bytes < 0.6 * get(database, whole).bytes
+    with database.reading() as session:
+        shown = caches.caches_out(session, [get(database, rough)])[0].statistics
+    assert shown is not None and shown.hooks[HOOKS[0]].error == pytest.approx(cache.error[HOOKS[0]])
+    measured = float(np.linalg.norm(difference) / np.linalg.norm(exact.read(HOOKS[0], 0, n)))
+    assert cache.error[HOOKS[0]] == pytest.approx(measured, rel=0.1)
 
 
 def test_conventions_act(settings: Any, database: Any, tiny_model: Any, joined: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from mistudio.store.atomic import PART, part_name
 if TYPE_CHECKING:
     from mistudio.lm import LanguageModel
 
+_log = logging.getLogger(__name__)
 # Sequence (4), position (2) and token id (4) of each row.
 ORIGIN_BYTES = 10
 _SAID = {
@@ -164,24 +166,30 @@ def harvest(
         return found
     path = Path(folder) / key_digest(key)
     lock = FolderLock(path)
-    lock.take(alone=True, wait=lambda: None)
-    if (found := _opened(path, lock)) is not None:  # the one that was waited for has filled it
-        return found
-    if limit_bytes is not None:
-        make_room(folder, forecast_bytes(key, sequences), limit_bytes, path)
-    fill_cache(
-        model,
-        sequences,
-        key["hooks"],
-        settings,
-        path,
-        dtype=dtype,
-        meta=cache_meta(model, sequences, settings, key, metadata),
-        progress=progress or (lambda _done, _total: None),
-        shard_bytes=shard_bytes,
-    )
-    lock.take(alone=False)
-    return ActivationCache(path, lock)
+    try:
+        if not lock.take(alone=True):
+            _log.warning("%s is being written or used elsewhere: waiting for it.", path)
+            lock.take(alone=True, wait=lambda: None)
+        if (found := _opened(path, lock)) is not None:  # the one that was waited for has filled it
+            return found
+        if limit_bytes is not None:
+            make_room(folder, forecast_bytes(key, sequences), limit_bytes, path)
+        fill_cache(
+            model,
+            sequences,
+            key["hooks"],
+            settings,
+            path,
+            dtype=dtype,
+            meta=cache_meta(model, sequences, settings, key, metadata),
+            progress=progress or (lambda _done, _total: None),
+            shard_bytes=shard_bytes,
+        )
+        lock.take(alone=False)
+        return ActivationCache(path, lock)
+    except BaseException:
+        lock.close()  # not when the error is forgotten: a notebook keeps the last one
+        raise
 
 
 def cache_meta(

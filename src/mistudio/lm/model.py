@@ -114,7 +114,7 @@ class LanguageModel:
         """Attention heads of a block (query heads, where keys and values are shared between them)."""
         return int(self.config.num_attention_heads)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A digest of what this model computes: its architecture, precision and weights, not its name or place.
 
