@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mistudio.engine.errors import EngineError
+from mistudio.engine.errors import EngineError, TokensUnfit
 from mistudio.engine.evaluation.behaviour import measure_behaviour
 from mistudio.engine.evaluation.report import Histogram, Report
 from mistudio.engine.evaluation.settings import EvaluationSettings
@@ -20,11 +21,13 @@ from mistudio.engine.evaluation.structure import (
     histogram,
     max_decoder_cosines,
 )
+from mistudio.engine.progress import OnProgress, Progress, progress_bar
+from mistudio.engine.sequences import Tokens, as_sequences
 from mistudio.lm.harvesting import harvest
 from mistudio.lm.model import LanguageModel
 from mistudio.sae import SAE, Evaluation
 
-Progress = Callable[[str, float, float], None]
+Step = Callable[[str, float, float], None]
 """(stage, done, of how many): called often."""
 
 
@@ -32,66 +35,72 @@ Progress = Callable[[str, float, float], None]
 def evaluate(
     saes: SAE,
     model: LanguageModel,
-    tokens: Iterable[Any],
+    tokens: Tokens,
     *,
     settings: EvaluationSettings | None = ...,
     hook: str | None = ...,
-    progress: Progress | None = ...,
+    progress: bool | OnProgress | None = ...,
 ) -> Report: ...
 @overload
 def evaluate(
     saes: Mapping[str, SAE],
     model: LanguageModel,
-    tokens: Iterable[Any],
+    tokens: Tokens,
     *,
     settings: EvaluationSettings | None = ...,
     hook: str | None = ...,
-    progress: Progress | None = ...,
+    progress: bool | OnProgress | None = ...,
 ) -> dict[str, Report]: ...
 @overload
 def evaluate(
     saes: Sequence[SAE],
     model: LanguageModel,
-    tokens: Iterable[Any],
+    tokens: Tokens,
     *,
     settings: EvaluationSettings | None = ...,
     hook: str | None = ...,
-    progress: Progress | None = ...,
+    progress: bool | OnProgress | None = ...,
 ) -> list[Report]: ...
 def evaluate(
     saes: SAE | Sequence[SAE] | Mapping[str, SAE],
     model: LanguageModel,
-    tokens: Iterable[Any],
+    tokens: Tokens,
     *,
     settings: EvaluationSettings | None = None,
     hook: str | None = None,
-    progress: Progress | None = None,
+    progress: bool | OnProgress | None = None,
 ) -> Report | list[Report] | dict[str, Report]:
     """Measure one dictionary, several, or several by name, on the same tokens in the same passes of the model.
 
-    `tokens` are sequences of token ids (lists, arrays or tensors; a matrix `[n, context]` is n of them). `hook` is
-    where to measure dictionaries that do not say it themselves. Every pass serves all dictionaries, at however many
-    hook points; only the blocks behind a hook point run once more for each, with it spliced in.
+    `tokens` are sequences of token ids (a tensor `[n, context]`, lists, a token store) or texts, read from the
+    beginning as far as `settings` say: give such as the dictionaries were not trained on. `hook` is where to measure
+    dictionaries that do not say it themselves. Every pass serves all dictionaries, at however many hook points; only
+    the blocks behind a hook point run once more for each, with it spliced in. `progress`: see `progress_bar`.
 
     Returns a Report, a list or a dictionary of them, as `saes` was given. Raises DictionaryMisplaced, HookNotFound,
-    TokensRefused, and NothingToEvaluate.
+    TokensRefused, TokensUnfit, and NothingToEvaluate.
     """
     settings = settings or EvaluationSettings()
     one, named = _named(saes)
-    reports = _evaluate(named, model, tokens, settings, hook, progress or _unheard)
+    with progress_bar(progress) as report:
+
+        def step(stage: str, done: float, total: float) -> None:
+            if report is not None:
+                report(Progress(stage, int(done), int(total), UNITS.get(stage, "dictionaries")))
+
+        reports = _evaluate(named, model, tokens, settings, hook, step)
     if one:
         return next(iter(reports.values()))
     return reports if isinstance(saes, Mapping) else list(reports.values())
+
+
+UNITS = {"Reconstruct": "sequences", "Splice into the model": "sequences", "Probe texts": "sets"}
 
 
 class NothingToEvaluate(EngineError):
     """No dictionaries, or no tokens that count."""
 
     code = "nothing_to_evaluate"
-
-
-def _unheard(stage: str, done: float, total: float) -> None:
-    """Progress that nobody asked for."""
 
 
 def _named(saes: SAE | Sequence[SAE] | Mapping[str, SAE]) -> tuple[bool, dict[str, SAE]]:
@@ -106,10 +115,10 @@ def _named(saes: SAE | Sequence[SAE] | Mapping[str, SAE]) -> tuple[bool, dict[st
 def _evaluate(
     saes: dict[str, SAE],
     model: LanguageModel,
-    tokens: Iterable[Any],
+    tokens: Tokens,
     settings: EvaluationSettings,
     hook: str | None,
-    progress: Progress,
+    progress: Step,
 ) -> dict[str, Report]:
     sites = {name: site_of(name, sae, model, hook) for name, sae in saes.items()}
     sequences = take(model, tokens, settings)
@@ -173,7 +182,7 @@ def _reconstruct(
     model: LanguageModel,
     sequences: list[Tensor],
     settings: EvaluationSettings,
-    progress: Progress,
+    progress: Step,
 ) -> tuple[dict[str, Evaluation], dict[tuple[str, ...], Tensor], dict[str, dict[str, float]]]:
     """Metrics of every dictionary, x̄ by the hook points written, and seconds, from one pass that stops at the
     deepest hook point."""
@@ -234,7 +243,7 @@ def _extras(
     sites: dict[str, Site],
     model: LanguageModel,
     settings: EvaluationSettings,
-    progress: Progress,
+    progress: Step,
     metrics: dict[str, dict[str, float | None]],
     notes: dict[str, list[str]],
     seconds: dict[str, dict[str, float]],
@@ -265,22 +274,25 @@ def _special(model: LanguageModel) -> Tensor:
     return torch.tensor(sorted(model.special_ids), dtype=torch.long)
 
 
-def take(model: LanguageModel, tokens: Iterable[Any], settings: EvaluationSettings) -> list[Tensor]:
+def take(model: LanguageModel, tokens: Tokens, settings: EvaluationSettings) -> list[Tensor]:
     """Sequences up to the number of tokens that is to be measured (special ones included).
 
-    Raises NothingToEvaluate where there are none.
+    Raises NothingToEvaluate where there are none, TokensUnfit.
     """
-    taken: list[Tensor] = []
     left = max(settings.tokens, settings.spliced_tokens)
-    for sequence in tokens:
-        ids = torch.as_tensor(sequence).to(torch.long).reshape(-1)
-        if len(ids):
-            taken.append(ids)
-            left -= len(ids)
+    try:
+        sequences = as_sequences(tokens, model, n_tokens=left)
+    except TokensUnfit as error:
+        raise NothingToEvaluate(f"There are no tokens to evaluate on: {error.message}", error.hint) from None
+    taken: list[Tensor] = []
+    for start in range(0, sequences.n_sequences, 64):
+        rows, lengths = sequences.take(np.arange(start, min(start + 64, sequences.n_sequences)))
+        for row, length in zip(rows, lengths, strict=True):
+            if length and left > 0:
+                taken.append(torch.from_numpy(np.asarray(row[: int(length)], np.int64)))
+                left -= int(length)
         if left <= 0:
             break
-    if not taken:
-        raise NothingToEvaluate("There are no tokens to evaluate on.", "Give sequences of token ids.")
     return taken
 
 
