@@ -16,6 +16,7 @@ Format = Literal[
     "gemma_scope_2",
     "crosscoder_learning",
     "circuit_tracer",
+    "temporal",
     "openai",
     "goodfire",
     "qwen_scope",
@@ -51,6 +52,9 @@ FORMATS: dict[Format, FormatInfo] = {
         "Llama Scope",
         "hyperparams.json and checkpoints/final.safetensors, or config.json and sae_weights.safetensors",
         "gated and signed latents, skip connections, normalised tokens, crosscoders",
+    ),
+    "temporal": FormatInfo(
+        "temporal SAEs", "conf.yaml and latest_ckpt.safetensors", "anything but temporal dictionaries"
     ),
     "dictionary_learning": FormatInfo(
         "dictionary_learning",

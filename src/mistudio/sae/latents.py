@@ -12,7 +12,7 @@ class TokenFrame:
     """What a normalisation of single tokens took away: x = normalised · scale + mean."""
 
     mean: Tensor
-    """[N, 1]"""
+    """[N, 1]; [N, d] where a part of each token was predicted (temporal dictionaries)"""
     scale: Tensor
     """[N, 1]"""
 

@@ -1,5 +1,6 @@
 """Random dictionaries of every kind, and whether two of them do the same."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,10 @@ from mistudio.sae import (
     StandardConfig,
     TopKConfig,
 )
+from mistudio.sae.architectures.temporal import Temporal
 from mistudio.sae.config import AbsTopKConfig, MatchingPursuitConfig
+from mistudio.sae.config.architectures import TemporalConfig
+from mistudio.sae.formats.exchange import assemble
 
 D_IN, D_SAE = 12, 40
 METADATA = {
@@ -71,6 +75,17 @@ def random_sae(kind: str = "topk", shape: str = "plain", *, seed: int = 0, **for
         sae.W_enc.data.copy_(directions)
         sae.b_enc.data.zero_()
     return sae
+
+
+def random_temporal(d_sae: int = D_SAE) -> SAE:
+    """A temporal dictionary with random weights: those come with their attention layers, never without."""
+    config = TemporalConfig(k=5, n_heads=2, bottleneck_factor=5)
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"W_enc": [d_sae, D_IN], "W_dec": [d_sae, D_IN], "b_enc": [d_sae], "b_dec": [D_IN]}
+    shapes |= dict(Temporal.weight_shapes(config, d_sae))
+    weights = {name: torch.randn(shape, generator=generator) * 0.4 for name, shape in shapes.items()}
+    weights["b_enc"].zero_()
+    return assemble(Path("nowhere"), config, weights, metadata=METADATA, device="cpu", dtype=torch.float32)
 
 
 def activations(n: int = 60, width: int = D_IN, seed: int = 9) -> torch.Tensor:

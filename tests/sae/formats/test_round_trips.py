@@ -11,9 +11,9 @@ from mistudio.sae import SAE, SAEFormatError, load_sae, save_sae
 from mistudio.sae.format_info import FORMATS as INFO
 from mistudio.sae.formats import can_hold
 
-from .dictionaries import ARCHITECTURES, D_IN, D_SAE, SHAPES, assert_same, random_sae
+from .dictionaries import ARCHITECTURES, D_IN, D_SAE, SHAPES, assert_same, random_sae, random_temporal
 
-FORMATS = list(INFO)
+FORMATS = [format for format in INFO if format != "temporal"]
 THRESHOLDED = {"standard", "batch_topk", "matryoshka", "jump_relu"}
 CENTRING = {"plain", "uncentred"}
 HOLDS: dict[str, tuple[set[str], set[str]]] = {
@@ -217,3 +217,16 @@ def test_wide_and_narrow_dictionaries(tmp_path: Path) -> None:
             again = load_sae(tmp_path / "sae", format=format)  # type: ignore[arg-type]
             x = torch.randn(20, d_in)
             torch.testing.assert_close(again(x), sae(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["mistudio", "sae_lens", "temporal"])
+def test_temporal_dictionaries(format: Any, tmp_path: Path) -> None:
+    sae = random_temporal()
+    save_sae(sae, tmp_path / "sae", format=format)
+    again = load_sae(tmp_path / "sae")
+    assert_same(sae, again, exactly=True)
+    assert again.metadata.items() >= sae.metadata.items()
+    for other in INFO:
+        if other not in ("mistudio", "sae_lens", "temporal"):
+            assert not can_hold(other, sae)
+    assert not can_hold("temporal", random_sae("topk"))

@@ -10,6 +10,7 @@ from mistudio.sae.architectures.jump_relu import JumpReLU
 from mistudio.sae.architectures.matching_pursuit import MatchingPursuit
 from mistudio.sae.architectures.matryoshka import Matryoshka
 from mistudio.sae.architectures.standard import Standard
+from mistudio.sae.architectures.temporal import Temporal
 from mistudio.sae.architectures.topk import TopK
 from mistudio.sae.config import ArchitectureConfig
 
@@ -22,6 +23,7 @@ ARCHITECTURES: dict[str, type[Architecture[Any]]] = {
     "standard": Standard,
     "abs_topk": AbsTopK,
     "matching_pursuit": MatchingPursuit,
+    "temporal": Temporal,
 }
 
 

@@ -273,6 +273,19 @@ class MatchingPursuitConfig(Config):
     stop_on_duplicate: bool = Field(default=True, description="Stop when a latent is chosen twice.")
 
 
+class TemporalConfig(Config):
+    """Attention over earlier tokens predicts a part of each activation, latents explain the rest (arXiv 2511.01836).
+    Read, not trained."""
+
+    kind: Literal["temporal"] = "temporal"
+    k: int | None = Field(
+        default=None, ge=1, le=65_536, description="Active latents; all positive ones if empty."
+    )
+    n_heads: int = Field(default=8, ge=1, le=1024)
+    n_layers: int = Field(default=1, ge=1, le=64)
+    bottleneck_factor: int = Field(default=64, ge=1, le=65_536)
+
+
 TrainableArchitecture = Annotated[
     TopKConfig | BatchTopKConfig | MatryoshkaConfig | JumpReLUConfig | GatedConfig | StandardConfig,
     Field(discriminator="kind"),
@@ -285,7 +298,8 @@ ArchitectureConfig = Annotated[
     | GatedConfig
     | StandardConfig
     | AbsTopKConfig
-    | MatchingPursuitConfig,
+    | MatchingPursuitConfig
+    | TemporalConfig,
     Field(discriminator="kind"),
 ]
 

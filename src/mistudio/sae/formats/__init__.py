@@ -27,6 +27,7 @@ from mistudio.sae.formats import (
     qwen_scope,
     sae_lens,
     sparsify,
+    temporal,
 )
 from mistudio.sae.formats.source import Source
 
@@ -40,6 +41,7 @@ _MODULES: dict[Format, Any] = {
     "gemma_scope_2": gemma_scope_2,
     "crosscoder_learning": crosscoder_learning,
     "circuit_tracer": circuit_tracer,
+    "temporal": temporal,
     "openai": openai,
     "goodfire": goodfire,
     "qwen_scope": qwen_scope,

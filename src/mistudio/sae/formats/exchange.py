@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mistudio.sae.architectures.temporal import Temporal
 from mistudio.sae.config import (
     ArchitectureConfig,
     BatchTopKConfig,
@@ -69,6 +70,8 @@ def assemble(
             dtype=dtype or W_dec.dtype,
             **form,
         )
+        if isinstance(sae.activation, Temporal):
+            sae.activation.attach(sae, weights)
     except SAEFormatError:
         raise
     except SAEError as error:

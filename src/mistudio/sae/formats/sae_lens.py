@@ -19,10 +19,12 @@ from mistudio.sae.config import (
     StandardConfig,
     TopKConfig,
 )
+from mistudio.sae.config.architectures import TemporalConfig
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.errors import SAEFormatError
 from mistudio.sae.folders import written_whole
 from mistudio.sae.format_info import FORMATS
+from mistudio.sae.formats import sae_lens_temporal
 from mistudio.sae.formats.exchange import (
     OwnRecord,
     assemble,
@@ -51,7 +53,7 @@ _TRANSCODERS = {
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
-_PLAIN = ("standard", "gated", "topk", "abstopk", "jumprelu", "matching_pursuit")
+_PLAIN = ("standard", "gated", "topk", "abstopk", "jumprelu", "matching_pursuit", "temporal")
 _ONLY_TRAINED = ("batchtopk", "matryoshka_batchtopk")
 _THEIR_NAMES = {
     "standard": "standard",
@@ -62,6 +64,7 @@ _THEIR_NAMES = {
     "batch_topk": "jumprelu",
     "matryoshka": "jumprelu",
     "matching_pursuit": "matching_pursuit",
+    "temporal": "temporal",
 }
 _TOKEN_NORMS = {"none": "none", "constant_norm_rescale": "unit_norm", "layer_norm": "layer_norm"}
 _THEIR_NORMS = {ours: theirs for theirs, ours in _TOKEN_NORMS.items()}
@@ -99,8 +102,13 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | Non
     d_in, d_sae = whole_number(config, "d_in", where), whole_number(config, "d_sae", where)
     d_out = whole_number(config, "d_out", where) if transcoder else d_in
     own = OwnRecord.parse(config["metadata"].get(_OWN))
-    weights = _read_weights(source.tensors(WEIGHTS_FILE), theirs, kind, d_in, d_out, d_sae)
-    architecture, decoder_norm = _architecture(kind, config, weights, own, where)
+    file = source.tensors(WEIGHTS_FILE)
+    if kind == "temporal":
+        architecture, weights = sae_lens_temporal.read(config, file, d_in, d_sae, where)
+        decoder_norm = "unit"
+    else:
+        weights = _read_weights(file, theirs, kind, d_in, d_out, d_sae)
+        architecture, decoder_norm = _architecture(kind, config, weights, own, where)
     rescales = kind in ("topk", "abstopk") and config.get("rescale_acts_by_decoder_norm") is True
     token_norm, scale = _normalisation(config, source, transcoder)
     sae = assemble(
@@ -193,6 +201,8 @@ def _normalisation(config: dict[str, Any], source: Source, transcoder: bool) -> 
     """`token_norm` of what is read, and a scale of all activations that is still to be folded in."""
     where = source.folder / CONFIG_FILE
     asked = config.get("normalize_activations", "none")
+    if config["architecture"] == "temporal":
+        return "none", sae_lens_temporal.scale(config, where)
     if asked == "expected_average_only_in" and source.has(_SCALER_FILE):
         return "none", number(source.json(_SCALER_FILE), "scaling_factor", source.folder / _SCALER_FILE)
     if not isinstance(asked, str) or asked not in _TOKEN_NORMS:
@@ -271,6 +281,8 @@ def write(sae: SAE, folder: Path) -> None:
             "max_iterations": sae.architecture.max_iterations,
             "stop_on_duplicate_support": sae.architecture.stop_on_duplicate,
         }
+    if isinstance(sae.architecture, TemporalConfig):
+        config |= sae_lens_temporal.fields(sae)
     with written_whole(folder) as partial:
         write_safetensors(_their_weights(sae), partial / WEIGHTS_FILE)
         write_json(config, partial / CONFIG_FILE)
@@ -280,6 +292,8 @@ def _their_weights(sae: SAE) -> dict[str, Tensor]:
     kind = _THEIR_NAMES[sae.architecture.kind]
     if kind == "matching_pursuit":
         return {"W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    if kind == "temporal":
+        return sae_lens_temporal.weights(sae)
     weights: dict[str, Tensor] = {"W_enc": sae.W_enc.T, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     weights["b_gate" if kind == "gated" else "b_enc"] = sae.b_enc
     if kind == "gated":

@@ -58,6 +58,12 @@ class TensorFile:
             )
         return finite(tensor, name, self.path)
 
+    def renamed(self, names: dict[str, str]) -> "TensorFile":
+        """The same file with some of its tensors under other names."""
+        back = {new: old for old, new in names.items()}
+        shapes = {names.get(name, name): shape for name, shape in self.shapes.items()}
+        return TensorFile(self.path, shapes, self.values, lambda name: self._load(back.get(name, name)))
+
     def matrix(self, name: str) -> Tensor:
         """The named tensor, which has two dimensions."""
         if len(self.shapes.get(name, [0, 0])) != 2:
