@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mistudio.engine.run_folder import list_checkpoints
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobCancelled, JobInterrupted, latest_jobs
 from mistudio.sae.config import StandardConfig, TopKConfig, TrainerConfig
@@ -17,7 +18,6 @@ from mistudio.saes.library import open_sae
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
 from mistudio.training import runs
-from mistudio.training.checkpoints import list_checkpoints
 from mistudio.training.schemas import TrainingCreate
 from mistudio.training.tables import Training
 from tests.models.job_runs import run_here
@@ -166,7 +166,7 @@ def test_stop_keeps_what_was_learned_and_resume_finishes(
 
 
 def test_held_out_tokens_are_never_trained_on(settings: Any, database: Any, tokens: str, cache: str) -> None:
-    from mistudio.training.batches import open_batches
+    from mistudio.training.batches import open_source
     from tests.models.job_runs import Reports
 
     class Context:
@@ -184,15 +184,15 @@ def test_held_out_tokens_are_never_trained_on(settings: Any, database: Any, toke
         with database.reading() as session:
             training = runs.get_training(session, training_id)
         context: Any = Context()
-        batches = open_batches(context, training, wanted.config, {})
-        held_out = batches.held_out(context)
+        activations = open_source(context, training)
+        held_out = activations.held_out()
         assert held_out is not None
-        assert len(held_out) >= 480
-        held = {row.tobytes() for row in held_out.numpy()}
+        assert len(held_out[HOOK]) >= 480
+        held = {row.tobytes() for row in held_out[HOOK].numpy()}
         seen: set[bytes] = set()
-        stream = batches.stream(context)
+        stream = activations.batches(256, 0)
         for _ in range(45):  # the whole text
-            seen |= {row.tobytes() for row in next(stream)[0].numpy()}
+            seen |= {row.tobytes() for row in next(stream).activations[HOOK].numpy()}
         repeated = len(held & seen) / len(held)
         # The same short context can occur twice in a text; distinct sequences must not.
         assert repeated < 0.2, source

@@ -15,7 +15,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 METRICS_FILE = "metrics.bin"
 KEPT = 2
 _PREFIX = "step-"
+_TELL_SECONDS = 0.25
 
 
 class RunRefused(EngineError):
@@ -135,11 +136,19 @@ def _differences(found: Any, wanted: Any, place: str = "") -> list[str]:
     return [] if found == wanted else [place]
 
 
-class Curves:
-    """The points of a run's curves: kept in memory, and in a log where there is a folder."""
+OnPoints = Callable[[list[dict[str, float]]], None]
 
-    def __init__(self, path: Path | None, steps_done: int) -> None:
-        self._path, self._resumed_at = path, steps_done
+
+class Curves:
+    """The points of a run's curves: kept in memory, and in a log where there is a folder.
+
+    `listener` is given new points every quarter of a second and at the end; they can be read from the log by then.
+    """
+
+    def __init__(self, path: Path | None, steps_done: int, listener: OnPoints | None = None) -> None:
+        self._path, self._resumed_at, self._listener = path, steps_done, listener
+        self._untold: list[dict[str, float]] = []
+        self._told_at = 0.0
         self._log: MetricLog | None = None
         self._previous: tuple[float, float] | None = None
         self._rows: list[dict[str, float]] = []
@@ -154,9 +163,8 @@ class Curves:
         """The newest point."""
         return self._rows[-1] if self._rows else {}
 
-    def add(self, row: Mapping[str, float | int]) -> dict[str, float]:
-        """Append one point, and return it with `time` (seconds since 1970) and `tokens_per_second` (measured
-        between two points)."""
+    def add(self, row: Mapping[str, float | int]) -> None:
+        """Append one point, with `time` (seconds since 1970) and `tokens_per_second` (measured between two points)."""
         now, tokens, rate = time.monotonic(), float(row["tokens"]), float("nan")
         if self._previous is not None:
             then, tokens_then = self._previous
@@ -170,17 +178,23 @@ class Curves:
                 self._log = MetricLog(self._path, list(values))
                 self._log.truncate_after(self._resumed_at)
             self._log.append(int(row["step"]), int(row["tokens"]), values, point["time"])
-        return point
+        if self._listener is not None:
+            self._untold.append(point)
+            if now - self._told_at >= _TELL_SECONDS:
+                self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        if self._listener is not None and self._untold:
+            if self._log is not None:
+                self._log.flush()
+            points, self._untold = self._untold, []
+            self._listener(points)
+        self._told_at = now
 
     def columns(self) -> dict[str, list[float]]:
         """All points as columns of equal length, `step`, `tokens` and `time` among them."""
         names = self._rows[0] if self._rows else ()
         return {name: [row.get(name, float("nan")) for row in self._rows] for name in names}
-
-    def flush(self) -> None:
-        """Make the points readable by others."""
-        if self._log is not None:
-            self._log.flush()
 
     def sync(self) -> None:
         """Make the points so far as durable as the checkpoint that follows."""
@@ -188,7 +202,8 @@ class Curves:
             self._log.sync()
 
     def close(self) -> None:
-        """Write everything and let the file go."""
+        """Write and tell everything, and let the file go."""
+        self._tell(time.monotonic())
         if self._log is not None:
             self._log.close()
             self._log = None

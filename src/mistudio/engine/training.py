@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,8 +29,8 @@ from mistudio.engine.runs import Run, SettingsRefused, describe, named_apart
 from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
 from mistudio.sae import SAE, Evaluation, Trainer, TrainingDiverged, load_sae, save_sae
 
-OnPoint = Callable[[Run, dict[str, float]], None]
-"""Called with each point of a run's curves as it is recorded."""
+OnPoints = Callable[[Run, list[dict[str, float]]], None]
+"""Called with the newest points of a run's curves, a few times a second."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class TrainedSAE:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k} {self.metrics[k]:.3g}" for k in ("fvu", "l0") if k in self.metrics)
         state = f"diverged: {self.error.message}" if self.error else shown + " (stopped)" * self.stopped
-        return f"<TrainedSAE {self.run.title}: {describe(self.run.config)}, {self.steps:,} steps, {state}>"
+        what = describe(self.run.config)
+        named = self.run.title if what in self.run.title else f"{self.run.title}: {what}"
+        return f"<TrainedSAE {named}, {self.steps:,} steps, {state}>"
 
 
 def train_runs(
@@ -74,7 +77,7 @@ def train_runs(
     seed: int | None = None,
     device: torch.device | str | None = None,
     progress: OnProgress | None = None,
-    on_point: OnPoint | None = None,
+    on_points: OnPoints | None = None,
     stop: Callable[[], bool] = lambda: False,
     saved_on: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
     save_finished: bool = True,
@@ -110,7 +113,7 @@ def train_runs(
     live: list[_LiveRun] = []
     try:
         for number, (run, (d_in, d_out)) in enumerate(zip(runs, sites, strict=True)):
-            live.append(_LiveRun(run, d_in, d_out, where, folders[number] if folders else None, on_point))
+            live.append(_LiveRun(run, d_in, d_out, where, folders[number] if folders else None, on_points))
         stopped = _train(source, live, batch_size, seed, progress, stop, saved_on)
         for one in live:
             one.checkpoint()
@@ -189,9 +192,9 @@ class _LiveRun:
         d_out: int | None,
         device: torch.device,
         folder: Path | None,
-        on_point: OnPoint | None,
+        on_points: OnPoints | None,
     ) -> None:
-        self.run, self.folder, self.device, self._on_point = run, folder, device, on_point
+        self.run, self.folder, self.device = run, folder, device
         self.trainer = Trainer(run.config, d_in, device, d_out=d_out, n_sites=len(run.reads))
         self.batches = 0
         """batches of the stream that it has taken"""
@@ -208,7 +211,8 @@ class _LiveRun:
                 )
             self.position, self.batches = extra["position"], int(extra["batches"])
         self._saved_at = self.trainer.steps_done
-        self.curves = Curves(folder / METRICS_FILE if folder else None, self.trainer.steps_done)
+        listener = None if on_points is None else partial(on_points, run)
+        self.curves = Curves(folder / METRICS_FILE if folder else None, self.trainer.steps_done, listener)
 
     @property
     def active(self) -> bool:
@@ -231,9 +235,7 @@ class _LiveRun:
                 self.curves.sync()
                 break
             if trainer.log_due:
-                point = self.curves.add(metrics.row())
-                if self._on_point is not None:
-                    self._on_point(self.run, point)
+                self.curves.add(metrics.row())
             due = due or trainer.checkpoint_due
             if trainer.done:
                 break
@@ -260,7 +262,7 @@ def _results(
     progress: OnProgress | None,
     save_finished: bool,
 ) -> list[TrainedSAE]:
-    pace = Pace(progress, "Measure on held-out activations", len(live), "dictionaries")
+    pace = Pace(progress, "Measure on held-out tokens", len(live), "dictionaries")
     pace.at(0)
     held_out = source.held_out()
     found: list[TrainedSAE] = []

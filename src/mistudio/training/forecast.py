@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from mistudio.sae.config import TopKConfig, TrainerConfig
+from mistudio.sae.config import TrainerConfig, active_per_token
 from mistudio.settings import Settings
 from mistudio.training.schemas import Forecast
 
@@ -18,6 +18,8 @@ _PROCESS_BYTES = 450_000_000
 _WINDOW_TOKENS = 65_536
 _ASSUMED_FLOPS = 60e9
 _FLOAT = 4
+_MOMENTS = {"adam": 2, "muon": 1, "signum": 1}
+"""Numbers that an optimiser keeps for each weight."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,11 @@ class MeasuredRun:
 def step_flops_per_token(config: TrainerConfig, d_in: int) -> float:
     """FLOPs of one training step per token: the dense encode, then work proportional to the active latents.
 
-    TopK: 2·d·m for the encode, and five products of 2·d·k for decode, both weight gradients and the gradient of the
-    values. Standard: how many latents will be active is unknown before the run, so all five are counted dense.
+    2·d·m for the encode, and five products of 2·d·k for decode, both weight gradients and the gradient of the values,
+    k latents being active. Where the settings do not say how many will be, all five are counted dense.
     """
     dense = 2.0 * d_in * config.d_sae
-    active = config.architecture.k if isinstance(config.architecture, TopKConfig) else config.d_sae
-    return dense + 5 * 2.0 * d_in * active
+    return dense + 5 * 2.0 * d_in * active_per_token(config.architecture, config.d_sae)
 
 
 def model_flops_per_token(parameters: int, n_layers: int, vocabulary: int, d_model: int, depth: int) -> float:
@@ -64,19 +65,25 @@ def forecast(
     one, a stated assumption.
     """
     parameters = 2 * config.d_sae * d_in + config.d_sae + d_in
-    pre_activations = config.batch_size * config.d_sae * _FLOAT
+    moments = _MOMENTS[config.optimizer.kind]
+    averaged = 1 if config.ema_decay else 0
+    # A batch may be worked through in parts; bfloat16 halves what a step computes with and adds a copy of the weights.
+    half = config.precision == "bfloat16"
+    pre_activations = config.batch_size // config.accumulate * config.d_sae * (2 if half else _FLOAT)
     parts = {
         "process": _PROCESS_BYTES,
         "language model": weight_bytes,
         "SAE weights": parameters * _FLOAT,
+        "weights in bfloat16": 2 * parameters if half else 0,
         "gradients": parameters * _FLOAT,
-        "Adam's two moments": 2 * parameters * _FLOAT,
+        "optimiser's moments": moments * parameters * _FLOAT,
+        "averaged weights": averaged * parameters * _FLOAT,
         "pre-activations of a batch": pre_activations,
         "activations in flight": 6 * config.batch_size * d_in * _FLOAT,
         "shuffling window": 2 * _WINDOW_TOKENS * d_in * (2 if cached_tokens is not None else _FLOAT),
         "held-out activations": held_out_tokens * d_in * _FLOAT,
     }
-    checkpoint = parameters * _FLOAT * 3
+    checkpoint = parameters * _FLOAT * (1 + moments + averaged)
     disk = 2 * checkpoint + parameters * _FLOAT + (config.total_steps // config.log_every) * 16 * 8
     flops = step_flops_per_token(config, d_in) + model_flops
     if measured:
@@ -132,8 +139,9 @@ def _warnings(
             f"{config.total_tokens:,} tokens are few for {config.d_sae:,} latents (fewer than 50 a latent): "
             "many will stay untrained."
         )
-    if isinstance(config.architecture, TopKConfig) and config.architecture.k > d_in // 2:
-        found.append(f"k = {config.architecture.k} is more than half the width of the activations ({d_in}).")
+    active = active_per_token(config.architecture, config.d_sae)
+    if d_in // 2 < active < config.d_sae:
+        found.append(f"{active:,} active latents are more than half the width of the activations ({d_in}).")
     if config.total_steps < config.warmup_steps:
         found.append(
             f"The run has {config.total_steps:,} steps, fewer than the warm-up of {config.warmup_steps:,}: the "

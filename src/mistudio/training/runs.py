@@ -15,15 +15,16 @@ from mistudio.activations.schemas import HarvestSettings
 from mistudio.activations.tables import ActivationCache
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.db import new_id
+from mistudio.engine.run_folder import METRICS_FILE, list_checkpoints
+from mistudio.engine.runs import describe
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobOut, latest_jobs
 from mistudio.models.deletion import delete_owner
 from mistudio.models.tables import Model
-from mistudio.sae.config import TopKConfig, TrainerConfig
+from mistudio.sae.config import TrainerConfig
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
 from mistudio.store import downsample, folder_bytes, owner_folder, read_metrics
-from mistudio.training.checkpoints import list_checkpoints
 from mistudio.training.forecast import (
     MeasuredRun,
     forecast,
@@ -41,7 +42,6 @@ from mistudio.training.schemas import (
 )
 from mistudio.training.tables import Training
 
-METRICS_FILE = "metrics.bin"
 TABLE = "trainings"
 JOB_KIND = "training.run"
 
@@ -74,10 +74,9 @@ def create_training(session: Session, request: TrainingCreate) -> Training:
             hint="Use more text, a smaller batch, or hold out less.",
             fields={"held_out_tokens": "leaves too few tokens to train on"},
         )
-    width = f"k {config.architecture.k}" if isinstance(config.architecture, TopKConfig) else "L1"
     training = Training(
         id=new_id("tr"),
-        name=request.name or f"{request.hook} · {config.d_sae:,} · {width}",
+        name=request.name or f"{request.hook} · {describe(config)}",
         model_id=model.id,
         tokenization_id=tokenization.id,
         cache_id=request.cache_id,
