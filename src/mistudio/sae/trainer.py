@@ -62,6 +62,11 @@ class Trainer:
             )
         if config.precision == "bfloat16" and dtype != torch.float32:
             raise SAEError("A step in bfloat16 goes with weights in float32.", hint="Leave dtype as it is.")
+        if split == "latents" and ranks.size > 1 and config.architecture.kind == "matryoshka":
+            raise SAEError(
+                "A Matryoshka dictionary's nested widths cannot be spread over ranks by latent.",
+                hint="Split over the batch.",
+            )
         self.ranks, self.shards = (ranks, ALONE) if split == "batch" else (ALONE, ranks)
         self.sae = self._empty_sae(d_in, d_out, n_sites, torch.device(device), dtype, self.shards)
         self._working = self.sae

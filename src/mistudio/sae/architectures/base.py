@@ -137,7 +137,7 @@ def reference_gradients(
         {name: t.detach() for name, t in terms.items()},
         dict(zip(parameters, found, strict=True)),
         reconstruction.detach(),
-        (z != 0).sum() / z.shape[0],
+        (z != 0).sum().double() / z.shape[0],
         (z != 0).any(0),
     )
 

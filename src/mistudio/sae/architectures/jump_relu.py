@@ -53,6 +53,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
     """
 
     latent_parameters = ("threshold",)
+    latent_terms = ("l0_loss", "pre_act_loss")
     state_names = ("sparsity_weight", "recent_l0")
 
     def encode(self, sae: "SAE", seen: Tensor) -> Latents:
@@ -66,18 +67,22 @@ class JumpReLU(Architecture[JumpReLUConfig]):
 
     def start(self, sae: "SAE", seen: Tensor) -> None:
         """Thresholds where the settings say, or where each latent is active on an equal share of the sample."""
-        threshold = sae.get_parameter("threshold")
-        if self.config.threshold_init is None:
-            wanted = _STARTING_EXCESS * (self.config.target_l0 or _USUAL_L0)
-            active = round(min(0.5, wanted / sae.d_sae) * seen.shape[0])
-            for part in range(0, sae.d_sae, _COLUMNS):
-                rows = slice(part, part + _COLUMNS)
-                pre = torch.addmm(sae.b_enc[rows], seen, sae.W_enc[rows].T)
-                threshold[rows] = pre.kthvalue(max(1, seen.shape[0] - active), dim=0).values.clamp_min_(0)
-        else:
-            threshold.fill_(self.config.threshold_init)
+        self.restart(sae, torch.arange(sae.d_sae, device=sae.device), seen)
         sae.get_buffer("sparsity_weight").fill_(self.config.sparsity_coefficient)
         sae.get_buffer("recent_l0").fill_(self.config.target_l0 or 0.0)
+
+    def restart(self, sae: "SAE", latents: Tensor, seen: Tensor) -> None:
+        """The thresholds of some latents [n], in the same way."""
+        threshold = sae.get_parameter("threshold")
+        if self.config.threshold_init is not None:
+            threshold[latents] = self.config.threshold_init
+            return
+        d_sae = int(sae.shards.sum(torch.tensor(sae.d_sae, device=sae.device)))
+        wanted = _STARTING_EXCESS * (self.config.target_l0 or _USUAL_L0)
+        active = round(min(0.5, wanted / d_sae) * seen.shape[0])
+        for rows in latents.split(_COLUMNS):
+            pre = torch.addmm(sae.b_enc[rows], seen, sae.W_enc[rows].T)
+            threshold[rows] = pre.kthvalue(max(1, seen.shape[0] - active), dim=0).values.clamp_min_(0)
 
     def sparsity_weight(self, sae: "SAE", step: int) -> float:
         """λ at the given step (counted from 0)."""
@@ -109,7 +114,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
             "l0_loss": self.sparsity_weight(sae, context.step) * count / x.shape[0],
             "pre_act_loss": x.new_zeros(()),
         }
-        if self._pre_act_acts(context):
+        if self._pre_act_acts(sae, context):
             below = (threshold - pre).relu() if norms is None else (threshold - pre).relu() * norms
             total = (below * context.dead).sum()
             terms["pre_act_loss"] = self.config.pre_act_coefficient * total / x.shape[0]
@@ -121,7 +126,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
         threshold, bandwidth = sae.get_parameter("threshold"), self.config.bandwidth
         seen = sae.centre(x)
         near = search.encode_above_if_sparse(seen, sae.W_enc, sae.b_enc, threshold - bandwidth / 2)
-        if near is None:
+        if sae.shards.any(near is None) or near is None:
             return dense_gradients(self, sae, x, y, context)
         pre, theta = near.values, threshold[near.indices]
         active = pre > theta
@@ -150,12 +155,12 @@ class JumpReLU(Architecture[JumpReLUConfig]):
         if norms is not None and norm_weights is not None:
             add_norm_gradients(sae, gradients["W_dec"], norm_weights, norms)
         terms = {"mse_loss": step.squared_error, "l0_loss": l0_loss, "pre_act_loss": x.new_zeros(())}
-        if self._pre_act_acts(context):
+        if self._pre_act_acts(sae, context):
             terms["pre_act_loss"] = self._add_pre_act(sae, seen, context.dead, norms, gradients)
         return step.outcome(terms, gradients, active=active)
 
-    def _pre_act_acts(self, context: StepContext) -> bool:
-        return self.config.pre_act_coefficient > 0 and bool(context.dead.any())
+    def _pre_act_acts(self, sae: "SAE", context: StepContext) -> bool:
+        return self.config.pre_act_coefficient > 0 and sae.shards.any(bool(context.dead.any()))
 
     def _add_pre_act(
         self,
@@ -178,11 +183,11 @@ class JumpReLU(Architecture[JumpReLUConfig]):
         value = (below.sum(0) * weights).sum()
         reached = (below > 0).to(seen.dtype)
         counts = reached.sum(0) * weights
-        gradients["threshold"].index_add_(0, dead, counts)
-        gradients["b_enc"].index_add_(0, dead, counts, alpha=-1)
+        gradients["threshold"].index_add_(0, dead, counts.to(gradients["threshold"]))
+        gradients["b_enc"].index_add_(0, dead, counts.to(gradients["b_enc"]), alpha=-1)
         gradients["W_enc"].index_add_(0, dead, (reached.T @ seen) * weights[:, None], alpha=-1)
         if sae.apply_b_dec_to_input:
-            gradients["b_dec"].add_(counts @ W_enc)
+            gradients["b_dec"].add_(sae.shards.sum(counts.to(W_enc) @ W_enc))
         return value
 
     def constrain(self, sae: "SAE") -> None:

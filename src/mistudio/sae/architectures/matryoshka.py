@@ -86,7 +86,7 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
             {"mse_loss": loss, "aux_loss": aux},
             gradients,
             error + y,
-            torch.tensor(latents.values.shape[0] / x.shape[0], device=x.device),
+            torch.tensor(latents.values.shape[0] / x.shape[0], dtype=torch.float64, device=x.device),
             latents.fired(),
             observed,
         )

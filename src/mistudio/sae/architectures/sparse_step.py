@@ -76,7 +76,7 @@ class SparseStep:
         indices = self.latents.indices if active is None else self.latents.indices[active]
         fired = torch.zeros(self.sae.d_sae, dtype=torch.bool, device=indices.device)
         fired[indices] = True
-        l0 = torch.tensor(indices.shape[0] / self.x.shape[0], device=indices.device)
+        l0 = torch.tensor(indices.shape[0] / self.x.shape[0], dtype=torch.float64, device=indices.device)
         order = [name for name, _ in self.sae.named_parameters()]
         ordered = {name: gradients[name] for name in order}
         return StepGradients(terms, ordered, self.reconstruction, l0, fired, observed or {})

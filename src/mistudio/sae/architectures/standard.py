@@ -128,4 +128,6 @@ class Standard(Architecture[StandardConfig]):
         if norms is not None:
             add_norm_gradients(sae, gradients["W_dec"], (slope * z).sum(0), norms)
         terms = {"mse_loss": squared_error(error), "l1_loss": cost.sum() * weight}
-        return StepGradients(terms, gradients, reconstruction, active.sum() / x.shape[0], active.any(0))
+        return StepGradients(
+            terms, gradients, reconstruction, active.sum().double() / x.shape[0], active.any(0)
+        )
