@@ -6,7 +6,7 @@ none keeps anything global.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -354,22 +354,13 @@ def evaluate(
         raise SettingsRefused(sentence(error)) from error
     sequences = as_sequences(text, model, context=context, n_tokens=chosen.tokens + chosen.tokens // 10)
 
-    def rows() -> Iterator[Any]:
-        for start in range(0, sequences.n_sequences, 256):
-            numbers = range(start, min(start + 256, sequences.n_sequences))
-            ids, lengths = sequences.take(list(numbers))
-            for row, length in zip(ids, lengths.tolist(), strict=True):
-                yield row[:length]
-
-    with progress_bar(progress) as report:
-        staged = _staged(report)
-        if isinstance(sae, Mapping):
-            saes = {name: plain(one) for name, one in sae.items()}
-            return evaluate(saes, model, rows(), settings=chosen, hook=hook, progress=staged)
-        if isinstance(sae, Sequence):
-            several = [plain(one) for one in sae]
-            return evaluate(several, model, rows(), settings=chosen, hook=hook, progress=staged)
-        return evaluate(plain(sae), model, rows(), settings=chosen, hook=hook, progress=staged)
+    if isinstance(sae, Mapping):
+        saes = {name: plain(one) for name, one in sae.items()}
+        return evaluate(saes, model, sequences, settings=chosen, hook=hook, progress=progress)
+    if isinstance(sae, Sequence):
+        several = [plain(one) for one in sae]
+        return evaluate(several, model, sequences, settings=chosen, hook=hook, progress=progress)
+    return evaluate(plain(sae), model, sequences, settings=chosen, hook=hook, progress=progress)
 
 
 def convert(source: str | Path | SAE, target: str | Path, *, to: Format, overwrite: bool = False) -> Path:
@@ -392,14 +383,5 @@ def _counting(report: OnProgress | None, stage: str) -> Callable[[int, int], Non
         nonlocal pace
         pace = pace or Pace(report, stage, total)
         pace.at(done)
-
-    return at
-
-
-def _staged(report: OnProgress | None) -> Callable[[str, float, float], None]:
-    paces: dict[str, Pace] = {}
-
-    def at(stage: str, done: float, total: float) -> None:
-        paces.setdefault(stage, Pace(report, stage, int(total), "")).at(int(done))
 
     return at
