@@ -54,7 +54,7 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | Non
         weights |= threshold
     elif not isinstance(architecture, StandardConfig):
         architecture = StandardConfig()
-    layer = source.in_path(r"^layer_(\d+)\.safetensors$")
+    layer = source.in_path(r"^layer_(\d+)\.safetensors$", file.path)
     metadata = own.metadata
     if layer and not metadata:
         metadata = {f"hook_name{side}": f"blocks.{layer[1]}.hook_mlp_{kind}" for side, kind in _SIDES}

@@ -65,16 +65,16 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | Non
         validated(TopKConfig, fields, file.path),
         weights,
         apply_b_dec_to_input=False,
-        metadata=own.metadata or _metadata(source),
+        metadata=own.metadata or _metadata(source, file.path),
         device=device,
         dtype=dtype,
     )
 
 
-def _metadata(source: Source) -> dict[str, Any]:
+def _metadata(source: Source, path: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     release = source.in_path(r"SAE-Res-(.+)-W\d+K-L0_\d+")
-    layer = source.in_path(r"^layer(\d+)\.sae\.pt$")
+    layer = source.in_path(r"^layer(\d+)\.sae\.pt$", path)
     if release:
         metadata["model_name"] = f"Qwen/{release[1]}"
     if layer:

@@ -89,12 +89,12 @@ class Source:
             raise SAEFormatError(f"{path} is not a configuration (a JSON object was expected).")
         return content
 
-    def in_path(self, pattern: str) -> re.Match[str] | None:
-        """The last match of a pattern in the names of the file and the folders above it.
+    def in_path(self, pattern: str, file: Path | None = None) -> re.Match[str] | None:
+        """The last match of a pattern in the names of the path given, or of a file in it, and the folders above.
 
         Several releases say only there which layer, model or sparsity a file is of.
         """
-        for part in reversed(self.path.absolute().parts):
+        for part in reversed((file or self.path).absolute().parts):
             match = re.search(pattern, part)
             if match:
                 return match
