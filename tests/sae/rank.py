@@ -32,9 +32,13 @@ CASES: dict[str, dict[str, Any]] = {
     "topk": {"architecture": TopKConfig(**AUX)},
     "batch_topk": {"architecture": BatchTopKConfig(**AUX)},
     "matryoshka": {"architecture": MatryoshkaConfig(**AUX)},
-    "jump_relu": {"architecture": JumpReLUConfig(target_l0=5.0, bandwidth=0.4, pre_act_coefficient=0.01)},
+    "jump_relu": {
+        "architecture": JumpReLUConfig(
+            target_l0=5.0, threshold_init=0.1, bandwidth=0.4, pre_act_coefficient=0.01
+        )
+    },
     "sparse_jump_relu": {
-        "architecture": JumpReLUConfig(target_l0=1.0, penalty="tanh"),
+        "architecture": JumpReLUConfig(target_l0=1.0, threshold_init=2.0, penalty="tanh"),
         "decoder_norm": "free",
     },
     "gated": {"architecture": GatedConfig(l1_coefficient=2.0)},
