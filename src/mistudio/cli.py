@@ -18,6 +18,7 @@ from mistudio.domains import all_domains, import_tables, job_kinds
 from mistudio.errors import StudioError
 from mistudio.jobs import register_kinds
 from mistudio.sae.format_info import Format
+from mistudio.saes.eval_command import evaluate_command
 from mistudio.settings import Settings, load_settings, public_text
 from mistudio.version import __version__
 
@@ -32,6 +33,7 @@ database_commands = typer.Typer(
     no_args_is_help=True, help="Bring the database schema up or down, or check it."
 )
 app.add_typer(database_commands, name="db")
+app.command("eval")(evaluate_command)
 
 
 def _set_json(value: bool) -> bool:

@@ -14,5 +14,11 @@ domain = Domain(
             params="mistudio.saes.schemas:ImportParams",
             resource="io",
         ),
+        JobKind(
+            "saes.evaluate",
+            work="mistudio.saes.evaluation_work:evaluate_saes",
+            params="mistudio.saes.schemas:EvaluateParams",
+            resource="gpu",
+        ),
     ),
 )

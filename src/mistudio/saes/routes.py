@@ -10,8 +10,16 @@ from sqlalchemy import select
 
 from mistudio.models.announce import announce
 from mistudio.models.schemas import UserOut
-from mistudio.saes import archive, library, weights
-from mistudio.saes.schemas import SaeChange, SaeImport, SaeOut, SaeWeights
+from mistudio.saes import archive, evaluation, library, weights
+from mistudio.saes.schemas import (
+    EvaluationCreate,
+    EvaluationOut,
+    EvaluationsCreate,
+    SaeChange,
+    SaeImport,
+    SaeOut,
+    SaeWeights,
+)
 from mistudio.saes.tables import Sae
 from mistudio.web import (
     Page,
@@ -100,6 +108,19 @@ def upload_sae(
     return library.saes_out(session, [sae])[0]
 
 
+@router.post(
+    "/evaluations",
+    response_model=list[SaeOut],
+    status_code=202,
+    summary="Evaluate several SAEs of one model",
+    responses=problems(400, 404, 409, 422),
+)
+def evaluate_saes(wanted: EvaluationsCreate, session: SessionDep) -> list[SaeOut]:
+    """In one job, which the first SAE of the answer carries: every pass of the model serves all of them."""
+    saes, _ = evaluation.add_evaluation(session, wanted.sae_ids, wanted)
+    return library.saes_out(session, saes)
+
+
 @router.get("/{sae_id}", response_model=SaeOut, summary="One SAE", responses=problems(404))
 def show_sae(sae_id: str, session: ReadingDep) -> SaeOut:
     """A dictionary with its origin, configuration and metrics."""
@@ -159,3 +180,28 @@ def download_sae(sae_id: str, session: ReadingDep, settings: SettingsDep) -> Str
     """`cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked."""
     sae = library.ready_sae(session, sae_id)
     return archive.download(library.sae_folder(settings, sae.id), sae.name)
+
+
+@router.post(
+    "/{sae_id}/evaluations",
+    response_model=SaeOut,
+    status_code=202,
+    summary="Evaluate an SAE",
+    responses=problems(400, 404, 409, 422),
+)
+def evaluate_sae(sae_id: str, session: SessionDep, wanted: EvaluationCreate | None = None) -> SaeOut:
+    """Measure it with its model, in the answer's `job`: reconstruction, sparsity, and the model's loss with it spliced
+    in. An empty body takes the usual settings."""
+    saes, _ = evaluation.add_evaluation(session, [sae_id], wanted or EvaluationCreate())
+    return library.saes_out(session, saes)[0]
+
+
+@router.get(
+    "/{sae_id}/evaluation",
+    response_model=EvaluationOut | None,
+    summary="The newest evaluation of an SAE",
+    responses=problems(404),
+)
+def show_evaluation(sae_id: str, session: ReadingDep, settings: SettingsDep) -> EvaluationOut | None:
+    """Its report with the meaning of every number; null where it was never evaluated."""
+    return evaluation.read_evaluation(settings, library.get_sae(session, sae_id).id)

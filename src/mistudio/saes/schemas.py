@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mistudio.engine.evaluation.report import Report
+from mistudio.engine.evaluation.settings import EvaluationSettings
 from mistudio.jobs import JobOut
 
 
@@ -78,13 +80,16 @@ class SaeOut(BaseModel):
     config: dict[str, Any] = Field(
         description="Architecture, decoder norm, input centring and the file's metadata."
     )
-    metrics: dict[str, float | None] = Field(description="Measured on held-out tokens where there were any.")
+    metrics: dict[str, float | None] = Field(
+        description="The newest of what was measured: at the end of its training (on held-out tokens where there were "
+        "any), by an evaluation."
+    )
     origin: SaeOrigin
     bytes: int | None
     ready: bool
     created_at: datetime
     extraction_count: int = 0
-    job: JobOut | None = Field(default=None, description="The job that imports it.")
+    job: JobOut | None = Field(default=None, description="The newest job that imports or evaluates it.")
 
 
 class Histogram(BaseModel):
@@ -111,3 +116,56 @@ class ImportParams(BaseModel):
     upload: bool = Field(default=False, description="The file belongs to the SAE and is removed afterwards.")
     model_id: str | None = None
     hook: str | None = None
+
+
+class EvaluationCreate(EvaluationSettings):
+    """An evaluation to make: what is measured, and on which tokens."""
+
+    tokenization_id: str | None = Field(
+        default=None,
+        title="Tokens of",
+        description="Default: those that it was trained on, beginning with what was held out; else the newest of its "
+        "model.",
+    )
+
+
+class EvaluationsCreate(EvaluationCreate):
+    """One evaluation of several SAEs of one model, which share every pass of it."""
+
+    sae_ids: list[str] = Field(min_length=1, max_length=100)
+
+
+class MetricOut(BaseModel):
+    """What a number means."""
+
+    title: str
+    unit: str
+    formula: str
+    description: str
+    better: str = Field(description="`higher`, `lower` or empty.")
+    version: str = Field(description="Whose definition it is, where several are in use.")
+
+
+class EvaluationRecord(BaseModel):
+    """An evaluation as it is kept in a file."""
+
+    report: Report
+    tokenization_id: str
+    held_out_tokens: int | None = Field(
+        description="So many tokens were held out of its training; they come first. Null where that is not known."
+    )
+    at: datetime
+
+
+class EvaluationOut(EvaluationRecord):
+    """The newest evaluation of an SAE."""
+
+    infos: dict[str, MetricOut] = Field(description="By name, what each of the report's metrics means.")
+
+
+class EvaluateParams(BaseModel):
+    """Parameters of the job `saes.evaluate`."""
+
+    sae_ids: list[str]
+    tokenization_id: str
+    settings: EvaluationSettings

@@ -16,7 +16,7 @@ class Sae(Base):
     """A dictionary. Fields from `architecture` to `config`, and `bytes`, are unknown until an import has succeeded."""
 
     __tablename__ = "saes"
-    __table_args__ = {"info": {"folders": ("saes", "sae_uploads")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
+    __table_args__ = {"info": {"folders": ("saes", "sae_uploads", "sae_evaluations")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("sa"))
     name: Mapped[str] = mapped_column(String(200), unique=True)
