@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mistudio.sae import native
+from mistudio.sae import native, triton_kernels
 from mistudio.sae.latents import Latents, row_offsets
 
 # torch warns once per process that CSR tensors are in beta; the tests compare every result with dense autograd
@@ -80,6 +80,8 @@ def top_k(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def decode(latents: Latents, W_dec: Tensor) -> Tensor:
     """Σᵢ zᵢ·W_dec[i] per token: [N, d]."""
+    if triton_kernels.serves(W_dec):
+        return triton_kernels.weighted_sums(latents.offsets, latents.indices, latents.values, W_dec)
     return functional.embedding_bag(
         latents.indices,
         W_dec,
@@ -97,6 +99,8 @@ def products(latents: Latents, rows: Tensor, W: Tensor) -> Tensor:
     """
     if native.serves(rows, W):
         return native.products(latents, rows, W)
+    if triton_kernels.serves(W):
+        return triton_kernels.products(latents.offsets, latents.indices, rows, W)
     if rows.dtype == torch.bfloat16:  # PyTorch samples no bfloat16 products
         return products(replace(latents, values=latents.values.float()), rows.float(), W.float())
     pattern = torch.sparse_csr_tensor(
@@ -129,6 +133,8 @@ class ByLatent:
 
     def weight_gradients(self, values: Tensor, rows: Tensor) -> Tensor:
         """Aᵀ·rows, where A [N, m] holds `values` [nnz] (in the order of the latents): [m, d]."""
+        if triton_kernels.serves(rows):
+            return triton_kernels.weighted_sums(self.offsets, self.tokens, values, rows, self.order)
         return functional.embedding_bag(
             self.tokens,
             rows,
