@@ -26,7 +26,7 @@ def _unions() -> dict[str, dict[str, type[BaseModel]]]:
     return found
 
 
-_GROUPS = _unions()
+KINDS = _unions()
 # What sets an architecture's sparsity: the first of these that it has.
 _SPARSITY = {"k": "k", "target_l0": "L0", "sparsity_coefficient": "λ", "l1_coefficient": "λ"}
 _BOUNDS = {
@@ -113,7 +113,7 @@ def settings(config: TrainerConfig | Mapping[str, Any] | None = None, **changes:
     Raises SettingsRefused with one sentence: an unknown name (and the nearest), a value out of range, k > d_sae.
     """
     values = config.model_dump() if isinstance(config, TrainerConfig) else dict(config or {})
-    groups = {name: _chosen(name, values.get(name), changes.pop(name, None)) for name in _GROUPS}
+    groups = {name: _chosen(name, values.get(name), changes.pop(name, None)) for name in KINDS}
     for name, value in changes.items():
         group, _, inner = name.rpartition(".")
         if not group and name in TrainerConfig.model_fields:
@@ -145,7 +145,7 @@ def _chosen(group: str, before: Any, wanted: Any) -> dict[str, Any]:
         wanted = {"kind": wanted}
     elif not isinstance(wanted, Mapping):
         wanted = wanted.model_dump()
-    kinds, kind = _GROUPS[group], wanted.get("kind", default["kind"])
+    kinds, kind = KINDS[group], wanted.get("kind", default["kind"])
     if kind not in kinds:
         near = get_close_matches(str(kind), kinds, n=1)
         raise SettingsRefused(
@@ -156,7 +156,7 @@ def _chosen(group: str, before: Any, wanted: Any) -> dict[str, Any]:
 
 
 def _fields(group: str, chosen: Mapping[str, Any]) -> set[str]:
-    return set(_GROUPS[group][chosen["kind"]].model_fields)
+    return set(KINDS[group][chosen["kind"]].model_fields)
 
 
 def _unknown(name: str, groups: Mapping[str, Mapping[str, Any]]) -> SettingsRefused:
@@ -174,7 +174,7 @@ def _unknown(name: str, groups: Mapping[str, Mapping[str, Any]]) -> SettingsRefu
 def sentence(error: ValidationError) -> str:
     """What is wrong with the first refused setting, in one sentence."""
     first = error.errors()[0]
-    kinds = {kind for options in _GROUPS.values() for kind in options}
+    kinds = {kind for options in KINDS.values() for kind in options}
     place = ".".join(str(part) for part in first["loc"] if part not in kinds)
     if first["type"] in _BOUNDS:
         words, limit = _BOUNDS[first["type"]]

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from mistudio.console import open_console
+from mistudio.engine.runs import KINDS
 from mistudio.errors import StudioError
 from mistudio.jobs import latest_jobs
+from mistudio.sae.config import TrainerConfig
 from mistudio.training import runs
 from mistudio.training.schemas import TrainingCreate
 from mistudio.training.tables import Training
@@ -42,14 +44,20 @@ def request_from_options(assignments: list[str], config: Path | None, **fixed: A
         at: dict[str, Any] = body.setdefault("config", {})
         *parents, last = path.split(".")
         for parent in parents:
+            if isinstance(at.get(parent), str):  # architecture=jump_relu before architecture.target_l0=20
+                at[parent] = {"kind": at[parent]}
             at = at.setdefault(parent, {})
         try:
             at[last] = json.loads(text)
         except ValueError:
             at[last] = text
-    architecture = body.get("config", {}).get("architecture")
-    if isinstance(architecture, dict) and "kind" not in architecture:
-        architecture["kind"] = "topk"
+    config_body: Any = body.get("config", {})
+    for name in KINDS if isinstance(config_body, dict) else ():
+        chosen: Any = config_body.get(name)
+        if isinstance(chosen, str):
+            config_body[name] = {"kind": chosen}
+        elif isinstance(chosen, dict):
+            config_body[name] = {"kind": TrainerConfig.model_fields[name].default.kind, **chosen}
     try:
         return TrainingCreate.model_validate(body)
     except ValidationError as error:

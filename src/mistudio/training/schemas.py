@@ -55,6 +55,8 @@ class TrainingCreate(BaseModel):
             raise ValueError("harvest settings do not apply to a cache, which was harvested under its own")
         if self.harvest is not None and self.harvest.n_tokens is not None:
             raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
+        if self.config.skip_connection:
+            raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")
         return self
 
 

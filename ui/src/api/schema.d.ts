@@ -844,6 +844,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/saes/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Evaluate several SAEs of one model
+         * @description In one job, which the first SAE of the answer carries: every pass of the model serves all of them.
+         */
+        post: operations["evaluate_saes"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/saes/{sae_id}": {
         parameters: {
             query?: never;
@@ -924,6 +944,47 @@ export interface paths {
          * @description `cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked.
          */
         get: operations["download_sae"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/evaluations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Evaluate an SAE
+         * @description Measure it with its model, in the answer's `job`: reconstruction, sparsity, and the model's loss with it spliced
+         *     in. An empty body takes the usual settings.
+         */
+        post: operations["evaluate_sae"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/{sae_id}/evaluation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The newest evaluation of an SAE
+         * @description Its report with the meaning of every number; null where it was never evaluated.
+         */
+        get: operations["show_evaluation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1523,6 +1584,77 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AdamConfig
+         * @description Adam, and AdamW where weights decay (Kingma & Ba 2015; Loshchilov & Hutter 2019).
+         */
+        AdamConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "adam";
+            /**
+             * Beta 1
+             * @description Decay of Adam's running mean of gradients.
+             * @default 0.9
+             */
+            beta1: number;
+            /**
+             * Beta 2
+             * @description Decay of Adam's running mean of squared gradients.
+             * @default 0.999
+             */
+            beta2: number;
+            /**
+             * Epsilon
+             * @description Added to the root of the mean square: weights whose gradients are smaller move less.
+             * @default 1e-8
+             */
+            eps: number;
+            /**
+             * Weight decay
+             * @description Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.
+             * @default 0
+             */
+            weight_decay: number;
+        };
+        /**
+         * BatchTopKConfig
+         * @description Keep the k·N strongest latents of a batch of N tokens, so that hard tokens get more and easy ones fewer; after
+         *     training a global threshold takes the batch's place (Bussmann et al. 2024, arXiv 2412.06410).
+         */
+        BatchTopKConfig: {
+            /**
+             * AuxK coefficient
+             * @description Weight of the auxiliary loss that lets dead latents model what the live ones leave over, so that they come back to life. 0 turns it off.
+             * @default 0.03125
+             */
+            aux_coefficient: number;
+            /**
+             * AuxK latents
+             * @description How many dead latents take part in the auxiliary loss on one token. About half the width of the activations is usual.
+             * @default 256
+             */
+            aux_k: number;
+            /**
+             * Threshold momentum
+             * @description Decay of the running mean of the smallest value that was kept in a batch. After training this mean is the threshold above which a latent counts as active.
+             * @default 0.99
+             */
+            threshold_momentum: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "batch_topk";
+            /**
+             * Active latents (k)
+             * @description How many latents are active on a token on average. Smaller is sparser and easier to read; larger reconstructs better.
+             * @default 32
+             */
+            k: number;
+        };
         /** Body_upload_dataset */
         Body_upload_dataset: {
             /**
@@ -1573,6 +1705,18 @@ export interface components {
             hook?: string | null;
         };
         /**
+         * ByArchitecture
+         * @description What the architecture itself does about them: AuxK in the top-k family, JumpReLU's pre-activation loss, nothing
+         *     in the others.
+         */
+        ByArchitecture: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "architecture";
+        };
+        /**
          * CacheCreate
          * @description A cache to harvest. The model is the tokenization's.
          */
@@ -1590,11 +1734,11 @@ export interface components {
             name?: string | null;
             /**
              * Dtype
-             * @description How a number is kept on disk.
+             * @description How a number is kept on disk. int8 keeps one scale for 64 neighbours: half of float16's size; the statistics say what the precision cost.
              * @default float16
              * @enum {string}
              */
-            dtype: "float32" | "bfloat16" | "float16";
+            dtype: "float32" | "bfloat16" | "float16" | "int8";
             settings?: components["schemas"]["HarvestSettings"];
         };
         /**
@@ -1654,7 +1798,7 @@ export interface components {
              * Dtype
              * @enum {string}
              */
-            dtype: "float32" | "bfloat16" | "float16";
+            dtype: "float32" | "bfloat16" | "float16" | "int8";
             settings: components["schemas"]["HarvestSettings"];
             /** N Tokens */
             n_tokens: number | null;
@@ -1926,6 +2070,275 @@ export interface components {
             read_rate: number | null;
             /** Write Rate */
             write_rate: number | null;
+        };
+        /**
+         * EvaluationCreate
+         * @description An evaluation to make: what is measured, and on which tokens.
+         */
+        EvaluationCreate: {
+            /**
+             * Tokens
+             * @description Tokens on which reconstruction, sparsity and frequencies are measured.
+             * @default 100000
+             */
+            tokens: number;
+            /**
+             * Tokens spliced
+             * @description Of these, tokens on which the model is run with the SAE spliced in (CE, KL). 0 leaves that out.
+             * @default 8192
+             */
+            spliced_tokens: number;
+            /**
+             * Feature absorption
+             * @description SAEBench's first-letter task. Needs a residual-stream SAE and a model that can spell.
+             * @default false
+             */
+            absorption: boolean;
+            /**
+             * Sparse probing
+             * @description Telling classes of texts apart with 1, 2 and 5 latents, on the probe sets that come with us.
+             * @default false
+             */
+            probing: boolean;
+            /**
+             * Sequences at once
+             * @description Sequences per forward pass. Logits of a batch take batch × context × vocabulary × 4 bytes.
+             * @default 8
+             */
+            batch_size: number;
+            /**
+             * Leave out special tokens
+             * @description Special tokens (BOS, EOS, …) are neither measured nor replaced.
+             * @default true
+             */
+            skip_special: boolean;
+            /**
+             * Leave out tokens above this norm
+             * @description Multiple of the median norm in a batch above which a token is not measured (attention sinks). Does not concern CE and KL.
+             */
+            outlier_norm_multiple?: number | null;
+            /**
+             * Words for absorption
+             * @description Words taken from the vocabulary at random (SAEBench takes all that consist of letters).
+             * @default 6000
+             */
+            words: number;
+            /**
+             * Spelling prompts
+             * @description Different lists of ten examples that words are shown after (SAEBench makes one for every word).
+             * @default 16
+             */
+            spelling_prompts: number;
+            /**
+             * Probe texts
+             * @description Training texts for each class of a probe set; half as many test it. 100 is all that there are.
+             * @default 100
+             */
+            probe_texts: number;
+            /**
+             * Probe context
+             * @description Tokens at which a probe text is cut off.
+             * @default 128
+             */
+            probe_context: number;
+            /**
+             * Seed
+             * @description Chooses words, examples and negative texts.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Tokens of
+             * @description Default: those that it was trained on, beginning with what was held out; else the newest of its model.
+             */
+            tokenization_id?: string | null;
+        };
+        /**
+         * EvaluationOut
+         * @description The newest evaluation of an SAE.
+         */
+        EvaluationOut: {
+            report: components["schemas"]["Report"];
+            /** Tokenization Id */
+            tokenization_id: string;
+            /**
+             * Held Out Tokens
+             * @description So many tokens were held out of its training; they come first. Null where that is not known.
+             */
+            held_out_tokens: number | null;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Infos
+             * @description By name, what each of the report's metrics means.
+             */
+            infos: {
+                [key: string]: components["schemas"]["MetricOut"];
+            };
+        };
+        /**
+         * EvaluationSettings
+         * @description Amounts and options of one evaluation. The same settings, tokens and model give the same numbers.
+         */
+        EvaluationSettings: {
+            /**
+             * Tokens
+             * @description Tokens on which reconstruction, sparsity and frequencies are measured.
+             * @default 100000
+             */
+            tokens: number;
+            /**
+             * Tokens spliced
+             * @description Of these, tokens on which the model is run with the SAE spliced in (CE, KL). 0 leaves that out.
+             * @default 8192
+             */
+            spliced_tokens: number;
+            /**
+             * Feature absorption
+             * @description SAEBench's first-letter task. Needs a residual-stream SAE and a model that can spell.
+             * @default false
+             */
+            absorption: boolean;
+            /**
+             * Sparse probing
+             * @description Telling classes of texts apart with 1, 2 and 5 latents, on the probe sets that come with us.
+             * @default false
+             */
+            probing: boolean;
+            /**
+             * Sequences at once
+             * @description Sequences per forward pass. Logits of a batch take batch × context × vocabulary × 4 bytes.
+             * @default 8
+             */
+            batch_size: number;
+            /**
+             * Leave out special tokens
+             * @description Special tokens (BOS, EOS, …) are neither measured nor replaced.
+             * @default true
+             */
+            skip_special: boolean;
+            /**
+             * Leave out tokens above this norm
+             * @description Multiple of the median norm in a batch above which a token is not measured (attention sinks). Does not concern CE and KL.
+             */
+            outlier_norm_multiple?: number | null;
+            /**
+             * Words for absorption
+             * @description Words taken from the vocabulary at random (SAEBench takes all that consist of letters).
+             * @default 6000
+             */
+            words: number;
+            /**
+             * Spelling prompts
+             * @description Different lists of ten examples that words are shown after (SAEBench makes one for every word).
+             * @default 16
+             */
+            spelling_prompts: number;
+            /**
+             * Probe texts
+             * @description Training texts for each class of a probe set; half as many test it. 100 is all that there are.
+             * @default 100
+             */
+            probe_texts: number;
+            /**
+             * Probe context
+             * @description Tokens at which a probe text is cut off.
+             * @default 128
+             */
+            probe_context: number;
+            /**
+             * Seed
+             * @description Chooses words, examples and negative texts.
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * EvaluationsCreate
+         * @description One evaluation of several SAEs of one model, which share every pass of it.
+         */
+        EvaluationsCreate: {
+            /**
+             * Tokens
+             * @description Tokens on which reconstruction, sparsity and frequencies are measured.
+             * @default 100000
+             */
+            tokens: number;
+            /**
+             * Tokens spliced
+             * @description Of these, tokens on which the model is run with the SAE spliced in (CE, KL). 0 leaves that out.
+             * @default 8192
+             */
+            spliced_tokens: number;
+            /**
+             * Feature absorption
+             * @description SAEBench's first-letter task. Needs a residual-stream SAE and a model that can spell.
+             * @default false
+             */
+            absorption: boolean;
+            /**
+             * Sparse probing
+             * @description Telling classes of texts apart with 1, 2 and 5 latents, on the probe sets that come with us.
+             * @default false
+             */
+            probing: boolean;
+            /**
+             * Sequences at once
+             * @description Sequences per forward pass. Logits of a batch take batch × context × vocabulary × 4 bytes.
+             * @default 8
+             */
+            batch_size: number;
+            /**
+             * Leave out special tokens
+             * @description Special tokens (BOS, EOS, …) are neither measured nor replaced.
+             * @default true
+             */
+            skip_special: boolean;
+            /**
+             * Leave out tokens above this norm
+             * @description Multiple of the median norm in a batch above which a token is not measured (attention sinks). Does not concern CE and KL.
+             */
+            outlier_norm_multiple?: number | null;
+            /**
+             * Words for absorption
+             * @description Words taken from the vocabulary at random (SAEBench takes all that consist of letters).
+             * @default 6000
+             */
+            words: number;
+            /**
+             * Spelling prompts
+             * @description Different lists of ten examples that words are shown after (SAEBench makes one for every word).
+             * @default 16
+             */
+            spelling_prompts: number;
+            /**
+             * Probe texts
+             * @description Training texts for each class of a probe set; half as many test it. 100 is all that there are.
+             * @default 100
+             */
+            probe_texts: number;
+            /**
+             * Probe context
+             * @description Tokens at which a probe text is cut off.
+             * @default 128
+             */
+            probe_context: number;
+            /**
+             * Seed
+             * @description Chooses words, examples and negative texts.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Tokens of
+             * @description Default: those that it was trained on, beginning with what was held out; else the newest of its model.
+             */
+            tokenization_id?: string | null;
+            /** Sae Ids */
+            sae_ids: string[];
         };
         /**
          * Example
@@ -2350,6 +2763,30 @@ export interface components {
             warnings: string[];
         };
         /**
+         * GatedConfig
+         * @description One path decides which latents are active, another how strongly, so that the L1 penalty does not shrink them
+         *     (Rajamanoharan et al. 2024, arXiv 2404.16014).
+         */
+        GatedConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "gated";
+            /**
+             * L1 coefficient
+             * @description Weight of the penalty on the gate's pre-activations. Larger gives fewer active latents.
+             * @default 5
+             */
+            l1_coefficient: number;
+            /**
+             * L1 warm-up
+             * @description Steps over which the penalty grows from 0 to its full weight.
+             * @default 0
+             */
+            l1_warmup_steps: number;
+        };
+        /**
          * GenerateRequest
          * @description What to write. Give `prompt` or `messages`.
          */
@@ -2666,6 +3103,11 @@ export interface components {
              * @description Root of the mean square of an element.
              */
             rms: number;
+            /**
+             * Error
+             * @description What the stored precision cost: root of Σ(stored − given)² / Σ given², over every 16th token.
+             */
+            error?: number | null;
         };
         /**
          * HubModelSource
@@ -2890,6 +3332,66 @@ export interface components {
              * @enum {string}
              */
             kind: "jsonl";
+        };
+        /**
+         * JumpReLUConfig
+         * @description ReLU with a threshold learned for each latent, and a penalty on the number of active latents, through
+         *     straight-through estimators (Rajamanoharan et al. 2024, arXiv 2407.14435).
+         */
+        JumpReLUConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "jump_relu";
+            /**
+             * Target L0
+             * @description Mean number of active latents per token to reach: the penalty's weight is steered while training until L0 is there. Empty keeps the weight constant.
+             * @default 64
+             */
+            target_l0: number | null;
+            /**
+             * Penalty
+             * @description l0 counts active latents (DeepMind 2024); tanh is a smooth count of tanh(c·z·‖d‖) (Anthropic, January 2025 update).
+             * @default l0
+             * @enum {string}
+             */
+            penalty: "l0" | "tanh";
+            /**
+             * Sparsity coefficient
+             * @description Weight of the penalty against the squared error; where it starts when a target L0 is set.
+             * @default 1
+             */
+            sparsity_coefficient: number;
+            /**
+             * Sparsity warm-up
+             * @description Steps over which the penalty grows from 0 to its full weight.
+             * @default 0
+             */
+            sparsity_warmup_steps: number;
+            /**
+             * Bandwidth
+             * @description Width of the window around a threshold in which the estimators see its effect, in units of normalised activations.
+             * @default 0.05
+             */
+            bandwidth: number;
+            /**
+             * Starting threshold
+             * @description Threshold of every latent at the start. Empty sets each by the first activations, so that all latents are active on equally many tokens, twice as many as wanted in the end.
+             */
+            threshold_init?: number | null;
+            /**
+             * Tanh scale (c)
+             * @description How steeply the tanh penalty saturates; used by that penalty only.
+             * @default 4
+             */
+            tanh_scale: number;
+            /**
+             * Pre-activation coefficient
+             * @description Weight of a loss Σ ReLU(θ − pre)·‖d‖ over dead latents that pulls them back to life (after Anthropic, January 2025 update, which uses 3e-6 over all latents). 0 turns it off.
+             * @default 0.01
+             */
+            pre_act_coefficient: number;
         };
         /**
          * KindBytes
@@ -3124,6 +3626,88 @@ export interface components {
             history: components["schemas"]["LabelOut"][];
         };
         /**
+         * LetterAbsorption
+         * @description One letter of the spelling task.
+         */
+        LetterAbsorption: {
+            /** Letter */
+            letter: string;
+            /**
+             * Probe F1
+             * @description Of the probe on activations, on unseen words.
+             */
+            probe_f1: number;
+            /**
+             * Words
+             * @description Unseen words of this letter that the probe finds.
+             */
+            words: number;
+            /** Main Latents */
+            main_latents: number[];
+            /**
+             * Full
+             * @description Share of these words with full absorption.
+             */
+            full: number;
+            /**
+             * Fraction
+             * @description Mean absorption fraction of these words.
+             */
+            fraction: number;
+            /**
+             * Evaluated
+             * @description Whether the probe is good enough for the letter to count.
+             */
+            evaluated: boolean;
+        };
+        /**
+         * MatryoshkaConfig
+         * @description BatchTopK whose first latents must reconstruct well by themselves, at several nested widths: general features
+         *     come first and are not absorbed by special ones (Bussmann et al. 2025, arXiv 2503.17547).
+         */
+        MatryoshkaConfig: {
+            /**
+             * AuxK coefficient
+             * @description Weight of the auxiliary loss that lets dead latents model what the live ones leave over, so that they come back to life. 0 turns it off.
+             * @default 0.03125
+             */
+            aux_coefficient: number;
+            /**
+             * AuxK latents
+             * @description How many dead latents take part in the auxiliary loss on one token. About half the width of the activations is usual.
+             * @default 256
+             */
+            aux_k: number;
+            /**
+             * Threshold momentum
+             * @description Decay of the running mean of the smallest value that was kept in a batch. After training this mean is the threshold above which a latent counts as active.
+             * @default 0.99
+             */
+            threshold_momentum: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "matryoshka";
+            /**
+             * Active latents (k)
+             * @description How many latents are active on a token on average, over the whole dictionary.
+             * @default 32
+             */
+            k: number;
+            /**
+             * Nested widths
+             * @description Shares of the dictionary, rising, whose latents alone must reconstruct too. The whole dictionary always belongs to them.
+             * @default [
+             *       0.0625,
+             *       0.125,
+             *       0.25,
+             *       0.5
+             *     ]
+             */
+            prefix_fractions: number[];
+        };
+        /**
          * Memory
          * @description Main memory and swap.
          */
@@ -3167,6 +3751,30 @@ export interface components {
              * @description Memory free on this machine now.
              */
             available: number;
+        };
+        /**
+         * MetricOut
+         * @description What a number means.
+         */
+        MetricOut: {
+            /** Title */
+            title: string;
+            /** Unit */
+            unit: string;
+            /** Formula */
+            formula: string;
+            /** Description */
+            description: string;
+            /**
+             * Better
+             * @description `higher`, `lower` or empty.
+             */
+            better: string;
+            /**
+             * Version
+             * @description Whose definition it is, where several are in use.
+             */
+            version: string;
         };
         /**
          * MetricSeries
@@ -3245,6 +3853,42 @@ export interface components {
         ModelRename: {
             /** Name */
             name: string;
+        };
+        /**
+         * MuonConfig
+         * @description Matrices move along their momentum made orthogonal by Newton–Schulz steps, as far as Adam would on average;
+         *     biases and thresholds are Adam's (Jordan et al. 2024; scaling after Liu et al. 2025, arXiv 2502.16982).
+         */
+        MuonConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "muon";
+            /**
+             * Momentum
+             * @description Decay of the running mean of gradients.
+             * @default 0.95
+             */
+            momentum: number;
+            /**
+             * Nesterov momentum
+             * @description Look ahead: mix the running mean with the newest gradient once more.
+             * @default true
+             */
+            nesterov: boolean;
+            /**
+             * Newton–Schulz steps
+             * @description Iterations that bring the singular values of an update near 1.
+             * @default 5
+             */
+            newton_schulz_steps: number;
+            /**
+             * Weight decay
+             * @description Decoupled weight decay on encoder and decoder weights; biases are left alone.
+             * @default 0
+             */
+            weight_decay: number;
         };
         /**
          * Neighbour
@@ -3483,6 +4127,32 @@ export interface components {
             kind: "parquet";
         };
         /**
+         * ProbeSetResult
+         * @description Accuracies on one set of labelled texts, mean over its classes.
+         */
+        ProbeSetResult: {
+            /** Name */
+            name: string;
+            /** Classes */
+            classes: string[];
+            /**
+             * Latents
+             * @description By number of latents.
+             */
+            latents: {
+                [key: string]: number;
+            };
+            /**
+             * Channels
+             * @description By number of entries of x.
+             */
+            channels: {
+                [key: string]: number;
+            };
+            /** All Channels */
+            all_channels: number;
+        };
+        /**
          * ReadyOut
          * @description Whether the server can do its work, and what keeps it from it.
          */
@@ -3514,6 +4184,116 @@ export interface components {
             package: string;
             /** Path */
             path: string;
+        };
+        /**
+         * Report
+         * @description What was measured of one SAE. `metrics` are explained, by name, in `EVALUATION_METRICS`.
+         */
+        Report: {
+            /** Name */
+            name: string;
+            /** Model */
+            model: string;
+            /**
+             * Reads
+             * @description Hook points that it reads.
+             */
+            reads: string[];
+            /**
+             * Writes
+             * @description Hook points that it reconstructs or predicts.
+             */
+            writes: string[];
+            /** Architecture */
+            architecture: string;
+            /** D In */
+            d_in: number;
+            /** D Out */
+            d_out: number;
+            /** D Sae */
+            d_sae: number;
+            /**
+             * Tokens
+             * @description Tokens measured.
+             */
+            tokens: number;
+            /**
+             * Spliced Tokens
+             * @description Tokens over which KL is a mean.
+             */
+            spliced_tokens: number;
+            /** Metrics */
+            metrics: {
+                [key: string]: number | null;
+            };
+            /**
+             * Histograms
+             * @description `log_frequency` (log₁₀, of latents that were ever active), `max_decoder_cosine`, `encoder_decoder_cosine`.
+             */
+            histograms: {
+                [key: string]: components["schemas"]["Histogram"];
+            };
+            /**
+             * Letters
+             * @default []
+             */
+            letters: components["schemas"]["LetterAbsorption"][];
+            /**
+             * Probe Sets
+             * @default []
+             */
+            probe_sets: components["schemas"]["ProbeSetResult"][];
+            /**
+             * Notes
+             * @description What could not be measured, and why.
+             * @default []
+             */
+            notes: string[];
+            settings: components["schemas"]["EvaluationSettings"];
+            /**
+             * Seconds
+             * @description By part. Parts that several SAEs shared are given in full to each.
+             * @default {}
+             */
+            seconds: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * Resample
+         * @description From time to time, dead latents start anew from tokens that are reconstructed badly (Bricken et al. 2023,
+         *     "Towards Monosemanticity", appendix on neuron resampling).
+         */
+        Resample: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "resample";
+            /**
+             * Resampled after
+             * @description A latent that has not been active for this many tokens is resampled.
+             * @default 1000000
+             */
+            dead_neuron_threshold: number;
+            /**
+             * Resample every
+             * @description Steps between two resamplings.
+             * @default 2500
+             */
+            resample_interval: number;
+            /**
+             * Resample until
+             * @description Share of the training after which latents are left alone, so that the last ones have time to settle.
+             * @default 0.6
+             */
+            resample_until: number;
+            /**
+             * New encoder's length
+             * @description Length of a resampled latent's encoder direction, as a share of the mean among living latents.
+             * @default 0.2
+             */
+            encoder_scale: number;
         };
         /**
          * ResolvedFeature
@@ -3673,7 +4453,7 @@ export interface components {
             };
             /**
              * Metrics
-             * @description Measured on held-out tokens where there were any.
+             * @description The newest of what was measured: at the end of its training (on held-out tokens where there were any), by an evaluation.
              */
             metrics: {
                 [key: string]: number | null;
@@ -3694,7 +4474,7 @@ export interface components {
              * @default 0
              */
             extraction_count: number;
-            /** @description The job that imports it. */
+            /** @description The newest job that imports or evaluates it. */
             job?: components["schemas"]["JobOut"] | null;
         };
         /**
@@ -3925,6 +4705,30 @@ export interface components {
             secret: boolean;
         };
         /**
+         * SignumConfig
+         * @description Every weight moves by the learning rate, in the direction of its gradients' running mean (Bernstein et al. 2018,
+         *     arXiv 1802.04434). One moment where Adam keeps two; wants a smaller learning rate than Adam.
+         */
+        SignumConfig: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "signum";
+            /**
+             * Momentum
+             * @description Decay of the running mean of gradients. 0 takes the sign of each gradient itself.
+             * @default 0.95
+             */
+            momentum: number;
+            /**
+             * Weight decay
+             * @description Decoupled weight decay on encoder and decoder weights; biases are left alone.
+             * @default 0
+             */
+            weight_decay: number;
+        };
+        /**
          * SourceInfo
          * @description A source of labels and whether it can be used now.
          */
@@ -3945,7 +4749,7 @@ export interface components {
         };
         /**
          * StandardConfig
-         * @description ReLU latents with an L1 penalty weighted by decoder norms (Anthropic, April 2024 update).
+         * @description ReLU latents with a sparsity penalty weighted by decoder norms (Anthropic, April 2024 update).
          */
         StandardConfig: {
             /**
@@ -3953,6 +4757,13 @@ export interface components {
              * @enum {string}
              */
             kind: "standard";
+            /**
+             * Penalty
+             * @description What is summed over latents, with w = z·‖d‖. l1: w. sqrt: √w, which spares strong latents (Riggs & Brinkmann 2024). tanh: tanh(c·w), nearly a count (Jermyn et al. 2024). p_anneal: wᵖ with p falling from 1 during training (Karvonen et al. 2024, arXiv 2408.00113).
+             * @default l1
+             * @enum {string}
+             */
+            penalty: "l1" | "sqrt" | "tanh" | "p_anneal";
             /**
              * L1 coefficient
              * @description Weight of the sparsity penalty against the squared error. Larger gives fewer active latents and a worse reconstruction; the right size depends on the scale of the activations.
@@ -3965,6 +4776,24 @@ export interface components {
              * @default 0
              */
             l1_warmup_steps: number;
+            /**
+             * Tanh scale (c)
+             * @description How steeply the tanh penalty saturates; used by that penalty only.
+             * @default 1
+             */
+            tanh_scale: number;
+            /**
+             * Final p
+             * @description Where the exponent of the p_anneal penalty ends; used by that penalty only.
+             * @default 0.2
+             */
+            p_end: number;
+            /**
+             * Start of annealing
+             * @description Share of the training after which p begins to fall, linearly, towards its end; used by the p_anneal penalty only.
+             * @default 0.2
+             */
+            p_start: number;
         };
         /**
          * StateOut
@@ -4348,17 +5177,6 @@ export interface components {
          */
         TopKConfig: {
             /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "topk";
-            /**
-             * Active latents (k)
-             * @description How many latents may be active on one token. Smaller is sparser and easier to read; larger reconstructs better.
-             * @default 32
-             */
-            k: number;
-            /**
              * AuxK coefficient
              * @description Weight of the auxiliary loss that lets dead latents model what the live ones leave over, so that they come back to life. 0 turns it off.
              * @default 0.03125
@@ -4370,6 +5188,17 @@ export interface components {
              * @default 256
              */
             aux_k: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "topk";
+            /**
+             * Active latents (k)
+             * @description How many latents may be active on one token. Smaller is sparser and easier to read; larger reconstructs better.
+             * @default 32
+             */
+            k: number;
         };
         /**
          * TrainedOrigin
@@ -4403,13 +5232,14 @@ export interface components {
              * Architecture
              * @description How pre-activations become sparse latents.
              * @default {
-             *       "kind": "topk",
-             *       "k": 32,
              *       "aux_coefficient": 0.03125,
-             *       "aux_k": 256
+             *       "aux_k": 256,
+             *       "threshold_momentum": 0.99,
+             *       "kind": "batch_topk",
+             *       "k": 32
              *     }
              */
-            architecture: components["schemas"]["TopKConfig"] | components["schemas"]["StandardConfig"];
+            architecture: components["schemas"]["TopKConfig"] | components["schemas"]["BatchTopKConfig"] | components["schemas"]["MatryoshkaConfig"] | components["schemas"]["JumpReLUConfig"] | components["schemas"]["GatedConfig"] | components["schemas"]["StandardConfig"];
             /**
              * Width of the dictionary
              * @description Number of latents. Usually 8 to 32 times the width of the activations.
@@ -4430,7 +5260,7 @@ export interface components {
             batch_size: number;
             /**
              * Learning rate
-             * @description Adam's step size after warm-up. Wider dictionaries want smaller ones.
+             * @description The optimiser's step size after warm-up. Wider dictionaries want smaller ones.
              * @default 0.0003
              */
             learning_rate: number;
@@ -4442,10 +5272,37 @@ export interface components {
             warmup_steps: number;
             /**
              * Learning rate decay
-             * @description Last part of the training over which the learning rate falls linearly to 0. 0 keeps it constant.
+             * @description How the learning rate falls to 0 at the end of the training: in a straight line, along a cosine, or not at all.
+             * @default linear
+             * @enum {string}
+             */
+            decay: "linear" | "cosine" | "constant";
+            /**
+             * Length of the decay
+             * @description Last part of the training over which the learning rate falls; unused where it is constant.
              * @default 0.2
              */
             decay_fraction: number;
+            /**
+             * Optimiser
+             * @description How gradients become updates of the weights.
+             * @default {
+             *       "kind": "adam",
+             *       "beta1": 0.9,
+             *       "beta2": 0.999,
+             *       "eps": 1e-8,
+             *       "weight_decay": 0
+             *     }
+             */
+            optimizer: components["schemas"]["AdamConfig"] | components["schemas"]["MuonConfig"] | components["schemas"]["SignumConfig"];
+            /**
+             * Dead latents
+             * @description What is done about latents that are never active.
+             * @default {
+             *       "kind": "architecture"
+             *     }
+             */
+            dead_latents: components["schemas"]["ByArchitecture"] | components["schemas"]["Resample"];
             /**
              * Dead after
              * @description A latent that has not been active for this many tokens counts as dead.
@@ -4472,11 +5329,11 @@ export interface components {
             checkpoint_every: number;
             /**
              * Normalise activations
-             * @description expected_average_only_in scales all activations by one factor, so that their average norm becomes the square root of their width: hyperparameters then carry over between layers and models. The factor is folded into the weights at the end.
+             * @description expected_average_only_in scales all activations by one factor, so that their average norm becomes the square root of their width: hyperparameters then carry over between layers and models, and the factor is folded into the weights at the end. unit_norm gives every token that norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, so they stay a part of the dictionary.
              * @default expected_average_only_in
              * @enum {string}
              */
-            normalize_activations: "none" | "expected_average_only_in";
+            normalize_activations: "none" | "expected_average_only_in" | "unit_norm" | "layer_norm";
             /**
              * Decoder norms
              * @description unit keeps every decoder direction at length 1 (gradients along it are removed); free lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into the encoder at the end.
@@ -4490,6 +5347,13 @@ export interface components {
              * @default 0.1
              */
             decoder_init_norm: number;
+            /**
+             * Starting decoder directions
+             * @description random: uniform on the sphere. data: from the decoder bias towards activations of the first batch, each used once; latents beyond their number start at random.
+             * @default random
+             * @enum {string}
+             */
+            decoder_init: "random" | "data";
             /**
              * Starting decoder bias
              * @description Where the decoder bias starts, taken from the first activations seen.
@@ -4510,29 +5374,36 @@ export interface components {
              */
             apply_b_dec_to_input: boolean;
             /**
-             * Adam beta 1
-             * @description Decay of Adam's running mean of gradients.
-             * @default 0.9
+             * Skip connection
+             * @description For transcoders: a linear map from input to output beside the latents, which then need not spend themselves on what is linear.
+             * @default false
              */
-            adam_beta1: number;
-            /**
-             * Adam beta 2
-             * @description Decay of Adam's running mean of squared gradients.
-             * @default 0.999
-             */
-            adam_beta2: number;
-            /**
-             * Weight decay
-             * @description Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.
-             * @default 0
-             */
-            weight_decay: number;
+            skip_connection: boolean;
             /**
              * Gradient clipping
              * @description Gradients are scaled down to this total norm when they exceed it. 0 turns it off.
              * @default 1
              */
             grad_clip_norm: number;
+            /**
+             * Gradient accumulation
+             * @description Parts in which a batch is worked through, their gradients added up before the update: less memory for activations, the same update. BatchTopK and Matryoshka choose their latents, and AuxK measures the error, within each part.
+             * @default 1
+             */
+            accumulate: number;
+            /**
+             * Precision
+             * @description In what numbers a step is computed. bfloat16: activations, a copy of the weights, products and gradients; the weights themselves, the optimiser's state, averages and metrics stay float32. Faster on GPUs, seldom on CPUs.
+             * @default float32
+             * @enum {string}
+             */
+            precision: "float32" | "bfloat16";
+            /**
+             * Weight averaging
+             * @description Decay of a running mean of the weights, which takes their place in the finished dictionary. 0 turns it off.
+             * @default 0
+             */
+            ema_decay: number;
         };
         /**
          * TrainingCreate
@@ -9050,6 +9921,102 @@ export interface operations {
             };
         };
     };
+    evaluate_saes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluationsCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeOut"][];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     show_sae: {
         parameters: {
             query?: never;
@@ -9511,6 +10478,180 @@ export interface operations {
             };
             /** @description The present state forbids it: in use, still running, or the name is taken. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    evaluate_sae: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["EvaluationCreate"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_evaluation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sae_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvaluationOut"] | null;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,7 +1,7 @@
-import { ChevronRight } from "lucide-react";
 import { type FormEvent, type ReactNode, useEffect, useId, useMemo, useRef, useState } from "react";
 import { Problem } from "@/api/problem";
 import { Button } from "./Button";
+import { Disclosure } from "./Disclosure";
 import { type JsonSchema, problemsOf, type Resolve, type Value } from "./jsonSchema";
 import { hasOthers, ObjectFields, type Widget } from "./schemaFields";
 import { ErrorNote } from "./states";
@@ -91,9 +91,9 @@ export function SchemaForm(props: SchemaFormProps) {
     <form ref={form} noValidate onSubmit={submit} className="flex flex-col gap-4">
       <ObjectFields {...shared} schema={schema} value={value} path="" only={basic} />
       {basic && hasOthers(schema, resolve, basic, hiddenPaths) && (
-        <Advanced forced={advancedTrouble > 0}>
+        <Disclosure label="Advanced" forced={advancedTrouble > 0}>
           <ObjectFields {...shared} schema={schema} value={value} path="" except={basic} />
-        </Advanced>
+        </Disclosure>
       )}
       {props.children}
       {refusal && <ErrorNote error={refusal} />}
@@ -104,28 +104,5 @@ export function SchemaForm(props: SchemaFormProps) {
         </Button>
       </div>
     </form>
-  );
-}
-
-function Advanced({ forced, children }: { forced: boolean; children: ReactNode }) {
-  const [open, setOpen] = useState(false);
-  const shown = open || forced;
-  const id = useId();
-  return (
-    <div>
-      <button
-        type="button"
-        aria-expanded={shown}
-        aria-controls={id}
-        onClick={() => setOpen(!shown)}
-        className="flex items-center gap-1 rounded-[4px] text-muted hover:text-ink"
-      >
-        <ChevronRight size={14} className={shown ? "rotate-90" : ""} />
-        Advanced
-      </button>
-      <div id={id} hidden={!shown} className="mt-3">
-        {shown && children}
-      </div>
-    </div>
   );
 }

@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { defaultsOf, fieldOf, type JsonSchema, labelOf, problemsOf, rangeOf, resolver } from "./jsonSchema";
+import {
+  defaultsOf,
+  fieldOf,
+  type JsonSchema,
+  labelOf,
+  problemsOf,
+  rangeOf,
+  resolver,
+  switched,
+} from "./jsonSchema";
 
 const schema: JsonSchema = {
   $defs: {
@@ -81,5 +90,64 @@ describe("jsonSchema", () => {
     expect(labelOf("context_length", { title: "Context Length" })).toBe("Context length");
     expect(labelOf("model_id", { title: "Model Id" })).toBe("Model");
     expect(labelOf("k", { title: "Active latents" })).toBe("Active latents");
+  });
+});
+
+describe("switched", () => {
+  const tagged = (properties: Record<string, JsonSchema>, name: string): JsonSchema => ({
+    type: "object",
+    properties: { kind: { const: name, type: "string" }, ...properties },
+  });
+  const from = {
+    name: "jump",
+    schema: tagged(
+      {
+        k: { type: "integer", minimum: 1, default: 32 },
+        penalty: { enum: ["l0", "tanh"], type: "string", default: "l0" },
+        scale: { type: "number", default: 4 },
+      },
+      "jump",
+    ),
+  };
+  const to = {
+    name: "standard",
+    schema: tagged(
+      {
+        k: { type: "integer", minimum: 1, maximum: 64, default: 16 },
+        penalty: { enum: ["l1", "tanh"], type: "string", default: "l1" },
+        scale: { type: "number", default: 1 },
+      },
+      "standard",
+    ),
+  };
+  const change = (value: Record<string, unknown>) => switched(from, to, "kind", value, resolve);
+
+  it("takes the new kind's defaults where nothing was changed", () =>
+    expect(change({ kind: "jump", k: 32, penalty: "l0", scale: 4 })).toEqual({
+      kind: "standard",
+      k: 16,
+      penalty: "l1",
+      scale: 1,
+    }));
+
+  it("keeps what was typed where the new kind takes it", () => {
+    expect(change({ kind: "jump", k: 8, penalty: "tanh", scale: 2 })).toEqual({
+      kind: "standard",
+      k: 8,
+      penalty: "tanh",
+      scale: 2,
+    });
+    expect(change({ kind: "jump", k: 100, penalty: "l0", scale: 4 }).k).toBe(16);
+  });
+});
+
+describe("lists of numbers", () => {
+  const list: JsonSchema = {
+    type: "object",
+    properties: { shares: { type: "array", items: { type: "number" }, maxItems: 3 } },
+  };
+  it("are refused while a part is no number", () => {
+    expect(problemsOf(list, { shares: [0.5, Number.NaN] }, resolve).shares).toMatch("numbers");
+    expect(problemsOf(list, { shares: [0.5, 0.25] }, resolve)).toEqual({});
   });
 });

@@ -140,6 +140,20 @@ export function defaultsOf(schema: JsonSchema, resolve: Resolve): Value {
   return value;
 }
 
+/** One kind's value turned into another's: what was changed from its default is kept where the new kind takes it. */
+export function switched(from: Variant, to: Variant, tag: string, value: Value, resolve: Resolve): Value {
+  const before = defaultsOf(from.schema, resolve);
+  const next: Value = { ...defaultsOf(to.schema, resolve), [tag]: to.name };
+  for (const [name, raw] of Object.entries(to.schema.properties ?? {})) {
+    const typed = JSON.stringify(value[name]) !== JSON.stringify(before[name]);
+    if (name === tag || !(name in value) || !typed) continue;
+    const alone = { properties: { [name]: raw } };
+    if (Object.keys(problemsOf(alone, { [name]: value[name] }, resolve)).length === 0)
+      next[name] = value[name];
+  }
+  return next;
+}
+
 /** "1 to 100", "at least 1", "more than 0, at most 1"; empty without limits. */
 export function rangeOf(schema: JsonSchema): string {
   const low =
@@ -198,6 +212,9 @@ function wrongWith(field: Field, value: unknown): string | null {
     if (schema.minItems !== undefined && items.length < schema.minItems)
       return `At least ${schema.minItems}.`;
     if (schema.maxItems !== undefined && items.length > schema.maxItems) return `At most ${schema.maxItems}.`;
+    const numeric = schema.items?.type === "integer" || schema.items?.type === "number";
+    if (numeric && !items.every((item) => typeof item === "number" && Number.isFinite(item)))
+      return "Must be numbers, separated by commas.";
   }
   if (kind === "text" && typeof value === "string") {
     if (schema.minLength !== undefined && value.length < schema.minLength)

@@ -1,14 +1,15 @@
 import { type ReactNode, useState } from "react";
+import { Disclosure } from "./Disclosure";
 import { Field, invalid } from "./Field";
 import { figure } from "./format";
 import {
-  defaultsOf,
   type Field as FieldShape,
   fieldOf,
   type JsonSchema,
   labelOf,
   type Resolve,
   rangeOf,
+  switched,
   type Value,
 } from "./jsonSchema";
 
@@ -68,6 +69,7 @@ export function ObjectFields(props: ObjectProps) {
   const names = Object.keys(schema.properties ?? {})
     .map((name) => ({ name, at: path ? `${path}.${name}` : name }))
     .filter(({ at }) => !hidden.has(at))
+    .filter(({ name, at }) => schema.properties?.[name]?.const === undefined || props.widgets[at])
     .filter(({ at }) => !only || within(at, only) || above(at, only))
     .filter(({ at }) => !except || !within(at, except));
   if (only) {
@@ -78,6 +80,7 @@ export function ObjectFields(props: ObjectProps) {
     const must = (name: string) => (schema.required ?? []).includes(name);
     names.sort((one, other) => Number(must(other.name)) - Number(must(one.name)));
   }
+  if (names.length === 0) return null;
   return (
     <div className="grid grid-cols-1 gap-x-4 gap-y-3 sm:grid-cols-2">
       {names.map(({ name, at }) => (
@@ -153,31 +156,43 @@ function UnionField({
   id,
   ...props
 }: OneProps & { field: FieldShape; label: string; id: string }) {
+  const { resolve, at } = props;
   const tag = field.discriminator as string;
   const value = (props.found as Value | undefined) ?? {};
   const variant = field.variants.find((one) => one.name === value[tag]) ?? field.variants[0];
   if (!variant) return null;
-  const names =
-    props.kinds[props.at] ?? Object.fromEntries(field.variants.map((one) => [one.name, one.name]));
+  const names = props.kinds[at] ?? Object.fromEntries(field.variants.map((one) => [one.name, one.name]));
+  // Where a kind has settings of both sorts, those that are seldom touched are folded away.
+  const seldom = Object.entries(variant.schema.properties ?? {})
+    .filter(([name, raw]) => name !== tag && fieldOf(raw, resolve).schema.advanced)
+    .map(([name]) => `${at}.${name}`);
+  const folded = seldom.length < Object.keys(variant.schema.properties ?? {}).length - 1 ? seldom : [];
+  const fields = {
+    ...props,
+    schema: variant.schema,
+    value,
+    path: at,
+    only: undefined,
+    except: folded,
+    hidden: new Set([...props.hidden, `${at}.${tag}`]),
+    onChange: (changed: string, next: Value) => props.set({ ...next, [tag]: variant.name }, changed),
+  };
   return (
     <fieldset className="col-span-full flex flex-col gap-3">
       <legend className="sr-only">{label}</legend>
-      <Field id={id} label={label} hint={variant.schema.description} error={props.errors[props.at]}>
+      <Field
+        id={id}
+        label={label}
+        hint={[field.schema.description, variant.schema.description].filter(Boolean).join("\n")}
+        error={props.errors[at]}
+      >
         <select
           id={id}
           className="field"
           value={variant.name}
           onChange={(event) => {
             const next = field.variants.find((one) => one.name === event.target.value);
-            if (!next) return;
-            const defaults = defaultsOf(next.schema, props.resolve);
-            // What both variants have is kept: changing one's mind costs nothing typed.
-            const kept = Object.fromEntries(
-              Object.keys(next.schema.properties ?? {})
-                .filter((key) => key in value && key !== tag)
-                .map((key) => [key, value[key]]),
-            );
-            props.set({ ...defaults, ...kept, [tag]: next.name });
+            if (next) props.set(switched(variant, next, tag, value, resolve));
           }}
         >
           {Object.entries(names).map(([kind, words]) => (
@@ -187,16 +202,18 @@ function UnionField({
           ))}
         </select>
       </Field>
-      <ObjectFields
-        {...props}
-        schema={variant.schema}
-        value={value}
-        path={props.at}
-        only={undefined}
-        except={undefined}
-        hidden={new Set([...props.hidden, `${props.at}.${tag}`])}
-        onChange={(changed, next) => props.set({ ...next, [tag]: variant.name }, changed)}
-      />
+      <ObjectFields {...fields} />
+      {folded.length > 0 && (
+        <Disclosure
+          key={variant.name}
+          label={`More about ${names[variant.name] ?? variant.name}`}
+          forced={folded.some((path) => props.errors[path])}
+        >
+          <div className="ml-[6px] border-l border-line pl-4">
+            <ObjectFields {...fields} except={undefined} only={folded} />
+          </div>
+        </Disclosure>
+      )}
     </fieldset>
   );
 }
@@ -216,7 +233,8 @@ function show(value: unknown): string {
   if (typeof value === "number") return figure(value);
   if (value === true) return "yes";
   if (value === false) return "no";
-  return typeof value === "string" ? value : JSON.stringify(value);
+  if (Array.isArray(value)) return value.map(show).join(", ");
+  return typeof value === "string" ? value.replaceAll("_", " ") : JSON.stringify(value);
 }
 
 function input(

@@ -17,6 +17,7 @@ import {
 import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
 import { ForecastPanel } from "./ForecastPanel";
 import { useTrainingForm } from "./form";
+import { KINDS } from "./words";
 
 type Wanted = components["schemas"]["TrainingCreate"];
 
@@ -32,7 +33,9 @@ const BASIC = [
   "config.batch_size",
   "config.learning_rate",
 ];
-const KINDS = { "config.architecture": { topk: "TopK", standard: "Standard (L1)" } };
+
+/** A transcoder's, which are trained in notebooks. */
+const HIDDEN = ["config.skip_connection"];
 
 /** A training is set up on a page of its own: the form at the left, what it will take at the right. */
 export function NewTraining() {
@@ -131,7 +134,7 @@ export function NewTraining() {
                 onChange={change}
                 basic={BASIC}
                 kinds={KINDS}
-                hidden={value.cache_id ? ["harvest"] : ["harvest.n_tokens"]}
+                hidden={[...HIDDEN, value.cache_id ? "harvest" : "harvest.n_tokens"]}
                 widgets={{
                   tokenization_id: (input) => (
                     <Choice

@@ -16,6 +16,7 @@ interface Row {
 function words(value: unknown): string {
   if (value === null || value === undefined) return "not set";
   if (typeof value === "boolean") return value ? "yes" : "no";
+  if (Array.isArray(value)) return value.map(words).join(", ");
   return typeof value === "number" ? format.exact(value) : String(value);
 }
 

@@ -3,6 +3,7 @@ import { JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
 import { Code, Facts, Num, ProgressBar, RelativeTime } from "@/kit";
 import type { Training } from "./form";
+import { architectureWords } from "./words";
 
 /** What a training is, in short: the side panel of the list. */
 export function TrainingFacts({ training }: { training: Training }) {
@@ -37,10 +38,7 @@ export function TrainingFacts({ training }: { training: Training }) {
             </Link>,
           ],
           ["Activations", training.cache_id ? "from a cache" : "the model runs alongside"],
-          [
-            "Architecture",
-            config.architecture?.kind === "topk" ? `TopK, k ${config.architecture.k}` : "standard (L1)",
-          ],
+          ["Architecture", architectureWords(config.architecture)],
           ["Width", <Num key="width" value={config.d_sae} unit="latents" />],
           [
             "Trained on",

@@ -1,0 +1,27 @@
+import type { Training } from "./form";
+
+/** What the settings that are a choice between kinds are called; the form offers them in this order. */
+export const KINDS: Record<string, Record<string, string>> = {
+  "config.architecture": {
+    batch_topk: "BatchTopK",
+    topk: "TopK",
+    matryoshka: "Matryoshka",
+    jump_relu: "JumpReLU",
+    gated: "Gated",
+    standard: "Standard (ReLU with a sparsity penalty)",
+  },
+  "config.optimizer": { adam: "Adam", muon: "Muon", signum: "Signum" },
+  "config.dead_latents": { architecture: "As the architecture does", resample: "Resample" },
+};
+
+/** "BatchTopK, k 32", "JumpReLU, L0 64", "Standard, λ 5": an architecture and what sets its sparsity. */
+export function architectureWords(architecture: Training["config"]["architecture"]): string {
+  if (!architecture) return "unknown";
+  const kind = architecture.kind ?? "";
+  const name = (KINDS["config.architecture"]?.[kind] ?? kind).replace(/ \(.*\)/, "");
+  if ("k" in architecture) return `${name}, k ${architecture.k}`;
+  if ("target_l0" in architecture && architecture.target_l0) return `${name}, L0 ${architecture.target_l0}`;
+  if ("l1_coefficient" in architecture) return `${name}, λ ${architecture.l1_coefficient}`;
+  if ("sparsity_coefficient" in architecture) return `${name}, λ ${architecture.sparsity_coefficient}`;
+  return name;
+}
