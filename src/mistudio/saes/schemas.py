@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mistudio.engine.evaluation.report import Report
+from mistudio.engine.evaluation.report import Histogram, Report
 from mistudio.engine.evaluation.settings import EvaluationSettings
 from mistudio.jobs import JobOut
 
@@ -90,13 +90,6 @@ class SaeOut(BaseModel):
     created_at: datetime
     extraction_count: int = 0
     job: JobOut | None = Field(default=None, description="The newest job that imports or evaluates it.")
-
-
-class Histogram(BaseModel):
-    """Counts between edges: `len(edges) == len(counts) + 1`."""
-
-    edges: list[float]
-    counts: list[int]
 
 
 class SaeWeights(BaseModel):

@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useParams } from "@tanstack/react-router";
-import { Download, Pencil, SlidersHorizontal, Sparkles, Trash2 } from "lucide-react";
+import { Download, Gauge, Pencil, SlidersHorizontal, Sparkles, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { api, body } from "@/api/client";
 import { useRefetchOn } from "@/api/useChannel";
@@ -25,6 +25,8 @@ import {
   Tabs,
 } from "@/kit";
 import { metricInfo, useTrainingForm } from "@/training/form";
+import { EvaluateDialog } from "./EvaluateDialog";
+import { Evaluation, useEvaluation } from "./Evaluation";
 import { type Sae, SaeFacts } from "./SaeFacts";
 import { useExtract } from "./useExtract";
 
@@ -102,9 +104,18 @@ function Actions({ sae }: { sae: Sae }) {
   const [renaming, setRenaming] = useState(false);
   const [deleting, setDeleting] = useState(false);
   const [choosing, setChoosing] = useState(false);
+  const [evaluating, setEvaluating] = useState(false);
   const at = { params: { path: { sae_id: sae.id } } };
   return (
     <>
+      <Button
+        icon={<Gauge size={15} />}
+        disabled={!sae.ready}
+        hint="Run the model with it spliced in, and measure what is lost"
+        onClick={() => setEvaluating(true)}
+      >
+        Evaluate…
+      </Button>
       <Button
         icon={<SlidersHorizontal size={15} />}
         disabled={!sae.ready}
@@ -140,6 +151,7 @@ function Actions({ sae }: { sae: Sae }) {
       <IconButton label="Delete SAE" onClick={() => setDeleting(true)}>
         <Trash2 size={15} />
       </IconButton>
+      <EvaluateDialog sae={sae} open={evaluating} onClose={() => setEvaluating(false)} />
       <ExtractDialog sae={sae} open={choosing} onClose={() => setChoosing(false)} />
       <RenameDialog
         open={renaming}
@@ -173,6 +185,7 @@ function Actions({ sae }: { sae: Sae }) {
 
 function Overview({ sae }: { sae: Sae }) {
   const form = useTrainingForm();
+  const evaluation = useEvaluation(sae.id);
   const names = [
     ...METRICS.filter((name) => sae.metrics[name] !== undefined),
     ...Object.keys(sae.metrics).filter((name) => form?.metrics[name] && !METRICS.includes(name)),
@@ -185,34 +198,37 @@ function Overview({ sae }: { sae: Sae }) {
         {sae.notes && <p className="mt-3 whitespace-pre-wrap">{sae.notes}</p>}
       </Section>
       <div className="flex min-w-0 flex-col gap-6">
-        <Section title="Measured">
-          {!sae.ready ? (
-            <p className="text-muted">Known once it is complete.</p>
-          ) : names.length === 0 ? (
-            <p className="text-muted">
-              Nothing was measured: an imported SAE brings its weights only. An extraction gives L0 and
-              frequencies.
-            </p>
-          ) : (
-            <>
-              <div className="grid grid-cols-2 gap-3 sm:grid-cols-3 xl:grid-cols-4">
-                {names.map((name) => (
-                  <Metric
-                    key={name}
-                    info={metricInfo(form?.metrics, name)}
-                    value={sae.metrics[name]}
-                    share={name === "dead_fraction"}
-                  />
-                ))}
-              </div>
-              <p className="mt-2 text-xs text-muted">
-                {heldOut
-                  ? `On ${format.figure(heldOut)} tokens that were held out of the training.`
-                  : "In the last steps of the training."}
+        {evaluation ? (
+          <Evaluation found={evaluation} />
+        ) : (
+          <Section title="Measured">
+            {!sae.ready ? (
+              <p className="text-muted">Known once it is complete.</p>
+            ) : names.length === 0 ? (
+              <p className="text-muted">
+                Nothing was measured: an imported SAE brings its weights only. An evaluation does.
               </p>
-            </>
-          )}
-        </Section>
+            ) : (
+              <>
+                <div className="grid grid-cols-2 gap-3 sm:grid-cols-3 xl:grid-cols-4">
+                  {names.map((name) => (
+                    <Metric
+                      key={name}
+                      info={metricInfo(form?.metrics, name)}
+                      value={sae.metrics[name]}
+                      share={name === "dead_fraction"}
+                    />
+                  ))}
+                </div>
+                <p className="mt-2 text-xs text-muted">
+                  {heldOut
+                    ? `On ${format.figure(heldOut)} tokens that were held out of the training.`
+                    : "In the last steps of the training."}
+                </p>
+              </>
+            )}
+          </Section>
+        )}
         {sae.ready && <Weights sae={sae} />}
       </div>
     </div>
