@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mistudio.engine import HarvestSettings, Mixture, ModelSource, TokensUnfit
+from mistudio.engine import HarvestSettings, Mixture, ModelSource, TokensUnfit, harvest
 from mistudio.engine.sequences import TokenArray
 from mistudio.lm import LanguageModel
 from tests.engine.conftest import some_tokens
@@ -102,6 +103,21 @@ def test_a_mixture_is_read_through_a_model_and_goes_on(model: LanguageModel) -> 
         assert torch.equal(one.activations[hook], again.activations[hook])
 
 
+def test_a_mixture_of_anything_fills_a_cache_in_its_shares(model: LanguageModel, tmp_path: Path) -> None:
+    low = torch.randint(3, 250, (60, 16), generator=torch.Generator().manual_seed(0))
+    texts = ["def test(self): return 1"] * 400
+    cache = harvest(
+        model, {"low": (low, 1), "texts": (texts, 3)}, "blocks.0.hook_resid_pre", tmp_path, 3000, context=16
+    )
+    sequence = cache.tokens(0, 3000).sequence
+    # Packed texts hold end-of-text tokens, which are read and not kept.
+    assert 0.25 < (sequence < 60).mean() < 0.3
+    again = harvest(
+        model, {"low": (low, 2), "texts": (texts, 6)}, "blocks.0.hook_resid_pre", tmp_path, 3000, context=16
+    )
+    assert again.folder == cache.folder
+
+
 def test_what_cannot_be_mixed_is_said() -> None:
     tokens = TokenArray(some_tokens(3))
     with pytest.raises(TokensUnfit, match="at least one"):
@@ -109,5 +125,5 @@ def test_what_cannot_be_mixed_is_said() -> None:
     for weight in (0, -1, float("nan"), float("inf")):
         with pytest.raises(TokensUnfit, match="weight of “a”"):
             Mixture({"a": (tokens, weight)})
-    with pytest.raises(TokensUnfit, match="not tokenized alike"):
-        Mixture({"a": (tokens, 1), "b": (TokenArray(some_tokens(3), bos_id=0), 1)})
+    with pytest.raises(TokensUnfit, match=r"not tokenized for one model: .* are 0 and 7"):
+        Mixture({n: (TokenArray(some_tokens(3), bos_id=b), 1) for n, b in (("a", 0), ("b", 7))})

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from mistudio.engine.errors import CacheRefused
 from mistudio.engine.filling import fill_cache
 from mistudio.engine.harvest_settings import HarvestSettings
-from mistudio.engine.sequences import CONTEXT, Tokens, TokenSequences, as_sequences
+from mistudio.engine.sequences import CONTEXT, Tokens, TokenSequences, as_sequences, begins_with_bos
 from mistudio.store import (
     ActivationCache,
     ActivationCacheWriter,
@@ -207,7 +207,7 @@ def cache_meta(
         "sae_metadata": {
             "model_name": model.source,
             "context_size": sequences.context,
-            "prepend_bos": sequences.bos_id is not None,
+            "prepend_bos": begins_with_bos(sequences),
             "exclude_special_tokens": settings.skip_special_tokens,
             **(metadata or {}),
         },

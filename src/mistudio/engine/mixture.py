@@ -51,14 +51,14 @@ class Mixture:
         self._tokens_per_epoch = [scarcest * w for w in self.weights.values()]
 
     def _one_bos(self, names: list[str]) -> int | None:
-        found = {s.bos_id for s in self._sources}
+        found = {s.bos_id for s in self._sources} - {None}
         if len(found) > 1:
             raise TokensUnfit(
-                f"{' and '.join(names)} were not tokenized alike: some of their sequences begin with a "
-                "beginning-of-text token and some do not.",
-                "Tokenize them with the same settings.",
+                f"{' and '.join(names)} were not tokenized for one model: their beginning-of-text tokens are "
+                f"{' and '.join(map(str, sorted(b for b in found if b is not None)))}.",
+                "Tokenize them with the same tokenizer.",
             )
-        return found.pop()
+        return found.pop() if found else None
 
     def take(self, sequences: Ids) -> tuple[Ids, Ids]:
         """Token ids `[n, context]` and real lengths `[n]`, in the order asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
@@ -47,8 +47,10 @@ class TokenSequences(Protocol):
         ...
 
 
-Tokens: TypeAlias = "TokenSequences | torch.Tensor | Ids | Iterable[str] | Iterable[Sequence[int]] | str"
-"""What `as_sequences` understands."""
+Tokens: TypeAlias = (
+    "TokenSequences | torch.Tensor | Ids | Iterable[str] | Iterable[Sequence[int]] | str | Mapping[str, Any]"
+)
+"""What `as_sequences` understands (a mapping: `{name: (tokens, weight)}`)."""
 
 
 class TokenArray:
@@ -113,7 +115,8 @@ def as_sequences(
 
     tokens: token sequences as they are (`store.TokenStore`, `engine.Mixture`); a tensor or array `[n, context]`;
     lists of token ids; or texts, which are tokenized by the model's tokenizer and packed into sequences of `context`
-    tokens: see `pack_texts`. Of texts, no more are read than `n_tokens` tokens take.
+    tokens: see `pack_texts`. Of texts, no more are read than `n_tokens` tokens take. `{name: (tokens, weight)}` is a
+    `Mixture` of any of these.
     Raises TokensUnfit, ModelLoadError (`no_tokenizer`) for texts.
     """
     if isinstance(tokens, (torch.Tensor, np.ndarray)):
@@ -121,6 +124,15 @@ def as_sequences(
         return TokenArray(array, bos_id=_bos_of(model))
     if isinstance(tokens, TokenSequences):
         return tokens
+    if isinstance(tokens, Mapping):
+        from mistudio.engine.mixture import Mixture
+
+        mixed = cast("Mapping[str, tuple[Tokens, float]]", tokens)
+        sources = {
+            name: (as_sequences(part, model, context=context, n_tokens=n_tokens), weight)
+            for name, (part, weight) in mixed.items()
+        }
+        return Mixture(sources)
     items = iter([tokens] if isinstance(tokens, str) else tokens)
     first = next(items, None)
     if first is None:
@@ -186,6 +198,14 @@ def sequence_order(sequences: TokenSequences, settings: HarvestSettings, epoch: 
     if settings.order == "sequential":
         return np.arange(sequences.n_sequences)
     return np.random.default_rng([settings.seed, epoch]).permutation(sequences.n_sequences)
+
+
+def begins_with_bos(sequences: TokenSequences) -> bool:
+    """Whether the sequences (the first 64 of them) begin with the beginning-of-text token."""
+    if sequences.bos_id is None:
+        return False
+    ids, _ = sequences.take(np.arange(min(64, sequences.n_sequences)))
+    return bool((ids[:, 0] == sequences.bos_id).all())
 
 
 def _bos_of(model: LanguageModel) -> int | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mistudio.engine.errors import ActivationsRefused, CacheRefused, TokensUnfit
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.reading import ActivationChunk, group_size, read_chunk
-from mistudio.engine.sequences import CONTEXT, Ids, Tokens, as_sequences, sequence_order
+from mistudio.engine.sequences import CONTEXT, Ids, Tokens, as_sequences, begins_with_bos, sequence_order
 from mistudio.lm.hooks import parse_hook
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class ModelSource:
             "hook_name": name,
             "hook_head_index": head,
             "context_size": self.sequences.context,
-            "prepend_bos": self.sequences.bos_id is not None,
+            "prepend_bos": begins_with_bos(self.sequences),
             "exclude_special_tokens": self.settings.skip_special_tokens,
             **self.metadata_given,
         }
