@@ -186,6 +186,15 @@ def test_a_crosscoder_is_spliced_in_at_all_its_layers(model: LanguageModel, toke
     assert float(broken.metrics["ce_loss_with_sae"] or 0) == pytest.approx(math.log(512), rel=1e-2)
 
 
+def test_one_head_of_attention(model: LanguageModel, tokens: torch.Tensor) -> None:
+    sae = identity("blocks.1.attn.hook_z", d=8)
+    sae.metadata["hook_head_index"] = 2
+    report = evaluate(sae, model, tokens, settings=SETTINGS)
+    assert report.writes == ["blocks.1.attn.hook_z[2]"]
+    assert report.metrics["kl_div_with_sae"] == pytest.approx(0, abs=1e-6)
+    assert float(report.metrics["kl_div_with_ablation"] or 0) > 1e-5
+
+
 def test_the_same_again_gives_the_same_numbers(model: LanguageModel, tokens: torch.Tensor) -> None:
     first, second = (evaluate(some_sae(), model, tokens, settings=SETTINGS) for _ in range(2))
     assert first.metrics == second.metrics

@@ -55,8 +55,8 @@ def _side_by_side(parts: list[Tensor]) -> Tensor:
 
 
 def site_of(name: str, sae: SAE, model: LanguageModel, hook: str | None = None) -> Site:
-    """The site of a dictionary by its metadata: `hook_name`, `hook_name_out` for transcoders, `hook_names` for
-    crosscoders. `hook` overrides what is read (and what is written, unless the metadata names that).
+    """The site of a dictionary by its metadata: `hook_name` (and `hook_head_index`), `hook_name_out` for transcoders,
+    `hook_names` for crosscoders. `hook` overrides what is read (and what is written, unless the metadata names that).
 
     Raises DictionaryMisplaced where it names none or its widths are others, HookNotFound.
     """
@@ -71,6 +71,9 @@ def site_of(name: str, sae: SAE, model: LanguageModel, hook: str | None = None) 
                 f"“{name}” does not say which hook point it reads.",
                 "Name one, like blocks.6.hook_resid_post.",
             )
+        head = named.get("hook_head_index")
+        if hook is None and isinstance(head, int) and not reads.endswith("]"):
+            reads = f"{reads}[{head}]"  # SAELens keeps the head beside the name
         site = Site((reads,), (str(named.get("hook_name_out") or reads),))
     for hooks, width, what in ((site.reads, sae.d_in, "reads"), (site.writes, sae.d_out, "writes")):
         found = sum(model.hook_point(one).d for one in hooks)
