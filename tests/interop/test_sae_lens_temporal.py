@@ -107,7 +107,7 @@ def test_as_their_authors_publish_them(tmp_path: Path, monkeypatch: pytest.Monke
     for text, says in (
         ("llm: [", "not readable YAML"),
         ("a", "a YAML mapping was expected"),
-        ("sae: {}\nllm: {dimin: many}", "dimin must be a whole number"),
+        ("sae: {}\nllm: {dimin: many}", "the section sae has no n_heads, n_attn_layers"),
         ("a: &a [x, x]\nb: [*a, *a]", "has no section sae"),
         ("#" * 2**19, "larger than any configuration"),
         ("x: !!python/object/apply:os.system [ls]", "not readable YAML"),

@@ -52,6 +52,9 @@ def assemble(
     `form` are the other arguments of `SAE`; without a `dtype` the weights keep that of the file. Nothing is
     allocated before the shapes agree, so that no file can ask for more memory than it has bytes for.
     """
+    missing = [name for name in ("W_enc", "W_dec") if name not in weights]
+    if missing:
+        raise SAEFormatError(f"{where}: {' and '.join(missing)} is missing.")
     W_enc, W_dec = weights["W_enc"], weights["W_dec"]
     if W_enc.ndim != 2 or W_dec.ndim != 2 or W_enc.shape[0] != W_dec.shape[0]:
         raise SAEFormatError(

@@ -29,6 +29,15 @@ TITLE = FORMATS["temporal"].title
 CONFIG_FILE, WEIGHTS_FILE = "conf.yaml", "latest_ckpt.safetensors"
 
 _LARGEST_CONFIG = 2**18
+_REQUIRED = (
+    "n_heads",
+    "n_attn_layers",
+    "bottleneck_factor",
+    "sae_diff_type",
+    "kval_topk",
+    "tied_weights",
+    "scaling_factor",
+)
 _NAMES = {"D": "W_dec", "E": "W_enc", "b": "b_dec"}
 
 
@@ -42,6 +51,9 @@ def read(source: Source, *, device: torch.device | str, dtype: torch.dtype | Non
     where = source.folder / CONFIG_FILE
     config = _config(where)
     sae, llm = section(config, "sae", where), section(config, "llm", where)
+    lacks = [key for key in _REQUIRED if key not in sae]
+    if lacks:
+        raise SAEFormatError(f"{where}: the section sae has no {', '.join(lacks)}.")
     file = source.tensors(WEIGHTS_FILE)
     d_in = whole_number(llm, "dimin", where)
     d_sae = file.shapes["D"][0] if len(file.shapes.get("D", [])) == 2 else 1
