@@ -89,8 +89,8 @@ def test_a_sweep_is_every_combination_under_names_that_tell_them_apart() -> None
 def test_runs_without_names_get_different_ones() -> None:
     named = named_apart([Run(HOOK), Run(HOOK), Run(HOOK, name="mine")])
     assert [run.name for run in named] == [
-        f"{HOOK} batch_topk k32 8192",
-        f"{HOOK} batch_topk k32 8192 (2)",
+        f"{HOOK} batch_topk k=32 d=8192",
+        f"{HOOK} batch_topk k=32 d=8192 (2)",
         "mine",
     ]
 

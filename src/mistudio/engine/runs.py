@@ -100,8 +100,8 @@ def describe(config: TrainerConfig) -> str:
     for name, short in _SPARSITY.items():
         value = getattr(architecture, name, None)
         if value is not None:
-            return f"{architecture.kind} {short}{value:g} {config.d_sae}"
-    return f"{architecture.kind} {config.d_sae}"
+            return f"{architecture.kind} {short}={value:g} d={config.d_sae}"
+    return f"{architecture.kind} d={config.d_sae}"
 
 
 def settings(config: TrainerConfig | Mapping[str, Any] | None = None, **changes: Any) -> TrainerConfig:

@@ -148,7 +148,7 @@ export function Section({
 
 /** A small line without axes. */
 export function Spark({ values, label, max }: { values: number[]; label: string; max?: number }) {
-  if (values.length < 2) return <svg role="img" aria-label={label} className="h-4 w-16" />;
+  if (values.length < 2) return <svg role="img" aria-label={label} className="h-4 w-16 shrink-0" />;
   const low = max === undefined ? Math.min(...values) : 0;
   const high = max ?? Math.max(...values);
   const points = values.map(
@@ -156,7 +156,7 @@ export function Spark({ values, label, max }: { values: number[]; label: string;
       `${(index / (values.length - 1)) * 64},${15 - ((value - low) / (high - low || 1)) * 14}`,
   );
   return (
-    <svg role="img" aria-label={label} viewBox="0 0 64 16" className="h-4 w-16">
+    <svg role="img" aria-label={label} viewBox="0 0 64 16" className="h-4 w-16 shrink-0">
       <polyline points={points.join(" ")} fill="none" className="stroke-accent" strokeWidth={1.25} />
     </svg>
   );

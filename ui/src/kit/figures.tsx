@@ -109,7 +109,7 @@ export function Metric({
     // biome-ignore lint/a11y/noNoninteractiveTabindex: the definition must be reachable by keyboard.
     <div className="min-w-0 rounded-[4px]" tabIndex={0} {...attributes}>
       <div className="truncate text-2xs text-muted">{info.title}</div>
-      <div className="text-lg font-medium whitespace-nowrap">
+      <div className="truncate text-lg font-medium">
         {shown}
         {info.unit && !share && <span className="ml-1 text-xs font-normal text-muted">{info.unit}</span>}
       </div>

@@ -12,7 +12,8 @@ interface Panel {
 }
 
 const PANELS: Panel[] = [
-  { title: "Loss and its terms", names: ["loss", "mse_loss", "aux_loss", "l1_loss"], log: true },
+  // Every architecture has terms of its own.
+  { title: "Loss and its terms", names: ["loss", "*_loss"], log: true },
   { names: ["fvu"], log: true },
   { names: ["l0"], log: true },
   { names: ["dead_latents"], log: false },
@@ -122,7 +123,11 @@ function PanelCurve({
   logY: boolean;
   metrics: Record<string, MetricInfo | undefined> | undefined;
 }) {
-  const names = panel.names.filter((name) => columns[name]?.some((value) => value !== null));
+  const names = panel.names
+    .flatMap((name) =>
+      name.startsWith("*") ? Object.keys(columns).filter((column) => column.endsWith(name.slice(1))) : [name],
+    )
+    .filter((name) => columns[name]?.some((value) => value !== null));
   const first = metricInfo(metrics, names[0] ?? panel.names[0] ?? "");
   const shape = names.join();
   const series = useMemo(
