@@ -32,7 +32,19 @@ import { useExtract } from "./useExtract";
 
 const CRUMBS = [{ label: "SAEs", to: "/saes" }];
 /** In the order in which one asks; what else was measured follows. */
-const METRICS = ["fvu", "l0", "explained_variance", "cosine", "mse", "dead_latents", "dead_fraction"];
+const METRICS = [
+  "fvu",
+  "l0",
+  "explained_variance",
+  "cosine",
+  "mse",
+  "dead_latents",
+  "dead_fraction",
+  "dense_latents",
+  "relative_reconstruction_bias",
+];
+/** Other definitions and details: an evaluation shows them, in their place. */
+const DETAIL = /^(explained_variance_|l2_|mse_per_|projection$|dense_fraction$|frequent_fraction$)/;
 
 export function SaePage() {
   const { id } = useParams({ from: "/saes/$id" });
@@ -188,7 +200,9 @@ function Overview({ sae }: { sae: Sae }) {
   const evaluation = useEvaluation(sae.id);
   const names = [
     ...METRICS.filter((name) => sae.metrics[name] !== undefined),
-    ...Object.keys(sae.metrics).filter((name) => form?.metrics[name] && !METRICS.includes(name)),
+    ...Object.keys(sae.metrics).filter(
+      (name) => form?.metrics[name] && !METRICS.includes(name) && !DETAIL.test(name),
+    ),
   ];
   const heldOut = sae.origin.kind === "trained" ? sae.origin.held_out_tokens : null;
   return (
