@@ -174,8 +174,12 @@ def _unknown(name: str, groups: Mapping[str, Mapping[str, Any]]) -> SettingsRefu
 def sentence(error: ValidationError) -> str:
     """What is wrong with the first refused setting, in one sentence."""
     first = error.errors()[0]
-    kinds = {kind for options in KINDS.values() for kind in options}
-    place = ".".join(str(part) for part in first["loc"] if part not in kinds)
+    loc = [str(part) for part in first["loc"]]
+    # pydantic names the chosen kind of a group behind the group
+    before = ["", *loc]
+    place = ".".join(
+        part for group, part in zip(before, loc, strict=False) if part not in KINDS.get(group, {})
+    )
     if first["type"] in _BOUNDS:
         words, limit = _BOUNDS[first["type"]]
         return f"{place} must be {words} {first.get('ctx', {}).get(limit)}, not {first['input']}."
