@@ -56,6 +56,53 @@ def prepare(work: Path, n_tokens: int, layers: list[int]) -> dict[str, Any]:
     return {"work": str(work), "model": str(folder)}
 
 
+LIKE: dict[str, dict[str, Any]] = {
+    "saelens": {
+        "decoder_norm": "free",
+        "decoder_init_norm": 0.1,
+        "decoder_bias_init": "zeros",
+        "grad_clip_norm": 0.0,
+    },
+    "dictionary-learning": {
+        "decoder_norm": "unit",
+        "decoder_bias_init": "geometric_median",
+        "grad_clip_norm": 1.0,
+    },
+}
+"""Settings of ours that make it train as a peer does."""
+
+
+def config_of(task: dict[str, Any], setting: dict[str, Any]) -> Any:
+    """Our settings for one SAE of a task, `like` a peer's: learning rate constant, nothing normalised."""
+    from mistudio.sae.config import TopKConfig, TrainerConfig
+
+    return TrainerConfig(
+        architecture=TopKConfig(k=setting["k"]),
+        d_sae=task["d_sae"],
+        batch_size=task["batch"],
+        total_tokens=task["tokens"],
+        learning_rate=task["lr"],
+        normalize_activations="none",
+        warmup_steps=0,
+        decay_fraction=0.0,
+        **LIKE[task["like"]],
+    )
+
+
+def start_of(task: dict[str, Any], setting: dict[str, Any], like: str) -> tuple[Tensor, Tensor]:
+    """Where ours starts with these settings: W_enc and W_dec, both `[d_sae, d_in]`.
+
+    The directions are ours to the bit; the encoder's one factor, which ours fits to its first batch, is fitted to
+    held-out activations here.
+    """
+    from mistudio.sae import Trainer
+
+    trainer = Trainer(config_of({**task, "like": like}, setting), task["d_in"])
+    sample = np.load(Path(task["work"]) / f"held-out-{setting['layer']}.npy", mmap_mode="r")[: task["batch"]]
+    trainer.initialise(torch.from_numpy(sample.copy()))
+    return trainer.sae.W_enc.detach(), trainer.sae.W_dec.detach()
+
+
 def contexts_of(task: dict[str, Any]) -> Any:
     """The contexts of a contestant's task, int64 [n, 128]."""
     return np.load(Path(task["work"]) / "tokens.npy")

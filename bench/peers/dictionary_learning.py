@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import take_part
-from bench.material import CONTEXT, contexts_of, fvu_of
+from bench.material import CONTEXT, contexts_of, fvu_of, start_of
 
 BUFFER_CONTEXTS = 128
 PROMPTS = 16
@@ -34,6 +34,16 @@ def on_the_fly(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]
             return BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 
     (setting,) = task["settings"]
+    W_enc, W_dec = start_of(task, setting, "dictionary-learning")
+
+    class Started(AutoEncoderTopK):
+        """Its SAE with the weights that ours starts with."""
+
+        def __init__(self, *sizes: Any) -> None:
+            super().__init__(*sizes)
+            self.encoder.weight.data.copy_(W_enc)
+            self.decoder.weight.data.copy_(W_dec.T)
+
     dtype = torch.bfloat16 if task.get("lm_dtype") == "bfloat16" else torch.float32
     model = LanguageModel(
         task["model"], device_map="cpu", torch_dtype=dtype, dispatch=True, patch_llama_scan=False
@@ -62,6 +72,7 @@ def on_the_fly(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]
         "lm_name": "model",
         "lr": task["lr"],
         "warmup_steps": 0,
+        "dict_class": Started,
         "device": "cpu",
         "seed": 0,
     }

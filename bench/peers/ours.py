@@ -1,8 +1,4 @@
-"""Ours, for the same tasks as the peers: one or many SAEs over one stream, from the model or from a cache.
-
-`like` makes the settings those of a peer (starting point, decoder norms, clipping), so that equal tokens are asked to
-give an equal FVU.
-"""
+"""Ours, for the same tasks as the peers: one or many SAEs over one stream, from the model or from a cache."""
 
 from __future__ import annotations
 
@@ -11,48 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import take_part
-from bench.material import contexts_of, fvu_of
+from bench.material import config_of, contexts_of, fvu_of
 
-LIKE: dict[str, dict[str, Any]] = {
-    "saelens": {
-        "decoder_norm": "free",
-        "decoder_init_norm": 0.1,
-        "decoder_bias_init": "zeros",
-        "grad_clip_norm": 0.0,
-    },
-    "dictionary-learning": {
-        "decoder_norm": "unit",
-        "decoder_bias_init": "geometric_median",
-        "grad_clip_norm": 1.0,
-    },
-}
+
+def _runs(task: dict[str, Any]) -> list[Any]:
+    from mistudio import Run
+
+    return [
+        Run(hook=_hook(setting["layer"]), config=config_of(task, setting)) for setting in task["settings"]
+    ]
 
 
 def _hook(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_post"
-
-
-def _runs(task: dict[str, Any]) -> list[Any]:
-    from mistudio.engine.runs import Run
-    from mistudio.sae.config import TopKConfig, TrainerConfig
-
-    return [
-        Run(
-            hook=_hook(setting["layer"]),
-            config=TrainerConfig(
-                architecture=TopKConfig(k=setting["k"]),
-                d_sae=task["d_sae"],
-                batch_size=task["batch"],
-                total_tokens=task["tokens"],
-                learning_rate=task["lr"],
-                normalize_activations="none",
-                warmup_steps=0,
-                decay_fraction=0.0,
-                **LIKE[task["like"]],
-            ),
-        )
-        for setting in task["settings"]
-    ]
 
 
 def _hooks(task: dict[str, Any]) -> list[str]:
@@ -72,16 +39,17 @@ def _measured(task: dict[str, Any], trained: list[Any]) -> Callable[[], dict[str
 
 def on_the_fly(task: dict[str, Any], model: Any = None) -> Callable[[], Callable[[], dict[str, Any]]]:
     """One pass of the model feeds all SAEs of the task."""
-    from mistudio.engine import HarvestSettings, ModelSource
-    from mistudio.engine.training import train_runs
+    import mistudio
 
     model = model or _model(task)
     contexts = contexts_of(task)
 
     def work() -> Callable[[], dict[str, Any]]:
-        settings = HarvestSettings(n_tokens=task["tokens"])
-        source = ModelSource(model, contexts, _hooks(task), settings=settings)
-        return _measured(task, train_runs(source, _runs(task)))
+        reading = {"n_tokens": task["tokens"]}
+        trained = mistudio.train(
+            model, contexts, runs=_runs(task), reading=reading, held_out_tokens=0, progress=False
+        )
+        return _measured(task, trained)
 
     return work
 
@@ -104,18 +72,14 @@ def harvest_only(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, An
 
 def from_cache(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]]]:
     """The same from an activation cache in its default precision, written before (not timed)."""
-    from mistudio.engine import CacheSource, harvest
-    from mistudio.engine.training import train_runs
+    import mistudio
 
-    model, folder = _model(task), Path(task["work"]) / "caches"
-
-    def cache() -> Any:
-        return harvest(model, contexts_of(task), _hooks(task), folder, task["tokens"])
-
-    cache()
+    folder = Path(task["work"]) / "caches"
+    cache = mistudio.harvest(_model(task), contexts_of(task), _hooks(task), folder, task["tokens"]).folder
 
     def work() -> Callable[[], dict[str, Any]]:
-        return _measured(task, train_runs(CacheSource(cache()), _runs(task)))
+        trained = mistudio.train(cache, runs=_runs(task), held_out_tokens=0, progress=False)
+        return _measured(task, trained)
 
     return work
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import take_part
-from bench.material import CONTEXT, contexts_of, fvu_of
+from bench.material import CONTEXT, contexts_of, fvu_of, start_of
 
 BUFFER_CONTEXTS = 64
 PROMPTS = 16
@@ -34,6 +34,19 @@ def _sae(task: dict[str, Any], setting: dict[str, Any]) -> Any:
     return TopKTrainingSAEConfig(
         d_in=task["d_in"], d_sae=task["d_sae"], k=setting["k"], normalize_activations="none", device="cpu"
     )
+
+
+def _started(task: dict[str, Any], setting: dict[str, Any]) -> Any:
+    """Its SAE with the weights that ours starts with."""
+    import torch
+    from sae_lens import TopKTrainingSAE
+
+    sae = TopKTrainingSAE(_sae(task, setting))
+    W_enc, W_dec = start_of(task, setting, "saelens")
+    with torch.no_grad():
+        sae.W_enc.copy_(W_enc.T)
+        sae.W_dec.copy_(W_dec)
+    return sae
 
 
 def _common(task: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +85,9 @@ def on_the_fly(
         cached_activations_path=None if cached is None else str(cached),
         **_common(task),
     )
-    runner = LanguageModelSAETrainingRunner(config, override_dataset=_dataset(task))
+    runner = LanguageModelSAETrainingRunner(
+        config, override_dataset=_dataset(task), override_sae=_started(task, setting)
+    )
 
     def work() -> Callable[[], dict[str, Any]]:
         sae = runner.run()
