@@ -116,7 +116,7 @@ METRICS: dict[str, MetricInfo] = {
         "higher",
     ),
     "explained_variance_legacy": MetricInfo(
-        "Explained variance, legacy",
+        "EV, legacy",
         "fraction",
         "Σₜ (1 − ‖xₜ − x̂ₜ‖² / ‖xₜ − x̄_b‖²) / N, x̄_b = the mean of the batch",
         "A mean of ratios: tokens near the mean weigh most, and batches matter. For comparison with older papers.",
@@ -124,14 +124,14 @@ METRICS: dict[str, MetricInfo] = {
         "SAELens and SAEBench `explained_variance_legacy`",
     ),
     "explained_variance_about_zero": MetricInfo(
-        "Explained variance about zero",
+        "EV about zero",
         "fraction",
         "1 − Σ‖x − x̂‖² / Σ‖x‖²",
         "Counts the mean as explained, so that predicting it scores well. For comparison only.",
         "higher",
     ),
     "explained_variance_sae_bench": MetricInfo(
-        "Explained variance, SAEBench",
+        "EV as in SAEBench",
         "fraction",
         "1 − Σ‖x − x̂‖² / (Σ‖x‖² − N·(Σ‖x‖²/(N·d))²)",
         "What SAEBench 0.6.0 computes under the name `explained_variance`: it subtracts the squared mean of squares "
@@ -156,7 +156,7 @@ METRICS: dict[str, MetricInfo] = {
         "with ‖x̂‖.",
     ),
     "relative_reconstruction_bias": MetricInfo(
-        "Relative reconstruction bias",
+        "Reconstruction bias",
         "",
         "Σ‖x̂‖² / Σ⟨x, x̂⟩",
         "1 where scaling x̂ cannot help; below 1 the dictionary shrinks (Rajamanoharan et al. 2024, "

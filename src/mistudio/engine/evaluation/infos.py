@@ -52,7 +52,7 @@ BEHAVIOUR: dict[str, MetricInfo] = {
         f"{_BENCH} core",
     ),
     "ce_loss_score_mean": MetricInfo(
-        "CE recovered from the mean",
+        "CE recovered (mean)",
         "fraction",
         "(CE with the mean − CE with the SAE) / (CE with the mean − CE of the model)",
         "The same against the mean of the activations.",
@@ -89,7 +89,7 @@ BEHAVIOUR: dict[str, MetricInfo] = {
         f"{_BENCH} core",
     ),
     "kl_div_score_mean": MetricInfo(
-        "KL recovered from the mean",
+        "KL recovered (mean)",
         "fraction",
         "(KL with the mean − KL with the SAE) / KL with the mean",
         "The same against the mean of the activations.",
@@ -99,7 +99,7 @@ BEHAVIOUR: dict[str, MetricInfo] = {
 
 STRUCTURE: dict[str, MetricInfo] = {
     "max_decoder_cosine": MetricInfo(
-        "Nearest decoder direction",
+        "Nearest direction",
         "",
         "Σᵢ max_{j≠i} cos(dᵢ, dⱼ) / d_sae",
         "Near 1 many latents have a twin. Above 16,384 latents, over a sample of that many.",
