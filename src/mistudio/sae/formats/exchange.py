@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mistudio.sae.architectures.temporal import Temporal
 from mistudio.sae.config import (
@@ -63,32 +63,41 @@ def assemble(
         )
     (d_sae, d_in), d_out = W_enc.shape, W_dec.shape[1]
     try:
+        # on no device: a weight takes memory only once it is known to fit
         sae = SAE(
             architecture,
             d_in,
             d_sae,
             d_out=d_out,
             skip="W_skip" in weights,
-            device=device,
+            device="meta",
             dtype=dtype or W_dec.dtype,
             **form,
         )
+        for name, target in list(sae.named_parameters()):
+            setattr(sae, name, nn.Parameter(_filled(target, weights, name, device), requires_grad=False))
+        for name, target in list(sae.named_buffers()):
+            known = name in weights or name == "threshold"
+            state = (
+                _filled(target, weights, name, device) if known else torch.zeros_like(target, device=device)
+            )
+            sae.register_buffer(name, state)
         if isinstance(sae.activation, Temporal):
             sae.activation.attach(sae, weights)
-    except SAEFormatError:
-        raise
     except SAEError as error:
         raise SAEFormatError(f"{where}: {error.message}", hint=error.hint) from error
-    with torch.no_grad():
-        state = [(n, t) for n, t in sae.named_buffers() if n in weights or n == "threshold"]
-        for name, target in (*sae.named_parameters(), *state):
-            value = weights.get(name)
-            if value is None or value.shape != target.shape:
-                found = "missing" if value is None else list(value.shape)
-                raise SAEFormatError(f"{where}: {name} is {found}, but it should be {list(target.shape)}.")
-            target.copy_(value)
-            finite(target, name, where)
+    for name, value in (*sae.named_parameters(), *sae.named_buffers()):
+        finite(value, name, where)
     return sae
+
+
+def _filled(target: Tensor, weights: Mapping[str, Tensor], name: str, device: torch.device | str) -> Tensor:
+    """The named weight in the type and shape of `target`, in memory of its own."""
+    value = weights.get(name)
+    if value is None or value.shape != target.shape:
+        found = "missing" if value is None else list(value.shape)
+        raise SAEError(f"{name} is {found}, but it should be {list(target.shape)}.")
+    return torch.empty(target.shape, dtype=target.dtype, device=device).copy_(value)
 
 
 def validated(config: type[ConfigT], fields: Mapping[str, Any], where: Path) -> ConfigT:
