@@ -72,7 +72,7 @@ def hook_widths(model: Model, hooks: Sequence[str]) -> dict[str, int]:
     Paths of modules that the model's row does not list are left to the job, which has the model: their width is
     taken for d_model.
     """
-    from mistudio.lm.hooks import parse_hook
+    from mistudio.lm.hooks import parse_hook, place_of
 
     known = {str(point["name"]): int(point["d"]) for point in model.hook_points}
     widths: dict[str, int] = {}
@@ -85,7 +85,7 @@ def hook_widths(model: Model, hooks: Sequence[str]) -> dict[str, int]:
                 "hook_not_found",
                 f"{model.name} has no hook point “{hook}”.",
                 hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1}, each with "
-                f"{', '.join(f'hook_{kind}' for kind in kinds)}.",
+                f"{', '.join(place_of(kind) for kind in kinds)}.",
                 status=422,
                 fields={"hooks": f"no hook point {hook}"},
             )

@@ -40,10 +40,6 @@ HookKind = Literal[
 BLOCK_KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 
 _NAME = re.compile(r"blocks\.(?P<layer>\d+)\.(?P<place>hook_\w+|attn\.hook_z)(?:\[(?P<head>\d+)\])?")
-_PLACES: dict[str, BlockKind] = {
-    "attn.hook_z" if kind == "attn_z" else f"hook_{kind}": kind for kind in BLOCK_KINDS
-}
-_PLACE_OF = {kind: place for place, kind in _PLACES.items()}
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,15 @@ class HookPoint:
 
 def format_hook(layer: int, kind: str) -> str:
     """`(6, "resid_post")` → `blocks.6.hook_resid_post`; `(6, "attn_z")` → `blocks.6.attn.hook_z`."""
-    return f"blocks.{layer}.{'attn.hook_z' if kind == 'attn_z' else f'hook_{kind}'}"
+    return f"blocks.{layer}.{place_of(kind)}"
+
+
+def place_of(kind: str) -> str:
+    """How a kind is written behind its block: `hook_resid_post`, `attn.hook_z`."""
+    return "attn.hook_z" if kind == "attn_z" else f"hook_{kind}"
+
+
+_PLACES: dict[str, BlockKind] = {place_of(kind): kind for kind in BLOCK_KINDS}
 
 
 def parse_hook(name: str) -> HookName:
@@ -118,7 +122,7 @@ def parse_hook(name: str) -> HookName:
 
 def hook_not_found(name: str, n_layers: int, kinds: Iterable[str], why: str = "") -> HookNotFound:
     """The error for a well-formed name that a model lacks: says why and lists what exists."""
-    existing = [_PLACE_OF[kind] for kind in BLOCK_KINDS if kind in set(kinds)]
+    existing = [place_of(kind) for kind in BLOCK_KINDS if kind in set(kinds)]
     return HookNotFound(
         f"This model has no hook point '{name}'{': ' + why if why else ''}.",
         f"It has blocks.0 to blocks.{n_layers - 1}, each with {', '.join(existing)}.",

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from mistudio.db import Base, new_id
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import Job, JobOut, latest_jobs, submit
-from mistudio.lm.hooks import parse_hook
+from mistudio.lm.hooks import parse_hook, place_of
 from mistudio.models.deletion import delete_owner, users_of
 from mistudio.models.library import ready_model
 from mistudio.models.local_paths import local_path
@@ -247,7 +247,7 @@ def check_hook(model: Model | None, hook: str, d_in: int | None) -> None:
         return
     point = next((p for p in model.hook_points if p["name"] == str(parsed)), None)
     if point is None:
-        kinds = ", ".join(sorted({f"hook_{p['kind']}" for p in model.hook_points}))
+        kinds = ", ".join(sorted({place_of(p["kind"]) for p in model.hook_points}))
         raise StudioError(
             "hook_not_found",
             f"The model “{model.name}” has no hook point “{hook}”.",

@@ -19,6 +19,7 @@ from mistudio.engine.run_folder import METRICS_FILE, list_checkpoints
 from mistudio.engine.runs import describe
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobOut, latest_jobs
+from mistudio.lm.hooks import place_of
 from mistudio.models.deletion import delete_owner
 from mistudio.models.tables import Model
 from mistudio.sae.config import TrainerConfig
@@ -131,7 +132,7 @@ def _inputs(
         raise NotFound("model", tokenization.model_id)
     point = next((p for p in model.hook_points if p["name"] == request.hook), None)
     if point is None:
-        kinds = sorted({f"hook_{p['kind']}" for p in model.hook_points})
+        kinds = sorted({place_of(p["kind"]) for p in model.hook_points})
         raise StudioError(
             "hook_not_found",
             f"The model “{model.name}” has no hook point “{request.hook}”.",
