@@ -73,7 +73,7 @@ LIKE: dict[str, dict[str, Any]] = {
 
 
 def config_of(task: dict[str, Any], setting: dict[str, Any]) -> Any:
-    """Our settings for one SAE of a task, `like` a peer's: learning rate constant, nothing normalised."""
+    """Our settings for one SAE of a task, `like` a peer's: nothing normalised."""
     from mistudio.sae.config import TopKConfig, TrainerConfig
 
     return TrainerConfig(
@@ -84,9 +84,14 @@ def config_of(task: dict[str, Any], setting: dict[str, Any]) -> Any:
         learning_rate=task["lr"],
         normalize_activations="none",
         warmup_steps=0,
-        decay_fraction=0.0,
+        decay_fraction=decay_steps_of(task) * task["batch"] / task["tokens"],
         **LIKE[task["like"]],
     )
+
+
+def decay_steps_of(task: dict[str, Any]) -> int:
+    """Over the last quarter of the steps the learning rate falls linearly to 0, for all."""
+    return task["tokens"] // task["batch"] // 4
 
 
 def start_of(task: dict[str, Any], setting: dict[str, Any], like: str) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import take_part
-from bench.material import CONTEXT, contexts_of, fvu_of, start_of
+from bench.material import CONTEXT, contexts_of, decay_steps_of, fvu_of, start_of
 
 BUFFER_CONTEXTS = 128
 PROMPTS = 16
@@ -72,6 +72,7 @@ def on_the_fly(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]
         "lm_name": "model",
         "lr": task["lr"],
         "warmup_steps": 0,
+        "decay_start": steps - decay_steps_of(task) if decay_steps_of(task) else None,
         "dict_class": Started,
         "device": "cpu",
         "seed": 0,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contest import take_part
-from bench.material import CONTEXT, contexts_of, fvu_of, start_of
+from bench.material import CONTEXT, contexts_of, decay_steps_of, fvu_of, start_of
 
 BUFFER_CONTEXTS = 64
 PROMPTS = 16
@@ -62,6 +62,7 @@ def _common(task: dict[str, Any]) -> dict[str, Any]:
         "n_batches_in_buffer": BUFFER_CONTEXTS,
         "exclude_special_tokens": True,
         "lr": task["lr"],
+        "lr_decay_steps": decay_steps_of(task),
         "autocast_lm": task.get("lm_dtype") == "bfloat16",
         "device": "cpu",
         "dataset_path": "in-memory",
