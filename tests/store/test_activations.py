@@ -195,6 +195,33 @@ def test_each_epoch_gives_each_token_once_and_resumes_exactly(
             np.testing.assert_array_equal(resumed, straight)
 
 
+@pytest.mark.parametrize("shift", [0, 1, 37, 450, 1_000, 1_234])
+def test_batches_may_begin_at_any_row(tmp_path: Path, shift: int) -> None:
+    """Batch b holds rows shift + b·64 … of the epochs' rows, whatever the size of batches before it was."""
+    cache = counting_cache(tmp_path / "ac", 1_000)
+    rows = np.concatenate(list(cache.shuffled_batches("hook", 100, 5, 3, window_tokens=256)))
+    shifted = cache.shuffled_batches("hook", 64, 5, 3, first_row=shift, window_tokens=256)
+    assert (shifted.epoch, shifted.position) == divmod(shift, 1_000)
+    found = np.concatenate(list(shifted))
+    assert len(found) == (3_000 - shift) // 64 * 64
+    np.testing.assert_array_equal(found, rows[shift : shift + len(found)])
+    with pytest.raises(ValueError, match="first_row"):
+        cache.shuffled_batches("hook", 64, 5, first_row=-1)
+
+
+def test_an_error_that_the_caller_measured_is_kept(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+    stored = values.astype(np.float16)
+    error = float(((stored.astype(np.float32) - values) ** 2).sum())
+    out = ActivationCacheWriter(tmp_path / "ac", {"hook": 8}, "float16")
+    for half in (slice(0, 32), slice(32, 64)):
+        squares = {"hook": (error / 2, float((values**2).sum()) / 2)}
+        out.append({"hook": stored[half]}, *origins(32), state={"at": half.stop}, squares=squares)
+    cache = out.finish()
+    assert cache.error["hook"] == pytest.approx(np.sqrt(error / (values**2).sum()))
+    assert cache.state == {"at": 64}
+
+
 def test_the_order_depends_on_seed_and_epoch_and_not_on_the_precision(tmp_path: Path) -> None:
     cache = counting_cache(tmp_path / "a", 2_000)
     half = counting_cache(tmp_path / "b", 2_000, "float16", shard=300)
