@@ -70,10 +70,12 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
 def write_checkpoint(folder: Path, trainer: Trainer, extra: dict[str, Any]) -> None:
     """Write the trainer's state and its place in the data; then let older ones than the newest two go."""
     target = folder / "checkpoints" / f"{_PREFIX}{trainer.steps_done:09d}"
-    if not target.exists():
+    # ranks save together: none may turn back because another has written it already
+    if trainer.together or not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         trainer.save_checkpoint(target, extra=extra)
-    drop_checkpoints(folder, keep=KEPT)
+    if trainer.first:
+        drop_checkpoints(folder, keep=KEPT)
 
 
 def drop_checkpoints(folder: Path, *, keep: int) -> None:

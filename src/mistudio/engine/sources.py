@@ -73,7 +73,7 @@ class ModelSource:
     """Runs a language model over token sequences, epoch after epoch, and stops it at the deepest hook that is wanted.
 
     model, tokens: see `as_sequences` for what tokens may be (a list of texts too; `context` is for these).
-    hooks: names of hook points; one pass of the model serves all.
+    hooks: name or names of hook points; one pass of the model serves all.
     settings: which tokens count and in which order sequences are read. `n_tokens` limits an epoch to so many
         activations, held-out ones included: to the head of the first epoch's order.
     held_out_tokens: activations that are never in a batch: those of the sequences at the end of the first epoch's
@@ -95,7 +95,7 @@ class ModelSource:
         self,
         model: LanguageModel,
         tokens: Tokens,
-        hooks: Sequence[str],
+        hooks: Sequence[str] | str,
         *,
         settings: HarvestSettings | None = None,
         held_out_tokens: int = 0,
@@ -106,7 +106,7 @@ class ModelSource:
         self.model = model
         self.settings = settings or HarvestSettings()
         self.sequences = as_sequences(tokens, model, context=context, n_tokens=self.settings.n_tokens)
-        points = [model.hook_point(hook) for hook in hooks]
+        points = [model.hook_point(hook) for hook in ([hooks] if isinstance(hooks, str) else hooks)]
         if not points:
             raise ValueError("Name at least one hook point.")
         self.hooks = {point.name: point.d for point in points}
@@ -236,19 +236,16 @@ class ModelSource:
         while n < self.pool_tokens and at < len(order):
             chosen = order[at : at + size]
             room = {hook: pool[n:] for hook, pool in self._buffers.items()}
-            chunk = read_chunk(
-                self.model,
-                self.sequences,
-                list(self.hooks),
-                self.settings,
-                chosen,
-                at + len(chosen),
-                into=room,
-            )
+            chunk = self.read(chosen, at + len(chosen), room)
             if self.on_chunk is not None:
                 self.on_chunk(epoch, at, chunk)
             n, at = n + chunk.counts.kept, chunk.next
         return n, at
+
+    def read(self, chosen: Ids, next: int, into: dict[str, Tensor]) -> ActivationChunk:
+        """The activations that count of the `chosen` sequences, in the first rows of these buffers."""
+        hooks = list(self.hooks)
+        return read_chunk(self.model, self.sequences, hooks, self.settings, chosen, next, into=into)
 
     def held_out(self, n: int | None = None) -> dict[str, Tensor] | None:
         """Activations of the held-out sequences, per hook `[m, d]` float32 on the CPU: at most `n` rows (default: as
@@ -293,13 +290,13 @@ class CacheSource:
     def __init__(
         self,
         cache: ActivationCache,
-        hooks: Sequence[str] | None = None,
+        hooks: Sequence[str] | str | None = None,
         *,
         held_out_tokens: int = 0,
         model: LanguageModel | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        names = list(cache.hooks if hooks is None else hooks)
+        names = [hooks] if isinstance(hooks, str) else list(cache.hooks if hooks is None else hooks)
         for name in names:
             if name not in cache.hooks:
                 raise CacheRefused(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from mistudio.engine.distributed import refuse_idle_ranks
 from mistudio.engine.prefetching import AHEAD, prefetched
 from mistudio.engine.progress import OnProgress, Pace
 from mistudio.engine.run_folder import (
@@ -25,48 +25,14 @@ from mistudio.engine.run_folder import (
     write_checkpoint,
     write_json,
 )
-from mistudio.engine.runs import Run, SettingsRefused, describe, named_apart
+from mistudio.engine.runs import Run, SettingsRefused, named_apart
 from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
+from mistudio.engine.trained import TrainedSAE
 from mistudio.sae import SAE, Evaluation, Trainer, TrainingDiverged, load_sae, save_sae
+from mistudio.sae.distributed import ALONE, Ranks, Split
 
 OnPoints = Callable[[Run, list[dict[str, float]]], None]
 """Called with the newest points of a run's curves, a few times a second."""
-
-
-@dataclass(frozen=True)
-class TrainedSAE:
-    """What came out of one run.
-
-    sae: the finished dictionary, in the model's own units. Of a run that diverged, as it was before the step at which
-        it did; None when that was the first.
-    metrics: measured on the held-out activations (`sae.METRICS` explains the names); where nothing was held out, the
-        last point of the curves.
-    history: the curves as columns of equal length: step, tokens, time and a column for each metric.
-    error: why it ended early, with the step, when it diverged. stopped: whether it was asked to end early.
-    """
-
-    run: Run
-    sae: SAE | None
-    metrics: dict[str, float]
-    history: dict[str, list[float]]
-    steps: int
-    tokens: int
-    held_out_tokens: int = 0
-    folder: Path | None = None
-    error: TrainingDiverged | None = None
-    stopped: bool = False
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.run.name
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{k} {self.metrics[k]:.3g}" for k in ("fvu", "l0") if k in self.metrics)
-        state = f"diverged: {self.error.message}" if self.error else shown + " (stopped)" * self.stopped
-        what = describe(self.run.config)
-        named = self.run.title if what in self.run.title else f"{self.run.title}: {what}"
-        return f"<TrainedSAE {named}, {self.steps:,} steps, {state}>"
 
 
 def train_runs(
@@ -81,6 +47,8 @@ def train_runs(
     stop: Callable[[], bool] = lambda: False,
     saved_on: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
     save_finished: bool = True,
+    ranks: Ranks = ALONE,
+    split: Split = "batch",
 ) -> list[TrainedSAE]:
     """Train all `runs` on the activations of `source`, in lockstep, and measure each on the held-out ones.
 
@@ -97,12 +65,15 @@ def train_runs(
     progress: called after each batch with tokens, rate and time left. What it raises ends the training; when that is
         one of `saved_on`, all runs are checkpointed first.
     stop: asked after each batch whether to end here and keep what was learned.
+    ranks, split: the processes that train together (`engine.distributed`): all make this call, and each steps on its
+        part of every batch, or keeps its part of the latents. The first writes the folders.
 
     Raises SettingsRefused, RunRefused (a folder holds another run), and what the source raises.
     """
     runs = named_apart(runs)
     batch_size = _batch_size(runs)
     sites = [_site(run, source) for run in runs]
+    refuse_idle_ranks(runs, ranks, split)
     seed = runs[0].config.seed if seed is None else seed
     where = torch.device(device) if device is not None else _device_of(source)
     if folders is not None:
@@ -113,8 +84,9 @@ def train_runs(
     live: list[_LiveRun] = []
     try:
         for number, (run, (d_in, d_out)) in enumerate(zip(runs, sites, strict=True)):
-            live.append(_LiveRun(run, d_in, d_out, where, folders[number] if folders else None, on_points))
-        stopped = _train(source, live, batch_size, seed, progress, stop, saved_on)
+            folder = folders[number] if folders else None
+            live.append(_LiveRun(run, d_in, d_out, where, folder, on_points, ranks, split))
+        stopped = _train(source, live, batch_size, seed, progress, lambda: ranks.any(stop()), saved_on)
         for one in live:
             one.checkpoint()
         return _results(source, live, stopped, progress, save_finished)
@@ -193,9 +165,13 @@ class _LiveRun:
         device: torch.device,
         folder: Path | None,
         on_points: OnPoints | None,
+        ranks: Ranks,
+        split: Split,
     ) -> None:
         self.run, self.folder, self.device = run, folder, device
-        self.trainer = Trainer(run.config, d_in, device, d_out=d_out, n_sites=len(run.reads))
+        self.trainer = Trainer(
+            run.config, d_in, device, d_out=d_out, n_sites=len(run.reads), ranks=ranks, split=split
+        )
         self.batches = 0
         """batches of the stream that it has taken"""
         self.position: dict[str, Any] | None = None
@@ -212,7 +188,8 @@ class _LiveRun:
             self.position, self.batches = extra["position"], int(extra["batches"])
         self._saved_at = self.trainer.steps_done
         listener = None if on_points is None else partial(on_points, run)
-        self.curves = Curves(folder / METRICS_FILE if folder else None, self.trainer.steps_done, listener)
+        written = folder / METRICS_FILE if folder and self.trainer.first else None
+        self.curves = Curves(written, self.trainer.steps_done, listener)
 
     @property
     def active(self) -> bool:
@@ -227,9 +204,11 @@ class _LiveRun:
         due = False
         self._stepping = True
         for start in range(0, len(x), config.batch_size):
-            stop = min(start + config.batch_size, start + config.total_tokens - trainer.tokens_seen)
+            stop = min(start + config.batch_size, start + config.total_tokens - trainer.tokens_seen, len(x))
+            first, last = trainer.ranks.span(stop - start)
+            mine = slice(start + first, start + last)
             try:
-                metrics = trainer.step(x[start:stop], None if y is None else y[start:stop])
+                metrics = trainer.step(x[mine], None if y is None else y[mine])
             except TrainingDiverged as error:
                 self.error = error
                 self.curves.sync()
@@ -284,7 +263,7 @@ def _results(
             error=one.error,
             stopped=stopped and not trainer.done and one.error is None,
         )
-        if one.folder is not None and save_finished and sae is not None and trainer.done:
+        if one.folder is not None and save_finished and sae is not None and trainer.done and trainer.first:
             save_sae(sae, one.folder / "sae")
             drop_checkpoints(one.folder, keep=1)
             one.curves.sync()

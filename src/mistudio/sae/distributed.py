@@ -9,13 +9,16 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from mistudio.sae.errors import SAEError
+
+Split = Literal["batch", "latents"]
+"""What ranks divide among them."""
 
 
 class Ranks:

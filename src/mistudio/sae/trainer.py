@@ -1,7 +1,7 @@
 """Training one dictionary, a batch of activations at a time."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,12 +10,13 @@ from mistudio.sae import checkpoint, optimizers, resampling, schedules
 from mistudio.sae.architectures import StepContext, reference_gradients
 from mistudio.sae.config import Resample, TrainerConfig
 from mistudio.sae.dictionary import SAE
-from mistudio.sae.distributed import ALONE, Ranks
+from mistudio.sae.distributed import ALONE, Ranks, Split
 from mistudio.sae.errors import SAEError, TornCheckpoint
 from mistudio.sae.initialise import initialise
 from mistudio.sae.normalise import Scales, activation_scales, as_row, normalised
 from mistudio.sae.outcomes import GradientsOf, in_parts, over_ranks, over_shards
 from mistudio.sae.step_metrics import StepMetrics, measure_step, refuse_unusable
+from mistudio.sae.untrained import Shape, refuse_unfit, untrained
 
 
 class Trainer:
@@ -45,35 +46,19 @@ class Trainer:
         n_sites: int = 1,
         dtype: torch.dtype = torch.float32,
         ranks: Ranks = ALONE,
-        split: Literal["batch", "latents"] = "batch",
+        split: Split = "batch",
     ) -> None:
         self.config = config
         self.transcodes = d_out is not None
-        if config.skip_connection and not self.transcodes:
-            raise SAEError(
-                "A skip connection would let an autoencoder copy its input.",
-                hint="Turn skip_connection off, or give a transcoder's target.",
-            )
-        if self.transcodes and config.normalize_activations in ("unit_norm", "layer_norm"):
-            raise SAEError(
-                f"{config.normalize_activations} cannot be undone in a transcoder, which does not know the norms "
-                "of what it predicts.",
-                hint="Set normalize_activations to expected_average_only_in or none.",
-            )
+        refuse_unfit(config, self.transcodes, ranks, split)
         if config.precision == "bfloat16" and dtype != torch.float32:
             raise SAEError("A step in bfloat16 goes with weights in float32.", hint="Leave dtype as it is.")
-        if split == "latents" and ranks.size > 1 and config.architecture.kind == "matryoshka":
-            raise SAEError(
-                "A Matryoshka dictionary's nested widths cannot be spread over ranks by latent.",
-                hint="Split over the batch.",
-            )
         self.ranks, self.shards = (ranks, ALONE) if split == "batch" else (ALONE, ranks)
-        self.sae = self._empty_sae(d_in, d_out, n_sites, torch.device(device), dtype, self.shards)
+        shape = Shape(d_in, d_out, n_sites)
+        self.sae = untrained(config, shape, device, dtype, self.shards)
         self._working = self.sae
         if config.precision == "bfloat16":
-            self._working = self._empty_sae(
-                d_in, d_out, n_sites, self.sae.device, torch.bfloat16, self.shards
-            )
+            self._working = untrained(config, shape, device, torch.bfloat16, self.shards)
             for name in self.sae.activation.state_names:
                 self._working.register_buffer(name, self.sae.get_buffer(name))
         self.steps_done = 0
@@ -85,44 +70,20 @@ class Trainer:
         self.optimizer = optimizers.build(config.optimizer, parameters, self.shards, self.sae.latent_weights)
         self.average = optimizers.WeightAverage(parameters, config.ema_decay) if config.ema_decay else None
 
-    def _empty_sae(
-        self,
-        d_in: int,
-        d_out: int | None,
-        n_sites: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        shards: Ranks = ALONE,
-    ) -> SAE:
-        config = self.config
-        normalize = config.normalize_activations
-        start, stop = shards.span(config.d_sae)
-        k = getattr(config.architecture, "k", 1)
-        if stop - start < k:
-            raise SAEError(
-                f"{config.d_sae} latents over {shards.size} ranks leave {stop - start} to each, fewer than k = {k}.",
-                hint="Use fewer ranks, or split over the batch.",
-            )
-        sae = SAE(
-            config.architecture,
-            d_in,
-            stop - start,
-            d_out=d_out,
-            n_sites=n_sites,
-            skip=config.skip_connection and self.transcodes,
-            apply_b_dec_to_input=config.apply_b_dec_to_input and not self.transcodes,
-            decoder_norm=config.decoder_norm,
-            token_norm=normalize if normalize in ("unit_norm", "layer_norm") else "none",
-            device=device,
-            dtype=dtype,
-        )
-        sae.shards = shards
-        return sae
-
     @property
     def activation_scale(self) -> float | None:
         """The normalisation factor of the (first) activations read; None before the first batch."""
         return None if self.scales is None else self.scales[0][0]
+
+    @property
+    def together(self) -> bool:
+        """Whether this process is one of several ranks."""
+        return self.ranks.size > 1 or self.shards.size > 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes files for all."""
+        return self.ranks.rank == self.shards.rank == 0
 
     @property
     def done(self) -> bool:
@@ -181,7 +142,7 @@ class Trainer:
 
     def reference_step(self, x: Tensor, y: Tensor | None = None) -> StepMetrics:
         """The same update with gradients from dense autograd: slow, and the definition of `step`."""
-        if self.ranks.size > 1 or self.shards.size > 1:
+        if self.together:
             raise SAEError("The reference step is for one process.")
         activation = self.sae.activation
         return self._advance(
@@ -303,8 +264,8 @@ class Trainer:
             raise SAEError("There is nothing to finish: no activations were given yet.")
         trained, parts = self.sae, self.shards.size > 1
         d_out = trained.d_out if self.transcodes else None
-        device = torch.device("cpu") if parts else trained.device
-        sae = self._empty_sae(trained.d_in, d_out, trained.n_sites, device, trained.W_enc.dtype)
+        shape = Shape(trained.d_in, d_out, trained.n_sites)
+        sae = untrained(self.config, shape, "cpu" if parts else trained.device, trained.W_enc.dtype)
         weights = trained.state_dict() | (self.average.weights if self.average is not None else {})
         sae.load_state_dict({name: self._whole(name, t) for name, t in weights.items()})
         sae.metadata = dict(metadata or {})
@@ -340,10 +301,9 @@ class Trainer:
         """Write everything that the rest of the run depends on; `extra` (JSON) is the caller's own state,
         such as the position in the data. All ranks call it; the first writes."""
         tensors: dict[str, Tensor] = {}
-        first = self.ranks.rank == self.shards.rank == 0
         for name, tensor in self._state().items():
             whole = self._whole(name, tensor)
-            if first:
+            if self.first:
                 tensors[name] = whole
         tensors["generator"] = self._generator.get_state()
         state = {
@@ -356,7 +316,7 @@ class Trainer:
             "scales": self.scales,
             "extra": extra or {},
         }
-        if first:
+        if self.first:
             checkpoint.write(Path(folder), tensors, state)
         self.ranks.wait()
         self.shards.wait()
@@ -396,7 +356,7 @@ class Trainer:
         *,
         dtype: torch.dtype = torch.float32,
         ranks: Ranks = ALONE,
-        split: Literal["batch", "latents"] = "batch",
+        split: Split = "batch",
     ) -> "tuple[Trainer, dict[str, Any]]":
         """A trainer as a checkpoint left it, and the caller's `extra`."""
         _, state = checkpoint.read(Path(folder))

@@ -1,0 +1,45 @@
+"""What comes out of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mistudio.engine.runs import Run, describe
+from mistudio.sae import SAE, TrainingDiverged
+
+
+@dataclass(frozen=True)
+class TrainedSAE:
+    """What came out of one run.
+
+    sae: the finished dictionary, in the model's own units. Of a run that diverged, as it was before the step at which
+        it did; None when that was the first.
+    metrics: measured on the held-out activations (`sae.METRICS` explains the names); where nothing was held out, the
+        last point of the curves.
+    history: the curves as columns of equal length: step, tokens, time and a column for each metric.
+    error: why it ended early, with the step, when it diverged. stopped: whether it was asked to end early.
+    """
+
+    run: Run
+    sae: SAE | None
+    metrics: dict[str, float]
+    history: dict[str, list[float]]
+    steps: int
+    tokens: int
+    held_out_tokens: int = 0
+    folder: Path | None = None
+    error: TrainingDiverged | None = None
+    stopped: bool = False
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k} {self.metrics[k]:.3g}" for k in ("fvu", "l0") if k in self.metrics)
+        state = f"diverged: {self.error.message}" if self.error else shown + " (stopped)" * self.stopped
+        what = describe(self.run.config)
+        named = self.run.title if what in self.run.title else f"{self.run.title}: {what}"
+        return f"<TrainedSAE {named}, {self.steps:,} steps, {state}>"

@@ -1,0 +1,60 @@
+"""Two ranks read the model and train together: the stream and the curves of a single process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mistudio.engine import ModelSource, Run, SettingsRefused, settings, train_runs
+from mistudio.engine.run_folder import list_checkpoints
+from mistudio.lm import LanguageModel
+from mistudio.sae import load_sae
+from mistudio.sae.distributed import Ranks
+from tests.engine import rank
+from tests.engine.conftest import some_tokens
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_two_ranks_give_the_curves_of_one(
+    model: LanguageModel, tiny_llama_folder: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "tests/engine/rank.py", str(tiny_llama_folder), str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    source = ModelSource(model, some_tokens(300), [rank.HOOK], **rank.SOURCE)
+    alone = train_runs(source, rank.RUNS)
+    for split in ("batch", "latents"):
+        together = json.loads((tmp_path / split).with_suffix(".json").read_text())
+        for ours, one in zip(together, alone, strict=True):
+            assert len(ours["loss"]) == 12
+            for name, values in ours.items():
+                assert values == pytest.approx(one.history[name], rel=2e-3, abs=1e-4), (split, one.name, name)
+            folder = tmp_path / split / one.name
+            assert [c.step for c in list_checkpoints(folder)] == [12]
+            assert one.sae is not None
+            saved = load_sae(folder / "sae")
+            torch.testing.assert_close(saved.W_dec, one.sae.W_dec, rtol=1e-2, atol=1e-3)
+
+
+def test_a_rank_without_tokens_is_refused_before_the_start(model: LanguageModel) -> None:
+    source = ModelSource(model, some_tokens(50), [rank.HOOK])
+    ranks = Ranks()
+    ranks.size = 4
+    with pytest.raises(SettingsRefused, match="smallest batch of “odd” has 2 tokens, fewer than the 4 ranks"):
+        train_runs(
+            source, [Run(rank.HOOK, config=settings(rank.CONFIG, total_tokens=258), name="odd")], ranks=ranks
+        )
