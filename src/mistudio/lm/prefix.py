@@ -18,55 +18,60 @@ _CLOSE = 1e-3  # of the activations' standard deviation
 _BATCH = 128
 
 
-class Prefix:
-    """The keys and values of a text `prefix` `[P]`, to be followed by single tokens. Raises TokensRefused."""
+class SharedTexts:
+    """Reads activations at `hooks` at single tokens that follow texts, each text run once for all of its tokens.
 
-    def __init__(self, model: LanguageModel, prefix: Sequence[int], hooks: Sequence[str]) -> None:
-        self._model, self._ids, self._hooks = model, list(prefix), list(hooks)
-        model.check_tokens(torch.tensor([self._ids]))
-        self._cache: Any = None
+    Whether the model's cache can be repeated is tried on the first text against a whole pass; where it cannot, every
+    token is run with its text in a whole pass.
+    """
 
-    def followed_by(self, tokens: Tensor) -> dict[str, Tensor]:
-        """Activations `[n, d]` by hook at each of `tokens` `[n]`, as if each alone followed the text.
+    def __init__(self, model: LanguageModel, hooks: Sequence[str]) -> None:
+        self._model, self._hooks = model, list(hooks)
+        self._repeats: bool | None = None
 
-        The same as whole passes give, to rounding; models whose cache cannot be repeated are run in whole passes.
+    def followed_by(self, text: Sequence[int], tokens: Tensor) -> dict[str, Tensor]:
+        """Activations `[n, d]` by hook at each of `tokens` `[n]`, as if each alone followed the text `[P]`.
+
+        The same as whole passes give, to rounding. Raises TokensRefused, HookNotFound.
         """
-        parts = [self._part(some) for some in tokens.split(_BATCH)]
+        ids = torch.tensor([list(text)])
+        self._model.check_tokens(torch.cat([ids, tokens[:1, None]], 1))
+        if self._repeats is None:
+            self._repeats = self._try(ids, tokens[:1])
+        parts: list[dict[str, Tensor]] = []
+        cache = self._cache_of(ids) if self._repeats else None
+        for some in tokens.split(_BATCH):
+            parts.append(self._whole(ids, some) if cache is None else self._behind(cache, some))
         return {hook: torch.cat([part[hook] for part in parts]) for hook in self._hooks}
 
-    def _part(self, tokens: Tensor) -> dict[str, Tensor]:
-        if self._cache is None:
-            self._cache = self._fill(tokens[:1])
-        if self._cache is False:
-            return self._whole(tokens)
-        cache = copy.deepcopy(self._cache)
-        cache.batch_repeat_interleave(len(tokens))
-        return self._run(tokens[:, None], cache)
-
-    def _whole(self, tokens: Tensor) -> dict[str, Tensor]:
-        text = torch.tensor(self._ids).expand(len(tokens), -1)
-        found = self._model.activations(torch.cat([text, tokens[:, None]], 1), self._hooks)
-        return {hook: activations[:, -1] for hook, activations in found.items()}
-
-    def _fill(self, one: Tensor) -> Any:
-        """The cache of the text; False where following it does not give what a whole pass gives."""
-        from transformers import DynamicCache
-
+    def _try(self, ids: Tensor, one: Tensor) -> bool:
         try:
-            cache = DynamicCache(config=self._model.config)
-            self._run(torch.tensor([self._ids]), cache)
-            trial = copy.deepcopy(cache)
-            trial.batch_repeat_interleave(1)
-            found = self._run(one[:, None], trial)
+            found = self._behind(self._cache_of(ids), one)
         except (TypeError, AttributeError, NotImplementedError, ValueError, RuntimeError):
             return False
-        whole = self._whole(one)
-        near = all(
+        whole = self._whole(ids, one)
+        return all(
             float((found[hook].float() - whole[hook].float()).abs().max())
             <= _CLOSE * float(whole[hook].float().std())
             for hook in self._hooks
         )
-        return cache if near else False
+
+    def _cache_of(self, ids: Tensor) -> Any:
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._model.config)
+        self._run(ids, cache)
+        return cache
+
+    def _behind(self, cache: Any, tokens: Tensor) -> dict[str, Tensor]:
+        repeated = copy.deepcopy(cache)
+        repeated.batch_repeat_interleave(len(tokens))
+        return self._run(tokens[:, None], repeated)
+
+    def _whole(self, ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+        rows = torch.cat([ids.expand(len(tokens), -1), tokens[:, None]], 1)
+        found = self._model.activations(rows, self._hooks)
+        return {hook: activations[:, -1] for hook, activations in found.items()}
 
     def _run(self, tokens: Tensor, cache: Any) -> dict[str, Tensor]:
         seen: dict[str, Tensor] = {}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mistudio.lm.model import LanguageModel
-from mistudio.lm.prefix import Prefix
+from mistudio.lm.prefix import SharedTexts
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 EXAMPLES = 10
@@ -94,13 +94,14 @@ def _half(
         # With one list alone, its own examples have to be shown after themselves.
         groups[next((g for g in order if word not in lists[g]), first)].append(index)
     bos = model.tokenizer.bos_token_id
+    texts = SharedTexts(model, hooks)
     found: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
     for examples, group in zip(lists, groups, strict=True):
         if not group:
             continue
         ids = model.tokenizer(example_text(examples), add_special_tokens=False)["input_ids"]
-        prefix = Prefix(model, [*([] if bos is None else [bos]), *ids], hooks)
-        for hook, seen in prefix.followed_by(torch.tensor([words[i].id for i in group])).items():
+        prompt = [*([] if bos is None else [bos]), *ids]
+        for hook, seen in texts.followed_by(prompt, torch.tensor([words[i].id for i in group])).items():
             found[hook].append(seen.float())
     order = torch.tensor([index for group in groups for index in group]).argsort()
     activations = {hook: torch.cat(parts)[order.to(parts[0].device)] for hook, parts in found.items()}
