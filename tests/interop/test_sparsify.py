@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from sparsify import SparseCoder, SparseCoderConfig
+from sparsify import SparseCoder, SparseCoderConfig, sparse_coder
+from sparsify.utils import eager_decode
 
 from mistudio.sae import SAEFormatError, load_sae, save_sae
 from tests.sae.formats.dictionaries import D_IN, activations, random_sae
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Triton is installed, sparsify decodes with it, and that needs a GPU; this is its other decoder."""
+    monkeypatch.setattr(sparse_coder, "decoder_impl", eager_decode)
 
 
 def their_latents(theirs: SparseCoder, x: torch.Tensor) -> torch.Tensor:
