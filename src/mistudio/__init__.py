@@ -16,40 +16,53 @@ from typing import TYPE_CHECKING, Any
 from mistudio.version import __version__
 
 if TYPE_CHECKING:
+    from mistudio import engine, lm, sae, store
     from mistudio.data_folder import register
-    from mistudio.engine.runs import Run, sweep
+    from mistudio.engine.runs import Run, SettingsRefused, sweep
     from mistudio.engine.training import TrainedSAE
     from mistudio.library import convert, evaluate, harvest, load_model, load_sae, train
-    from mistudio.sae import SAE, TrainerConfig, save_sae
+    from mistudio.lm import HookNotFound
+    from mistudio.sae import SAE, TrainerConfig, TrainingDiverged, save_sae
 
 _HOMES = {
     "library": ("convert", "evaluate", "harvest", "load_model", "load_sae", "train"),
     "data_folder": ("register",),
-    "engine.runs": ("Run", "sweep"),
+    "engine.runs": ("Run", "SettingsRefused", "sweep"),
     "engine.training": ("TrainedSAE",),
-    "sae": ("SAE", "TrainerConfig", "save_sae"),
+    "lm": ("HookNotFound",),
+    "sae": ("SAE", "TrainerConfig", "TrainingDiverged", "save_sae"),
 }
+_ROOMS = ("engine", "lm", "sae", "store")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SAE",
+    "HookNotFound",
     "Run",
+    "SettingsRefused",
     "TrainedSAE",
     "TrainerConfig",
+    "TrainingDiverged",
     "__version__",
     "convert",
+    "engine",
     "evaluate",
     "harvest",
+    "lm",
     "load_model",
     "load_sae",
     "register",
+    "sae",
     "save_sae",
+    "store",
     "sweep",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"mistudio.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mistudio' has no attribute '{name}'")
     return getattr(import_module(f"mistudio.{_HOME_OF[name]}"), name)

@@ -14,6 +14,7 @@ from mistudio.db import Base, Database
 from mistudio.db.migrate import upgrade
 from mistudio.domains import all_domains, import_tables
 from mistudio.engine.runs import SettingsRefused
+from mistudio.errors import StudioError
 from mistudio.saes.library import find_sae, register_trained, sae_folder
 from mistudio.settings import Settings, load_settings
 
@@ -72,5 +73,7 @@ def _application(data_dir: str | Path | None) -> Generator[tuple[Settings, Datab
 
 def folder_of_sae(name: str, data_dir: str | Path) -> Path:
     """Where the application keeps the weights of the SAE of this id or name."""
+    if not Path(data_dir).is_dir():
+        raise StudioError("data_folder_missing", f"There is no data folder {data_dir}.", status=404)
     with _application(data_dir) as (settings, database), database.reading() as session:
         return sae_folder(settings, find_sae(session, name).id)
