@@ -21,7 +21,7 @@ from mistudio.sae.latents import Latents
 if TYPE_CHECKING:
     from mistudio.sae.dictionary import SAE
 
-_DENSE_BLOCK_TOKENS = 512
+DENSE_BLOCK_TOKENS = 512
 
 
 class SparseStep:
@@ -107,7 +107,7 @@ def dense_gradients(
     sparse products do not pay, at a bounded memory."""
     parts: list[StepGradients] = []
     shares: list[float] = []
-    for block_x, block_y in zip(x.split(_DENSE_BLOCK_TOKENS), y.split(_DENSE_BLOCK_TOKENS), strict=True):
+    for block_x, block_y in zip(x.split(DENSE_BLOCK_TOKENS), y.split(DENSE_BLOCK_TOKENS), strict=True):
         parts.append(reference_gradients(architecture, sae, block_x, block_y, context))
         shares.append(block_x.shape[0] / x.shape[0])
     whole = parts[0]

@@ -17,6 +17,7 @@ from mistudio.sae.architectures.base import (
     warmed_up,
 )
 from mistudio.sae.architectures.sparse_step import (
+    DENSE_BLOCK_TOKENS,
     SparseStep,
     add_norm_gradients,
     output_gradients,
@@ -106,28 +107,33 @@ class Standard(Architecture[StandardConfig]):
     def _dense_gradients(
         self, sae: "SAE", x: Tensor, y: Tensor, seen: Tensor, context: StepContext
     ) -> StepGradients:
+        """In blocks of tokens, so that what is as wide as the dictionary stays small and is not paged in anew."""
         norms = sae.ranking_norms()
         weight = self.penalty_weight(context.step) / x.shape[0]
-        z = torch.addmm(sae.b_enc, seen, sae.W_enc.T).relu_()
-        reconstruction = reconstruct(sae, z, x)
-        error = reconstruction - y
-        g = error * (2 / x.shape[0])
-        active = z > 0
-        cost, slope = self.penalty(z if norms is None else z * norms, context.progress)
-        slope = slope * weight
-        dz = g @ sae.W_dec.T
-        dz += slope if norms is None else slope * norms
-        dz *= active
-        b_enc = dz.sum(0)
-        gradients = {
-            "W_enc": dz.T @ seen,
-            "W_dec": z.T @ g,
-            "b_enc": b_enc,
-            **output_gradients(sae, x, g, b_enc),
-        }
+        found = {name: torch.zeros_like(sae.get_parameter(name)) for name in ("W_enc", "W_dec", "b_enc")}
+        norm_weights = torch.zeros_like(sae.b_enc)
+        reconstruction, g = torch.empty_like(y), torch.empty_like(y)
+        total, l0 = x.new_zeros(()), torch.zeros((), dtype=torch.int64, device=x.device)
+        fired = torch.zeros(sae.d_sae, dtype=torch.bool, device=x.device)
+        for start in range(0, x.shape[0], DENSE_BLOCK_TOKENS):
+            part = slice(start, start + DENSE_BLOCK_TOKENS)
+            z = torch.addmm(sae.b_enc, seen[part], sae.W_enc.T).relu_()
+            reconstruction[part] = reconstruct(sae, z, x[part])
+            g[part] = (reconstruction[part] - y[part]) * (2 / x.shape[0])
+            active = z > 0
+            cost, slope = self.penalty(z if norms is None else z * norms, context.progress)
+            slope = slope * weight
+            dz = torch.addmm(slope if norms is None else slope * norms, g[part], sae.W_dec.T).mul_(active)
+            found["W_enc"].addmm_(dz.T, seen[part])
+            found["W_dec"].addmm_(z.T, g[part])
+            found["b_enc"] += dz.sum(0)
+            if norms is not None:
+                norm_weights += (slope * z).sum(0)
+            total += cost.sum() * weight
+            l0 += active.sum()
+            fired |= active.any(0)
+        gradients = {**found, **output_gradients(sae, x, g, found["b_enc"])}
         if norms is not None:
-            add_norm_gradients(sae, gradients["W_dec"], (slope * z).sum(0), norms)
-        terms = {"mse_loss": squared_error(error), "l1_loss": cost.sum() * weight}
-        return StepGradients(
-            terms, gradients, reconstruction, active.sum().double() / x.shape[0], active.any(0)
-        )
+            add_norm_gradients(sae, gradients["W_dec"], norm_weights, norms)
+        terms = {"mse_loss": squared_error(reconstruction - y), "l1_loss": total}
+        return StepGradients(terms, gradients, reconstruction, l0.double() / x.shape[0], fired)
