@@ -206,6 +206,11 @@ def test_one_head_is_a_source_of_its_own(model: LanguageModel) -> None:
     assert source.metadata("blocks.1.attn.hook_z")["hook_head_index"] is None
 
 
+def test_one_hook_needs_no_list(model: LanguageModel, tmp_path: Path) -> None:
+    assert ModelSource(model, some_tokens(3), LAST).hooks == {LAST: 32}
+    assert CacheSource(cache_source(model, tmp_path).cache, LAST).hooks == {LAST: 32}
+
+
 def test_the_model_stops_at_the_deepest_hook(model: LanguageModel) -> None:
     ran: list[int] = []
     handles = [b.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, b in enumerate(model.blocks)]

@@ -222,6 +222,19 @@ def test_an_error_that_the_caller_measured_is_kept(tmp_path: Path) -> None:
     assert cache.state == {"at": 64}
 
 
+@given(lengths=st.lists(st.integers(1, 900), min_size=1, max_size=5), data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_rows_are_cut_between_sequences(lengths: list[int], data: st.DataObject) -> None:
+    n = sum(lengths)
+    stop = data.draw(st.integers(0, n))
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    with tempfile.TemporaryDirectory() as folder:
+        out = ActivationCacheWriter(Path(folder, "ac"), {"hook": 1}, "float32")
+        out.append({"hook": np.zeros((n, 1), np.float32)}, sequence, np.arange(n), np.zeros(n, np.int64))
+        ends = [0, *np.cumsum(lengths).tolist()]
+        assert out.finish().whole_sequences(stop) == max(end for end in ends if end <= stop)
+
+
 def test_the_order_depends_on_seed_and_epoch_and_not_on_the_precision(tmp_path: Path) -> None:
     cache = counting_cache(tmp_path / "a", 2_000)
     half = counting_cache(tmp_path / "b", 2_000, "float16", shard=300)

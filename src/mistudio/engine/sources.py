@@ -308,7 +308,7 @@ class CacheSource:
             refuse_other_model(cache, model)
         self.cache = cache
         self.hooks = {name: cache.hooks[name] for name in names}
-        self._stop = _whole_sequences(cache, cache.n_tokens - held_out_tokens)
+        self._stop = cache.whole_sequences(cache.n_tokens - held_out_tokens)
         if self._stop <= 0:
             raise TokensUnfit(
                 f"{held_out_tokens:,} held-out tokens leave nothing of the cache's {cache.n_tokens:,} to train on.",
@@ -390,20 +390,6 @@ def saelens_hook(hook: str) -> tuple[str, int | None]:
     """A hook's name and head as SAELens writes them: `("blocks.3.attn.hook_z", 5)` for head 5 of it."""
     parsed = parse_hook(hook)
     return (hook.partition("[")[0], parsed.head) if parsed.head is not None else (str(parsed), None)
-
-
-def _whole_sequences(cache: ActivationCache, stop: int) -> int:
-    """The largest number of rows up to `stop` that ends with a whole sequence."""
-    if not 0 < stop < cache.n_tokens:
-        return stop
-    start = stop
-    while start > 0:
-        start = max(0, stop - 2 * (stop - start) - 256)
-        sequence = cache.tokens(start, stop + 1).sequence
-        others = np.flatnonzero(sequence[:-1] != sequence[-1])
-        if len(others):
-            return start + int(others[-1]) + 1
-    return 0
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

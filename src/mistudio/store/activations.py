@@ -227,6 +227,19 @@ class ActivationCache:
         """Sequence index, position and token id of tokens [start, stop)."""
         return TokenRows(*(self._shards.read(name, start, stop) for name in _TOKEN_COLUMNS))
 
+    def whole_sequences(self, stop: int) -> int:
+        """The largest number of rows up to `stop` that does not end within a sequence."""
+        if not 0 < stop < self.n_tokens:
+            return stop
+        start = stop
+        while start > 0:
+            start = max(0, stop - 2 * (stop - start) - 256)
+            sequence = self.tokens(start, stop + 1).sequence
+            others = np.flatnonzero(sequence[:-1] != sequence[-1])
+            if len(others):
+                return start + int(others[-1]) + 1
+        return 0
+
     def shuffled_batches(
         self,
         hook: str,
