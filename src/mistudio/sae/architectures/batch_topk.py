@@ -21,6 +21,9 @@ from mistudio.sae.latents import Latents
 if TYPE_CHECKING:
     from mistudio.sae.dictionary import SAE
 
+_RECENT = 10
+"""An average over the last S steps of S · 10: old strengths, of a dictionary still far from its end, would bias it."""
+
 BatchConfigT = TypeVar("BatchConfigT", BatchTopKConfig, MatryoshkaConfig)
 
 
@@ -71,9 +74,9 @@ class BatchTopKFamily(Architecture[BatchConfigT]):
         return pre.relu() * mask
 
     def observe(self, sae: "SAE", outcome: StepGradients, context: StepContext) -> None:
-        """Follow the smallest strength kept, with the mean of all steps so far while those are few."""
+        """Follow the smallest strength kept: in a short training by the mean over its last tenth, about."""
         if "threshold" in outcome.observed:
-            momentum = min(self.config.threshold_momentum, context.step / (context.step + 1))
+            momentum = min(self.config.threshold_momentum, context.step / (context.step + _RECENT))
             seen = outcome.observed["threshold"].double()
             sae.get_buffer("threshold").lerp_(seen, 1 - momentum)
 
