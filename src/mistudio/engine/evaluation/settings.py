@@ -55,10 +55,10 @@ class EvaluationSettings(BaseModel):
         json_schema_extra={"advanced": True},
     )
     words: int = Field(
-        default=6_000,
+        default=20_000,
         ge=200,
         title="Words for absorption",
-        description="Words taken from the vocabulary at random (SAEBench takes all that consist of letters).",
+        description="Words taken from the vocabulary at random, at most. SAEBench takes all that consist of letters.",
         json_schema_extra={"advanced": True},
     )
     spelling_prompts: int = Field(
