@@ -11,6 +11,7 @@ import torch
 
 from mistudio.sae import StandardConfig, TopKConfig, TornCheckpoint, Trainer
 from mistudio.sae import checkpoint as files
+from mistudio.sae.config import AdamConfig, SignumConfig
 from tests.sae.test_trainer import D_IN, batches, config, train, weights
 
 
@@ -98,6 +99,32 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path: Path) -> No
         Trainer(config(), 17).load_checkpoint(folder)
     with pytest.raises(TornCheckpoint, match=r"float32.*needs.*float64"):
         Trainer(config(), D_IN, dtype=torch.float64).load_checkpoint(folder)
+
+
+def test_a_checkpoint_with_flat_adam_settings_is_resumed(tmp_path: Path) -> None:
+    """As they were written before there was a choice of optimisers."""
+    data = batches(6)
+    trainer = Trainer(config(optimizer=AdamConfig(beta1=0.8, weight_decay=0.1)), D_IN)
+    train(trainer, data[:3])
+    trainer.save_checkpoint(tmp_path / "old")
+    path = tmp_path / "old" / files.STATE_FILE
+    state = json.loads(path.read_text())
+    for name in (
+        "optimizer",
+        "dead_latents",
+        "decay",
+        "decoder_init",
+        "accumulate",
+        "precision",
+        "ema_decay",
+    ):
+        del state["config"][name]
+    state["config"] |= {"adam_beta1": 0.8, "adam_beta2": 0.999, "weight_decay": 0.1}
+    path.write_text(json.dumps(state))
+    resumed, _ = Trainer.resume(tmp_path / "old")
+    assert train(resumed, data[3:]) == train(trainer, data[3:])
+    with pytest.raises(TornCheckpoint, match="other settings: optimizer"):
+        Trainer(config(optimizer=SignumConfig()), D_IN).load_checkpoint(tmp_path / "old")
 
 
 def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from mistudio.sae import SAEError
+from mistudio.sae import BatchTopKConfig, SAEError, TopKConfig, TrainerConfig
 from mistudio.sae.distributed import ALONE, Ranks, joined
 from mistudio.sae.trainer import Trainer
 from tests.sae import rank
@@ -71,6 +72,47 @@ def test_a_checkpoint_of_two_ranks_is_resumed_by_one(case: str, by_two: tuple[st
 
 class _Two(Ranks):
     size = 2
+
+
+class _Counting(_Two):
+    """Counts what a rank gives away, and stands in for another that gives the same."""
+
+    def __init__(self) -> None:
+        self.summed_bytes = self.gathered_bytes = 0
+
+    def sum(self, part: Tensor) -> Tensor:
+        self.summed_bytes += part.nbytes
+        return part
+
+    def gather(self, part: Tensor) -> list[Tensor]:
+        self.gathered_bytes += part.nbytes
+        return [part, part]
+
+    def counts(self, mine: int, device: torch.device) -> list[int]:
+        return [mine, mine]
+
+
+@pytest.mark.parametrize("kind", ["topk", "batch_topk"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_bytes_moved_are_those_planned(split: str, kind: str) -> None:
+    """The formulae of docs/decisions/0007-distributed.md."""
+    n, d, m, k = 256, 64, 2048, 32
+    architecture = {"topk": TopKConfig, "batch_topk": BatchTopKConfig}[kind](k=k, aux_coefficient=0)
+    config = TrainerConfig(architecture=architecture, d_sae=m, total_tokens=n * 8, batch_size=2 * n)
+    ranks = _Counting()
+    trainer = Trainer(config, d, ranks=ranks, split=split)  # type: ignore[arg-type]
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
+    trainer.step(x)
+    ranks.summed_bytes = ranks.gathered_bytes = 0
+    trainer.step(x)
+    weights = 2 * m * d + m + d
+    summed = 4 * (weights + m + d) if split == "batch" else 4 * (n * d + d)
+    assert summed <= ranks.summed_bytes < summed + 400
+    tokens = n * ranks.size if split == "batch" else n
+    winners = {"topk": 4 * n * k if split == "latents" else 0, "batch_topk": 5 * tokens * k // ranks.size}[
+        kind
+    ]
+    assert ranks.gathered_bytes == pytest.approx(winners, rel=0.15, abs=64)
 
 
 def test_what_cannot_be_split_is_refused() -> None:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mistudio.sae.config import (
+        AdamConfig,
         ArchitectureConfig,
         BatchTopKConfig,
         GatedConfig,
         JumpReLUConfig,
         MatryoshkaConfig,
+        MuonConfig,
+        Resample,
+        SignumConfig,
         StandardConfig,
         TopKConfig,
         TrainerConfig,
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from mistudio.sae.trainer import Trainer
 
 _HOME = {
+    "Resample": "config",
+    "SignumConfig": "config",
+    "MuonConfig": "config",
+    "AdamConfig": "config",
     "ArchitectureConfig": "config",
     "BatchTopKConfig": "config",
     "GatedConfig": "config",
@@ -55,6 +63,7 @@ _HOME = {
 __all__ = [
     "METRICS",
     "SAE",
+    "AdamConfig",
     "ArchitectureConfig",
     "BatchTopKConfig",
     "Evaluation",
@@ -64,8 +73,11 @@ __all__ = [
     "Latents",
     "MatryoshkaConfig",
     "MetricInfo",
+    "MuonConfig",
+    "Resample",
     "SAEError",
     "SAEFormatError",
+    "SignumConfig",
     "StandardConfig",
     "StepMetrics",
     "TopKConfig",

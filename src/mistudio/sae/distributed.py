@@ -35,6 +35,10 @@ class Ranks:
         """Every rank's tensor [n_r, …] in the order of ranks; lengths may differ."""
         return [part]
 
+    def counts(self, mine: int, device: torch.device) -> list[int]:
+        """Every rank's number, in the order of ranks; `device` is where tensors are."""
+        return [mine]
+
     def any(self, mine: bool) -> bool:
         """Whether it is true on any rank."""
         return mine
@@ -83,6 +87,10 @@ class Group(Ranks):
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded, group=self._group)
         return [p[:n] for p, n in zip(parts, counts, strict=True)]
+
+    def counts(self, mine: int, device: torch.device) -> list[int]:
+        """Every rank's number, in the order of ranks."""
+        return [int(part) for part in torch.cat(self.gather(torch.tensor([mine], device=device)))]
 
     def any(self, mine: bool) -> bool:
         """Whether it is true on any rank."""

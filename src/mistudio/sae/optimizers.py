@@ -140,7 +140,7 @@ class Muon(Optimizer):
         rows, columns = direction.shape
         tall = rows >= columns
         if shards is not None and shards.size > 1:
-            rows = int(shards.sum(torch.tensor(rows, device=direction.device)))
+            rows = sum(shards.counts(rows, direction.device))
             tall = True
         gram = direction.T @ direction if tall else direction @ direction.T
         if shards is not None:

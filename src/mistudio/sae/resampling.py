@@ -36,7 +36,7 @@ def resample(
     """Resample the latents `dead` [m]; returns their numbers [n]. The batch and its reconstruction are this rank's."""
     shards = sae.shards
     latents = dead.nonzero()[:, 0]
-    per_shard = [int(part[0]) for part in shards.gather(torch.tensor([latents.shape[0]], device=dead.device))]
+    per_shard = shards.counts(latents.shape[0], dead.device)
     if not sum(per_shard):
         return latents
     losses = torch.cat(ranks.gather((reconstruction - batch.y).double().square().sum(1))).cpu()
@@ -79,7 +79,7 @@ def _rows(values: Tensor, tokens: Tensor, ranks: Ranks) -> Tensor:
     """The rows `tokens` [n] of the whole batch, of which this rank has `values` [N_r, d]."""
     if ranks.size == 1:
         return values[tokens.to(values.device)]
-    counts = [int(part[0]) for part in ranks.gather(torch.tensor([values.shape[0]], device=values.device))]
+    counts = ranks.counts(values.shape[0], values.device)
     start = sum(counts[: ranks.rank])
     mine = (tokens >= start) & (tokens < start + values.shape[0])
     out = values.new_zeros(tokens.shape[0], values.shape[1])

@@ -108,7 +108,7 @@ def measure_step(
         explained_variance=1 - unexplained,
         cosine=cosines / count,
         dead_latents=int(n_dead),
-        dead_fraction=n_dead / (dead.shape[0] if sae.shards.size == 1 else int(sae.shards.sum(_count(dead)))),
+        dead_fraction=n_dead / sum(sae.shards.counts(dead.shape[0], dead.device)),
         learning_rate=learning_rate,
         grad_norm=grad_norm,
     )
@@ -155,10 +155,6 @@ def _gradient_norm(gradients: dict[str, Tensor], sae: SAE) -> Tensor:
     squares = sae.shards.sum(torch.nn.utils.get_total_norm(parts).double().square())
     rest = [g for name, g in gradients.items() if name not in sae.latent_weights]
     return (squares + torch.nn.utils.get_total_norm(rest).double().square()).sqrt()
-
-
-def _count(dead: Tensor) -> Tensor:
-    return torch.tensor(dead.shape[0], device=dead.device)
 
 
 def refuse_unusable(x: Tensor, step: int) -> None:

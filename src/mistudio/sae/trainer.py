@@ -152,7 +152,7 @@ class Trainer:
     def _advance(self, x: Tensor, y: Tensor | None, gradients_of: GradientsOf) -> StepMetrics:
         config, sae = self.config, self.sae
         x, y = self._pair(x, y)
-        counts = [int(part[0]) for part in self.ranks.gather(torch.tensor([x.shape[0]], device=sae.device))]
+        counts = self.ranks.counts(x.shape[0], sae.device)
         self._check_batch(counts)
         if self.scales is None:
             self.initialise(x, y if self.transcodes else None)

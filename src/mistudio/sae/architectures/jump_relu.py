@@ -77,7 +77,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
         if self.config.threshold_init is not None:
             threshold[latents] = self.config.threshold_init
             return
-        d_sae = int(sae.shards.sum(torch.tensor(sae.d_sae, device=sae.device)))
+        d_sae = sum(sae.shards.counts(sae.d_sae, sae.device))
         wanted = _STARTING_EXCESS * (self.config.target_l0 or _USUAL_L0)
         active = round(min(0.5, wanted / d_sae) * seen.shape[0])
         for rows in latents.split(_COLUMNS):
