@@ -71,6 +71,11 @@ def test_the_form_has_what_it_needs() -> None:
         ({"precision": "float16"}, "precision"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"dead_latents": {"kind": "resample", "resample_interval": 0}}, "resample_interval"),
+        ({"dead_latents": {"kind": "resample", "resample_interval": 2000}}, "over before step 1466"),
+        (
+            {"dead_latents": {"kind": "resample"}, "total_tokens": 10**6, "batch_size": 512},
+            "dead_neuron_threshold",
+        ),
         ({"dead_latents": {"kind": "architecture", "resample_interval": 5}}, "resample_interval"),
     ],
 )

@@ -130,7 +130,7 @@ class Resample(Config):
         json_schema_extra={"unit": "tokens"},
     )
     resample_interval: int = Field(
-        default=2500,
+        default=500,
         ge=1,
         le=10_000_000,
         title="Resample every",

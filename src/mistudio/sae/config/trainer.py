@@ -15,7 +15,7 @@ from mistudio.sae.config.architectures import (
     Config,
     TrainableArchitecture,
 )
-from mistudio.sae.config.optimizers import AdamConfig, ByArchitecture, DeadLatents, OptimizerConfig
+from mistudio.sae.config.optimizers import AdamConfig, ByArchitecture, DeadLatents, OptimizerConfig, Resample
 
 _FLAT_ADAM = {"adam_beta1": "beta1", "adam_beta2": "beta2", "weight_decay": "weight_decay"}
 
@@ -251,6 +251,19 @@ class TrainerConfig(Config):
                 f"accumulate is {self.accumulate}, but a batch has only {self.batch_size} tokens: lower it or enlarge "
                 "batch_size"
             )
+        rule = self.dead_latents
+        if isinstance(rule, Resample):
+            share = f"resample_until ({rule.resample_until:g}) of the training"
+            if rule.resample_interval > rule.resample_until * self.total_steps:
+                raise ValueError(
+                    f"resample_interval is {rule.resample_interval}, but {share} is over before step "
+                    f"{int(rule.resample_until * self.total_steps) + 1}, so nothing would be resampled: lower it"
+                )
+            if rule.dead_neuron_threshold > rule.resample_until * self.total_tokens:
+                raise ValueError(
+                    f"dead_neuron_threshold is {rule.dead_neuron_threshold} tokens, but {share} is shorter, so nothing "
+                    "would be resampled: lower it"
+                )
         self._refuse_idle("decay_fraction", self.decay == "constant", "decay is constant")
         self._refuse_idle("decoder_init_norm", self.decoder_norm == "unit", "decoder_norm is unit")
         return self
