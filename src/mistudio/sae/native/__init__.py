@@ -81,6 +81,8 @@ def compile_once(compiler: str, folder: Path) -> Path:
             made = Path(work) / target.name
             command = [compiler, *_FLAGS, "-o", str(made), str(SOURCE)]
             subprocess.run(command, capture_output=True, check=True, timeout=_COMPILE_SECONDS, text=True)
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
             made.replace(target)
     return target
 
