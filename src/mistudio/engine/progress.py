@@ -44,7 +44,7 @@ class Pace:
             return
         now = time.monotonic()
         self._seen.append((now, done))
-        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW_SECONDS:
+        while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW_SECONDS:
             self._seen.popleft()
         began, before = self._seen[0]
         rate = (done - before) / (now - began) if now > began and done > before else None
