@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_from_a_folder_to_a_feature(
         shell(saes_commands.app, "export", "random", str(tmp_path / "folder"))
     assert caught.value.code == "already_there"
     assert load_sae(tmp_path / "folder").d_sae == 48
+    for target in ("theirs", "theirs.zip"):
+        shell(saes_commands.app, "export", "random", str(tmp_path / target), "--format", "sparsify")
+    with zipfile.ZipFile(tmp_path / "theirs.zip") as packed:
+        assert sorted(packed.namelist()) == sorted(file.name for file in (tmp_path / "theirs").iterdir())
+        assert "sae.safetensors" in packed.namelist()
+    with pytest.raises(SAEError):
+        shell(saes_commands.app, "export", "random", str(tmp_path / "lost.zip"), "--format", "goodfire")
+    assert not (tmp_path / "lost.zip").exists() and not list(settings.data_dir.glob(".export-*"))
     imported = shell(saes_commands.app, "import", str(tmp_path / "out.zip"), "--name", "again")
     assert (imported["name"], imported["d_sae"], imported["model_name"]) == ("again", 48, "tiny")
     assert {row["name"] for row in shell(saes_commands.app, "list")} == {"random", "again"}

@@ -1,5 +1,5 @@
 """Fixtures for the tests of SAEs."""
 
-from tests.models.conftest import kinds, tiny_model
+from tests.models.conftest import api, kinds, tiny_model
 
-__all__ = ["kinds", "tiny_model"]
+__all__ = ["api", "kinds", "tiny_model"]

@@ -22,6 +22,8 @@ from mistudio.store import StoreError
 from tests.features.make_sae import HOOK, add_sae, random_sae
 from tests.models.job_runs import run_here
 
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -89,7 +91,7 @@ def test_import(
 def test_upload_and_download(
     settings: Any, database: Any, tiny_model: Any, folder: Path, tmp_path: Path
 ) -> None:
-    packed = b"".join(archive.zip_stream([(file, file.name) for file in sorted(folder.iterdir())]))
+    packed = b"".join(archive.zip_folder(folder))
     stored = archive.receive_upload(settings, io.BytesIO(packed), "../../Näme.zip")
     assert stored.name == "Näme.zip" and stored.is_relative_to(settings.data_dir / "sae_uploads")
     with database.session() as session:
@@ -100,13 +102,7 @@ def test_upload_and_download(
     assert not stored.exists()
     response = archive.download(library.sae_folder(settings, sae.id), "mi/ne ✓")
     assert "filename*=UTF-8''" in response.headers["content-disposition"]
-    (tmp_path / "back.zip").write_bytes(
-        b"".join(
-            archive.zip_stream(
-                [(library.sae_folder(settings, sae.id) / n, n) for n in (archive.CONFIG, archive.WEIGHTS)]
-            )
-        )
-    )
+    (tmp_path / "back.zip").write_bytes(b"".join(archive.zip_folder(library.sae_folder(settings, sae.id))))
     with zipfile.ZipFile(tmp_path / "back.zip") as back:
         assert back.testzip() is None
         back.extractall(tmp_path / "back")
@@ -116,7 +112,7 @@ def test_upload_and_download(
 
 
 def corrupt(folder: Path, how: str) -> Path:
-    weights_file, config_file = folder / archive.WEIGHTS, folder / archive.CONFIG
+    weights_file, config_file = folder / WEIGHTS, folder / CONFIG
     if how == "torn weights":
         weights_file.write_bytes(weights_file.read_bytes()[:-100])
     elif how == "no weights":
@@ -235,7 +231,7 @@ def test_weights(settings: Any, database: Any) -> None:
     same = weights.histogram([2.0] * 5)
     assert same.counts == [5] and same.edges[0] < 2 < same.edges[1]
     assert weights.histogram([]).counts == [0]
-    (library.sae_folder(settings, sae_id) / archive.WEIGHTS).write_bytes(b"torn")
+    (library.sae_folder(settings, sae_id) / WEIGHTS).write_bytes(b"torn")
     with pytest.raises((StudioError, StoreError)):
         weights.describe(library.sae_folder(settings, sae_id))
 

@@ -153,5 +153,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(model: Language
         steer(model, make_sae(hook=""), PROMPT, [Edit(0, 1.0)])
     with pytest.raises(SteeringRefused, match="no latent 24"):
         steer(model, make_sae(), PROMPT, [Edit(24, 1.0)])
+    transcoder = make_sae()
+    transcoder.metadata["hook_name_out"] = "blocks.2.hook_mlp_out"
+    with pytest.raises(SteeringRefused, match="is a transcoder"):
+        steer(model, transcoder, PROMPT, [Edit(0, 1.0)])
     with pytest.raises(TokensRefused, match="empty"):
         steer(model, make_sae(), [], [Edit(0, 1.0)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -70,6 +72,21 @@ def test_clamp_changes_one_latent_and_leaves_the_error_alone(
     for edit in edits:
         wanted[:, edit.index] = edit.value
     torch.testing.assert_close(x + steering_vectors(sae, x, edits), sae.decode_dense(wanted) + error)
+
+
+@pytest.mark.parametrize("token_norm", ["unit_norm", "layer_norm"])
+@pytest.mark.parametrize("mode", ["add", "clamp"])
+def test_where_tokens_are_normalised_a_latent_counts_in_units_of_its_token(
+    token_norm: Any, mode: Any
+) -> None:
+    plain, x = random_sae("topk"), activations() * torch.arange(1, 8)[:, None]
+    sae = SAE(plain.architecture, D, M, token_norm=token_norm, dtype=torch.float64)
+    sae.load_state_dict(plain.state_dict())
+    z = sae.encode(x).dense()
+    wanted = z.clone()
+    wanted[:, 3] = 2.5 + (z[:, 3] if mode == "add" else 0)
+    change = steering_vectors(sae, x, [Edit(3, 2.5, mode)])
+    torch.testing.assert_close(change, sae.decode_dense(wanted, x) - sae.decode_dense(z, x))
 
 
 def test_clamped_latents_read_back_as_the_target_where_the_encoder_undoes_the_decoder() -> None:

@@ -22,6 +22,7 @@ from mistudio.models.deletion import delete_owner
 from mistudio.models.library import ready_model
 from mistudio.saes.library import check_hook, ready_sae
 from mistudio.saes.tables import Sae
+from mistudio.saes.uses import check_use
 from mistudio.settings import Settings
 from mistudio.store import owner_folder
 
@@ -37,9 +38,10 @@ def create_extraction(session: Session, sae_id: str, wanted: ExtractionCreate) -
     What is left out is chosen: the tokenization of the SAE's training (else the newest of its model), a cache that
     holds its hook point under the same conventions, the number of tokens.
     Raises NotFound; Conflict `sae_not_ready`, `tokenization_not_ready`, `cache_not_ready`; StudioError
-    `sae_without_place`, `no_tokenization`, `tokenization_of_another_model`, `cache_does_not_fit`.
+    `sae_not_supported`, `sae_without_place`, `no_tokenization`, `tokenization_of_another_model`, `cache_does_not_fit`.
     """
     sae = ready_sae(session, sae_id)
+    check_use(sae, "features")
     if sae.model_id is None or sae.hook is None:
         missing = "model" if sae.model_id is None else "hook point"
         raise StudioError(

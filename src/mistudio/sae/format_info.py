@@ -23,6 +23,9 @@ Format = Literal[
     "nanda",
 ]
 
+TENSOR_SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
+"""Of files that hold tensors; whatever else lies beside them only describes those."""
+
 
 @dataclass(frozen=True)
 class FormatInfo:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import shutil
+import stat
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -14,12 +16,21 @@ from fastapi.responses import StreamingResponse
 
 from mistudio.db import new_id
 from mistudio.errors import StudioError
+from mistudio.sae.format_info import FORMATS, TENSOR_SUFFIXES
 from mistudio.settings import Settings
-from mistudio.store import delete_folder, disk_errors, owner_folder
+from mistudio.store import DiskFull, delete_folder, disk_errors, owner_folder
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+UNDERSTOOD = (
+    "Give the file or folder, or a zip file of the folder, of one SAE in one of these formats: "
+    + "; ".join(f"{info.title} ({info.files})" for info in FORMATS.values())
+    + "."
+)
+_TAKEN = (*TENSOR_SUFFIXES, ".json", ".yaml")
 _BLOCK = 1 << 20
-_LARGEST_CONFIG = 10 << 20
+_MOST_FILES = 1_000
+_SMALL = 64 << 20
+_LARGEST_RATIO = 50
+"""Above `_SMALL` bytes, a zip file may unpack to at most this many times its size: trained weights hardly shrink."""
 
 
 def receive_upload(settings: Settings, file: BinaryIO, filename: str | None) -> Path:
@@ -57,57 +68,76 @@ def _safe_name(filename: str | None) -> str:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Take the two files of one SAE out of a zip file, wherever in it they lie together.
+    """Take out of a zip file what an SAE may consist of (tensors, JSON and YAML), in the folders it lies in.
 
-    Raises StudioError `not_a_zip`, `zip_without_sae`, `zip_with_several_saes`, `zip_broken`; `DiskFull`.
+    Raises StudioError `not_a_zip`, `zip_unsafe`, `zip_too_large`, `zip_without_sae`, `zip_broken`; `DiskFull`.
     """
     if not zipfile.is_zipfile(path):
         raise StudioError(
             "not_a_zip",
-            f"“{path.name}” is not a zip file, or it is cut short.",
-            hint=f"Give a folder or a zip file with {CONFIG} and {WEIGHTS}.",
+            f"“{path.name}” is neither a whole zip file nor one of {', '.join(TENSOR_SUFFIXES)}.",
+            hint=UNDERSTOOD,
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            places = sorted(
-                {n.rpartition("/")[0] for n in names if n.rpartition("/")[2] in (CONFIG, WEIGHTS)}
-            )
-            if not places:
-                shown = ", ".join(sorted(names)[:5]) or "nothing"
-                raise StudioError(
-                    "zip_without_sae",
-                    f"“{path.name}” holds no {CONFIG} and {WEIGHTS}; it holds {shown}.",
-                    hint="Zip the SAE's folder in SAELens' format.",
-                )
-            if len(places) > 1:
-                raise StudioError(
-                    "zip_with_several_saes",
-                    f"“{path.name}” holds several SAEs: {', '.join(place or '/' for place in places[:5])}.",
-                    hint="Unpack it and import the folders one by one.",
-                )
-            prefix = f"{places[0]}/" if places[0] else ""
-            for name in (CONFIG, WEIGHTS):
-                if prefix + name in names:
-                    _take(archive, prefix + name, folder / name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            entries = _entries(archive, path)
+            _check_size(entries, path, shutil.disk_usage(folder).free)
+            for name, entry in entries.items():
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with disk_errors(target), archive.open(entry) as source, target.open("xb") as out:
+                    shutil.copyfileobj(source, out, _BLOCK)
+    except DiskFull:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise StudioError(
             "zip_broken", f"“{path.name}” cannot be unpacked: {error}.", hint="Make or download it again."
         ) from error
 
 
-def _take(archive: zipfile.ZipFile, name: str, target: Path) -> None:
-    size = archive.getinfo(name).file_size
-    free = shutil.disk_usage(target.parent).free
-    if size > free or (target.name == CONFIG and size > _LARGEST_CONFIG):
+def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """What is to be unpacked, by its path below the folder that it is unpacked into."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        place = PurePosixPath(entry.filename.replace("\\", "/"))
+        link = stat.S_ISLNK(entry.external_attr >> 16)
+        if place.is_absolute() or ".." in place.parts or (place.parts and ":" in place.parts[0]) or link:
+            raise StudioError(
+                "zip_unsafe",
+                f"“{path.name}” holds “{entry.filename[:200]}”, which would lie outside of its folder.",
+                hint="Zip the SAE's folder itself, without links and absolute paths.",
+            )
+        hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
+        if place.suffix in _TAKEN and not hidden and not entry.is_dir():
+            found[str(place)] = entry
+    if not any(name.endswith(TENSOR_SUFFIXES) for name in found):
+        raise without_sae(path.name, archive.namelist())
+    return found
+
+
+def _check_size(entries: dict[str, zipfile.ZipInfo], path: Path, free: int) -> None:
+    size, packed = sum(entry.file_size for entry in entries.values()), path.stat().st_size
+    if len(entries) > _MOST_FILES or size > max(_SMALL, _LARGEST_RATIO * packed):
         raise StudioError(
             "zip_too_large",
-            f"{name} would take {size:,} bytes unpacked; {free:,} are free.",
+            f"“{path.name}” would unpack to {len(entries):,} files of {size:,} bytes, from {packed:,}.",
+            hint="No trained weights shrink so far. Check that the file is what it should be.",
+        )
+    if size > free:
+        raise StudioError(
+            "zip_too_large",
+            f"“{path.name}” would take {size:,} bytes unpacked; {free:,} are free.",
             hint="Free some space, or check that the file is what it should be.",
             status=507,
         )
-    with disk_errors(target), archive.open(name) as source, target.open("wb") as out:
-        shutil.copyfileobj(source, out, _BLOCK)
+
+
+def without_sae(name: str, found: Iterable[str]) -> StudioError:
+    """The refusal of a zip file that holds no dictionary in any known format."""
+    shown = ", ".join(sorted(found)[:5]) or "nothing"
+    return StudioError(
+        "zip_without_sae", f"“{name}” holds no SAE in a known format; it holds {shown}.", hint=UNDERSTOOD
+    )
 
 
 def download(folder: Path, name: str) -> StreamingResponse:
@@ -115,7 +145,7 @@ def download(folder: Path, name: str) -> StreamingResponse:
     shown = "".join(c if c.isalnum() or c in " ._-·" else "_" for c in name).strip() or "sae"
     plain = shown.encode("ascii", "replace").decode().replace("?", "_")
     return StreamingResponse(
-        zip_stream([(folder / file, f"{shown}/{file}") for file in (CONFIG, WEIGHTS)]),
+        zip_folder(folder, shown),
         media_type="application/zip",
         headers={
             "Content-Disposition": f"attachment; filename=\"{plain}.zip\"; filename*=UTF-8''{quote(shown)}.zip"
@@ -142,6 +172,12 @@ class _Outlet(io.RawIOBase):
         taken = bytes(self._written)
         self._written.clear()
         return taken
+
+
+def zip_folder(folder: Path, inside: str = "") -> Iterator[bytes]:
+    """The bytes of a zip file with the files of a folder, whichever format they are in."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return zip_stream([(path, str(PurePosixPath(inside, *path.relative_to(folder).parts))) for path in files])
 
 
 def zip_stream(files: list[tuple[Path, str]]) -> Iterator[bytes]:

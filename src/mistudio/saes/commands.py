@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from mistudio.errors import StudioError
 from mistudio.models.commands import carry_out
 from mistudio.models.names import find_row
 from mistudio.models.tables import Model
+from mistudio.sae.format_info import Format
 from mistudio.saes import archive, library, weights
 from mistudio.saes.schemas import SaeImport
 from mistudio.saes.tables import Sae
@@ -59,7 +61,7 @@ def show(
 
 @app.command("import")
 def import_(
-    path: Annotated[str, typer.Argument(help="A folder in SAELens' format, or a zip file of one.")],
+    path: Annotated[str, typer.Argument(help="A folder, file or zip file, in any known format.")],
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
     model: Annotated[str | None, typer.Option(help="The model it belongs to (id or name).")] = None,
     hook: Annotated[str | None, typer.Option(help="Its hook point, e.g. blocks.6.hook_resid_post.")] = None,
@@ -84,24 +86,29 @@ def export(
     target: Annotated[
         Path, typer.Argument(help="Where to write: a file name ending in .zip, or a new folder.")
     ],
+    format: Annotated[
+        Format | None,
+        typer.Option(help="The format to write. Default: SAELens', or our own where that cannot hold it."),
+    ] = None,
 ) -> None:
-    """Write an SAE in SAELens' format, as a zip file or a folder."""
+    """Write an SAE in a community format, as a zip file or a folder."""
     with open_console() as console:
         with console.reading() as session:
             sae = library.ready_sae(session, find_row(session, Sae, key, "sae").id)
             folder, name = library.sae_folder(console.settings, sae.id), sae.name
         if target.exists():
             raise StudioError("already_there", f"“{target}” exists already.", hint="Choose another name.")
-        if target.suffix.lower() == ".zip":
-            with atomic_file(target) as file:
-                for block in archive.zip_stream(
-                    [(folder / part, part) for part in (archive.CONFIG, archive.WEIGHTS)]
-                ):
-                    file.write(block)
-        else:
-            from mistudio.sae import save_sae
+        packed = target.suffix.lower() == ".zip"
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=console.settings.data_dir) as scratch:
+            if format is not None or not packed:
+                from mistudio.sae import save_sae
 
-            save_sae(library.open_sae(console.settings, sae), target)
+                folder = Path(scratch, "sae") if packed else target
+                save_sae(library.open_sae(console.settings, sae), folder, format=format)
+            if packed:
+                with atomic_file(target) as file:
+                    for block in archive.zip_folder(folder):
+                        file.write(block)
         console.emit({"sae": name, "written": str(target)})
 
 

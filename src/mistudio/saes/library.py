@@ -50,7 +50,7 @@ def register_sae(
     metrics: dict[str, Any] | None = None,
     origin: dict[str, Any] | None = None,
 ) -> Sae:
-    """Store a dictionary in a folder of its own, in SAELens' format, and its row.
+    """Store a dictionary in a folder of its own, and its row.
 
     `name` is made unique by a number when it is taken. `metrics` may hold numbers only. Nothing stays when it fails.
     """
@@ -134,8 +134,12 @@ def write_sae(settings: Settings, sae: SAE, row: Sae) -> None:
     row.d_in, row.d_sae = sae.d_in, sae.d_sae
     row.config = {
         "architecture": sae.architecture.model_dump(mode="json"),
+        "d_out": sae.d_out,
+        "transcoder": sae.is_transcoder,
+        "n_sites": sae.n_sites,
         "apply_b_dec_to_input": sae.apply_b_dec_to_input,
         "decoder_norm": sae.decoder_norm,
+        "token_norm": sae.token_norm,
         "metadata": sae.metadata,
     }
     row.bytes = folder_bytes(folder)
@@ -144,7 +148,7 @@ def write_sae(settings: Settings, sae: SAE, row: Sae) -> None:
 def add_import(
     session: Session, settings: Settings, wanted: SaeImport, *, any_folder: bool = False
 ) -> tuple[Sae, Job]:
-    """Note an SAE and queue the job that reads its folder or zip file.
+    """Note an SAE and queue the job that reads its folder or file.
 
     `any_folder` lifts the limit to `settings.import_folders` (for the command line). Raises StudioError for a path
     that is not there or not allowed and for a hook point that the model lacks, Conflict `name_taken`.
@@ -167,7 +171,7 @@ def add_upload(
     model_id: str | None = None,
     hook: str | None = None,
 ) -> tuple[Sae, Job]:
-    """Note an SAE whose zip file `archive.receive_upload` has stored; the file goes when it is refused."""
+    """Note an SAE whose file `archive.receive_upload` has stored; the file goes when it is refused."""
     params = ImportParams(
         sae_id=stored.parent.name, path=str(stored), upload=True, model_id=model_id, hook=hook
     )
@@ -339,7 +343,7 @@ def saes_out(session: Session, saes: Sequence[Sae]) -> list[SaeOut]:
 
 
 def sae_folder(settings: Settings, sae_id: str) -> Path:
-    """Where an SAE's weights are, in SAELens' format."""
+    """Where an SAE's weights are: in SAELens' format where that can hold it, else in our own."""
     return owner_folder(settings.data_dir, "saes", sae_id)
 
 

@@ -74,7 +74,7 @@ def list_saes(
     "/import",
     response_model=SaeOut,
     status_code=202,
-    summary="Import an SAE from a folder or zip file on the server",
+    summary="Import an SAE from a folder or file on the server",
     responses=problems(400, 403, 404, 409, 422),
 )
 def import_sae(wanted: SaeImport, session: SessionDep, settings: SettingsDep, studio: StudioDep) -> SaeOut:
@@ -88,7 +88,7 @@ def import_sae(wanted: SaeImport, session: SessionDep, settings: SettingsDep, st
     "/upload",
     response_model=SaeOut,
     status_code=202,
-    summary="Import an SAE from an uploaded zip file",
+    summary="Import an SAE from an uploaded file",
     responses=problems(400, 404, 409, 413, 422, 507),
 )
 @accepts_upload
@@ -96,7 +96,12 @@ def upload_sae(
     session: SessionDep,
     settings: SettingsDep,
     studio: StudioDep,
-    file: Annotated[UploadFile, File(description="A zip file with cfg.json and sae_weights.safetensors.")],
+    file: Annotated[
+        UploadFile,
+        File(
+            description="A zip file of the folder of one SAE, or its file with tensors, in any known format."
+        ),
+    ],
     name: Annotated[str | None, Form(min_length=1, max_length=200)] = None,
     model_id: Annotated[str | None, Form()] = None,
     hook: Annotated[str | None, Form(max_length=200)] = None,
@@ -172,12 +177,13 @@ def show_weights(sae_id: str, session: ReadingDep, settings: SettingsDep) -> Sae
 
 @router.get(
     "/{sae_id}/download",
-    summary="Download as a zip file in SAELens' format",
+    summary="Download as a zip file",
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}, **problems(404, 409)},
 )
 def download_sae(sae_id: str, session: ReadingDep, settings: SettingsDep) -> StreamingResponse:
-    """`cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked."""
+    """Its folder as it is stored: in SAELens' format (`SAE.load_from_disk` reads it once unpacked) where that can hold
+    it, else in our own. `mistudio saes export` writes the other formats."""
     sae = library.ready_sae(session, sae_id)
     return archive.download(library.sae_folder(settings, sae.id), sae.name)
 

@@ -26,7 +26,7 @@ class ImportedOrigin(BaseModel):
     """It came from a file or folder."""
 
     kind: Literal["imported"] = "imported"
-    path: str = Field(description="The folder or zip file. For an upload: the file's name.")
+    path: str = Field(description="The folder or file. For an upload: the file's name.")
     uploaded: bool = False
 
 
@@ -34,11 +34,14 @@ SaeOrigin = Annotated[TrainedOrigin | ImportedOrigin, Field(discriminator="kind"
 
 
 class SaeImport(BaseModel):
-    """An SAE to bring in: a folder with `cfg.json` and `sae_weights.safetensors`, or a zip file of one."""
+    """An SAE to bring in, in any known format."""
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str = Field(max_length=4000, description="A folder or zip file on the server.")
+    path: str = Field(
+        max_length=4000,
+        description="A folder on the server, its file with tensors, or a zip file of it.",
+    )
     name: str | None = Field(
         default=None, min_length=1, max_length=200, description="Default: the folder's or file's name."
     )
@@ -78,7 +81,7 @@ class SaeOut(BaseModel):
     d_in: int | None
     d_sae: int | None
     config: dict[str, Any] = Field(
-        description="Architecture, decoder norm, input centring and the file's metadata."
+        description="Architecture, shape (`transcoder`, `n_sites`, `d_out`), norms, input centring and metadata."
     )
     metrics: dict[str, float | None] = Field(
         description="The newest of what was measured: at the end of its training (on held-out tokens where there were "
@@ -96,16 +99,20 @@ class SaeWeights(BaseModel):
     """What the weights look like."""
 
     decoder_norms: Histogram = Field(description="‖W_dec[i]‖ over latents.")
-    encoder_norms: Histogram = Field(description="‖W_enc[i]‖ over latents.")
-    encoder_biases: Histogram
-    encoder_decoder_cosines: Histogram = Field(description="cos(W_enc[i], W_dec[i]) over latents.")
+    encoder_norms: Histogram | None = Field(
+        description="‖W_enc[i]‖ over latents. Null where the decoder is the encoder."
+    )
+    encoder_biases: Histogram | None = Field(description="Null where there are none.")
+    encoder_decoder_cosines: Histogram | None = Field(
+        description="cos(W_enc[i], W_dec[i]) over latents. Null where the two have different widths or are one."
+    )
 
 
 class ImportParams(BaseModel):
     """Parameters of the job `saes.import`."""
 
     sae_id: str
-    path: str = Field(description="The folder or zip file.")
+    path: str = Field(description="The folder or file.")
     upload: bool = Field(default=False, description="The file belongs to the SAE and is removed afterwards.")
     model_id: str | None = None
     hook: str | None = None

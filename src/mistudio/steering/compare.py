@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from mistudio.lm.generation import GenerationRow, Prompt, generate_batch, prompt_tokens
+from mistudio.saes.uses import obstacle
 from mistudio.steering.interventions import Edit, SteeredPositions, steering_intervention
 
 if TYPE_CHECKING:
@@ -87,16 +88,22 @@ class Plan:
 
 
 def check_fit(model: LanguageModel, placed: PlacedSAE, name: str = "The SAE") -> str:
-    """The SAE's hook point, once it is sure that the model has it and that the widths agree.
+    """The SAE's hook point, once it is sure that it can be steered with, the model has it, and the widths agree.
 
     Raises SteeringRefused, HookNotFound.
     """
+    sae = placed.sae
+    reason = obstacle(
+        "steering", kind=sae.architecture.kind, n_sites=sae.n_sites, transcoder=sae.is_transcoder
+    )
+    if reason is not None:
+        raise SteeringRefused("sae_not_supported", f"{name} {reason}.")
     hook = placed.hook_name
     point = model.hook_point(hook)
-    if point.d != placed.sae.d_in:
+    if point.d != sae.d_in:
         raise SteeringRefused(
             "sae_does_not_fit",
-            f"{name} reads activations of width {placed.sae.d_in}, but {point.name} of this model has width {point.d}.",
+            f"{name} reads activations of width {sae.d_in}, but {point.name} of this model has width {point.d}.",
             "Use the model and the hook point that the SAE was trained on.",
         )
     return point.name

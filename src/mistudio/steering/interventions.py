@@ -54,6 +54,9 @@ def steering_vectors(sae: SAE, x: Tensor, edits: Sequence[Edit]) -> Tensor:
     is decode(z with zᵢ = valueᵢ) + e: the other latents and the SAE's error stay exactly as they are. (Reading the
     changed activations again gives zᵢ = valueᵢ where the latent fired and the encoder undoes the decoder; a silent
     latent starts from below its threshold and reads back that much lower.)
+
+    Where the SAE normalises tokens, a latent's unit is that of the normalised token: directions are scaled back by the
+    token's own length (unit_norm) or deviation (layer_norm).
     """
     rows = sae.check(x)
     change = torch.zeros_like(rows)
@@ -66,7 +69,8 @@ def steering_vectors(sae: SAE, x: Tensor, edits: Sequence[Edit]) -> Tensor:
         indices = [edit.index for edit in clamped]
         targets = torch.tensor([edit.value for edit in clamped], device=rows.device, dtype=rows.dtype)
         change += (targets - latent_values(sae, rows, indices)) @ sae.W_dec[indices]
-    return change
+    _, frame = sae.normalise(rows)
+    return change if frame is None else change * frame.scale
 
 
 def latent_values(sae: SAE, x: Tensor, indices: Sequence[int]) -> Tensor:

@@ -18,6 +18,7 @@ from mistudio.models.library import ready_model
 from mistudio.models.tables import Model
 from mistudio.saes.library import check_hook, ready_sae
 from mistudio.saes.tables import Sae
+from mistudio.saes.uses import check_use
 from mistudio.settings import Settings
 from mistudio.steering.schemas import (
     Phase,
@@ -48,7 +49,8 @@ def channel_of(session_id: str) -> str:
 def create_session(session: Session, wanted: SessionCreate) -> SteeringSession:
     """Check that model and SAEs fit, insert the session and queue its job.
 
-    Raises NotFound, Conflict (`model_not_ready`, `sae_not_ready`), StudioError `sae_does_not_fit`, `hook_not_found`.
+    Raises NotFound, Conflict (`model_not_ready`, `sae_not_ready`), StudioError `sae_not_supported`, `sae_does_not_fit`,
+    `hook_not_found`.
     """
     model = ready_model(session, wanted.model_id)
     saes = [ready_sae(session, id) for id in dict.fromkeys(wanted.sae_ids)]
@@ -67,6 +69,7 @@ def create_session(session: Session, wanted: SessionCreate) -> SteeringSession:
 
 
 def _check_fit(session: Session, model: Model, sae: Sae) -> None:
+    check_use(sae, "steering")
     if sae.model_id is not None and sae.model_id != model.id:
         other = session.get(Model, sae.model_id)
         raise StudioError(

@@ -814,7 +814,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Import an SAE from a folder or zip file on the server
+         * Import an SAE from a folder or file on the server
          * @description The answer's `job` reads and verifies it.
          */
         post: operations["import_sae"];
@@ -834,7 +834,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Import an SAE from an uploaded zip file
+         * Import an SAE from an uploaded file
          * @description The answer's `job` unpacks and verifies it.
          */
         post: operations["upload_sae"];
@@ -940,8 +940,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Download as a zip file in SAELens' format
-         * @description `cfg.json` and `sae_weights.safetensors`, which SAELens' `SAE.load_from_disk` reads once unpacked.
+         * Download as a zip file
+         * @description Its folder as it is stored: in SAELens' format (`SAE.load_from_disk` reads it once unpacked) where that can hold
+         *     it, else in our own. `mistudio saes export` writes the other formats.
          */
         get: operations["download_sae"];
         put?: never;
@@ -1694,7 +1695,7 @@ export interface components {
         Body_upload_sae: {
             /**
              * File
-             * @description A zip file with cfg.json and sae_weights.safetensors.
+             * @description A zip file of the folder of one SAE, or its file with tensors, in any known format.
              */
             file: string;
             /** Name */
@@ -2119,8 +2120,8 @@ export interface components {
             outlier_norm_multiple?: number | null;
             /**
              * Words for absorption
-             * @description Words taken from the vocabulary at random (SAEBench takes all that consist of letters).
-             * @default 6000
+             * @description Words taken from the vocabulary at random, at most. SAEBench takes all that consist of letters.
+             * @default 20000
              */
             words: number;
             /**
@@ -2227,8 +2228,8 @@ export interface components {
             outlier_norm_multiple?: number | null;
             /**
              * Words for absorption
-             * @description Words taken from the vocabulary at random (SAEBench takes all that consist of letters).
-             * @default 6000
+             * @description Words taken from the vocabulary at random, at most. SAEBench takes all that consist of letters.
+             * @default 20000
              */
             words: number;
             /**
@@ -2304,8 +2305,8 @@ export interface components {
             outlier_norm_multiple?: number | null;
             /**
              * Words for absorption
-             * @description Words taken from the vocabulary at random (SAEBench takes all that consist of letters).
-             * @default 6000
+             * @description Words taken from the vocabulary at random, at most. SAEBench takes all that consist of letters.
+             * @default 20000
              */
             words: number;
             /**
@@ -3180,7 +3181,7 @@ export interface components {
             kind: "imported";
             /**
              * Path
-             * @description The folder or zip file. For an upload: the file's name.
+             * @description The folder or file. For an upload: the file's name.
              */
             path: string;
             /**
@@ -4279,7 +4280,7 @@ export interface components {
             /**
              * Resample every
              * @description Steps between two resamplings.
-             * @default 2500
+             * @default 500
              */
             resample_interval: number;
             /**
@@ -4390,12 +4391,12 @@ export interface components {
         };
         /**
          * SaeImport
-         * @description An SAE to bring in: a folder with `cfg.json` and `sae_weights.safetensors`, or a zip file of one.
+         * @description An SAE to bring in, in any known format.
          */
         SaeImport: {
             /**
              * Path
-             * @description A folder or zip file on the server.
+             * @description A folder on the server, its file with tensors, or a zip file of it.
              */
             path: string;
             /**
@@ -4446,7 +4447,7 @@ export interface components {
             d_sae: number | null;
             /**
              * Config
-             * @description Architecture, decoder norm, input centring and the file's metadata.
+             * @description Architecture, shape (`transcoder`, `n_sites`, `d_out`), norms, input centring and metadata.
              */
             config: {
                 [key: string]: unknown;
@@ -4484,11 +4485,12 @@ export interface components {
         SaeWeights: {
             /** @description ‖W_dec[i]‖ over latents. */
             decoder_norms: components["schemas"]["Histogram"];
-            /** @description ‖W_enc[i]‖ over latents. */
-            encoder_norms: components["schemas"]["Histogram"];
-            encoder_biases: components["schemas"]["Histogram"];
-            /** @description cos(W_enc[i], W_dec[i]) over latents. */
-            encoder_decoder_cosines: components["schemas"]["Histogram"];
+            /** @description ‖W_enc[i]‖ over latents. Null where the decoder is the encoder. */
+            encoder_norms: components["schemas"]["Histogram"] | null;
+            /** @description Null where there are none. */
+            encoder_biases: components["schemas"]["Histogram"] | null;
+            /** @description cos(W_enc[i], W_dec[i]) over latents. Null where the two have different widths or are one. */
+            encoder_decoder_cosines: components["schemas"]["Histogram"] | null;
         };
         /**
          * Sample

@@ -9,9 +9,14 @@ import { upload } from "@/api/upload";
 import { Button, Dialog, ErrorNote, Field, format, type Progress, ProgressBar } from "@/kit";
 import type { Sae } from "./SaeFacts";
 
-const TABS = { upload: "Upload a zip file", path: "On the server" };
+const TABS = { upload: "Upload a file", path: "On the server" };
 
-/** Brings an SAE in, in SAELens' format. */
+/** What is read, by whose it is: the server finds the format by content. */
+const FORMATS =
+  "SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, Qwen Scope, OpenAI, Goodfire, circuit-tracer, …";
+const SUFFIXES = [".zip", ".safetensors", ".npz", ".pt", ".pth"];
+
+/** Brings an SAE in, in any known format. */
 export function ImportSae({ open, onClose }: { open: boolean; onClose: () => void }) {
   return (
     <Dialog open={open} onClose={onClose} title="Import an SAE">
@@ -100,15 +105,17 @@ function Form({ onClose }: { onClose: () => void }) {
           >
             <Upload size={18} aria-hidden="true" className="text-muted" />
             <span className="max-w-full truncate font-medium">
-              {file ? file.name : "Choose a zip file, or drop it here"}
+              {file ? file.name : "Choose a file, or drop it here"}
             </span>
             <span className="text-xs text-muted">
-              {file ? format.bytes(file.size) : "with cfg.json and sae_weights.safetensors"}
+              {file
+                ? format.bytes(file.size)
+                : `The zipped folder of one SAE, or its ${SUFFIXES.slice(1, -1).join(", ")} or ${SUFFIXES.at(-1)} file`}
             </span>
             <input
               id={`${id}-file`}
               type="file"
-              accept=".zip"
+              accept={SUFFIXES.join(",")}
               className="sr-only"
               onChange={(event) => setFile(event.target.files?.[0] ?? null)}
             />
@@ -120,7 +127,7 @@ function Form({ onClose }: { onClose: () => void }) {
             label="Path"
             needed
             error={error?.fields.path}
-            hint="A folder with cfg.json and sae_weights.safetensors, or a zip file of one, below the folders of the server's setting import_folders."
+            hint="The folder of one SAE, a zip file of it, or its file with tensors, below the folders of the server's setting import_folders."
           >
             <input
               id={`${id}-path`}
@@ -132,13 +139,14 @@ function Form({ onClose }: { onClose: () => void }) {
           </Field>
         </Radix.Content>
       </Radix.Root>
+      <p className="-mt-2 text-xs text-muted">Formats: {FORMATS}</p>
       <div className="grid gap-x-4 gap-y-3 sm:grid-cols-2">
         <Field id={`${id}-name`} label="Name" hint="Default: the file's name." error={error?.fields.name}>
           <input
             id={`${id}-name`}
             className="field"
             maxLength={200}
-            placeholder={file?.name.replace(/\.zip$/i, "") ?? ""}
+            placeholder={file?.name.replace(/\.\w+$/, "") ?? ""}
             value={name}
             onChange={(event) => setName(event.target.value)}
           />

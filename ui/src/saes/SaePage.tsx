@@ -151,7 +151,7 @@ function Actions({ sae }: { sae: Sae }) {
           href={`/api/v1/saes/${sae.id}/download`}
           download
           aria-label="Download"
-          data-tip="Download as a zip file in SAELens' format"
+          data-tip="Download as a zip file, as it is stored"
           className="inline-flex size-7 items-center justify-center rounded-[5px] text-muted hover:bg-hover hover:text-ink"
         >
           <Download size={15} />
@@ -263,13 +263,15 @@ function Weights({ sae }: { sae: Sae }) {
     ["Encoder biases", "b_enc[i]", data?.encoder_biases],
     ["Encoder against decoder", "cos(W_enc[i], W_dec[i])", data?.encoder_decoder_cosines],
   ] as const;
+  // null is what a dictionary does not have
+  const known = shown.filter(([, , histogram]) => histogram !== null);
   return (
     <Section title="Weights, over latents">
       {weights.error ? (
         <ErrorNote error={weights.error} onRetry={() => void weights.refetch()} />
       ) : (
         <div className="grid gap-x-8 gap-y-4 sm:grid-cols-2">
-          {shown.map(([title, formula, histogram]) => (
+          {known.map(([title, formula, histogram]) => (
             <div key={title}>
               <div className="mb-1 text-xs">
                 {title} <code className="text-2xs text-muted">{formula}</code>

@@ -103,8 +103,8 @@ export function SaesPage() {
         actions={add}
         empty={
           <Empty title="No SAEs yet" action={add}>
-            Sparse autoencoders come out of trainings, or are imported in SAELens' format: a folder or zip
-            file with cfg.json and sae_weights.safetensors.
+            Sparse autoencoders come out of trainings, or are imported: from SAELens, sparsify,
+            dictionary_learning, Gemma Scope and others.
           </Empty>
         }
       />

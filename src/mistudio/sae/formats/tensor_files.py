@@ -18,8 +18,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mistudio.sae.errors import SAEFormatError
+from mistudio.sae.format_info import TENSOR_SUFFIXES
 
-SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
+SUFFIXES = TENSOR_SUFFIXES
 
 _LARGEST_INDEX = 16 * 2**20
 """Bytes of a PyTorch archive's data.pkl, which holds names and shapes only (kilobytes in practice)."""
