@@ -20,7 +20,9 @@ from mistudio.saes import archive, library
 from tests.features.make_sae import HOOK
 from tests.models.job_runs import run_here
 from tests.sae.formats.dictionaries import random_temporal
+from tests.training.conftest import tokens
 
+__all__ = ["tokens"]
 PLACE = {"hook_name": HOOK, "model_name": "tiny"}
 
 
@@ -261,6 +263,28 @@ def test_what_cannot_be_done_with_a_kind_is_said(
     body = {"model_id": tiny_model.id, "sae_ids": [shown["id"]]}
     refused = api.ask("POST", "/steering/sessions", 400, json=body)
     assert refused["code"] == "sae_not_supported" and kind in refused["detail"]
+
+
+@pytest.mark.parametrize("d_out", [32, 16])
+def test_features_of_a_transcoder_are_found_by_what_it_reads(
+    api: Any, tiny_model: Any, tokens: str, tmp_path: Path, d_out: int
+) -> None:
+    place = {
+        "hook_name": "blocks.1.hook_mlp_in",
+        "hook_name_out": "blocks.1.hook_mlp_out",
+        "model_name": "tiny",
+    }
+    sae = random_dictionary(d_out=d_out, skip=True, apply_b_dec_to_input=False, metadata=place)
+    save_sae(sae, tmp_path / "sae")
+    shown = upload(api, "sae.zip", zipped(tmp_path / "sae"))
+    assert (shown["hook"], shown["model_id"]) == (place["hook_name"], tiny_model.id)
+    wanted = {"tokenization_id": tokens, "settings": {"n_tokens": 500}}
+    made = api.ask("POST", f"/saes/{shown['id']}/extractions", 202, json=wanted)
+    api.work(made)
+    features = api.ask("GET", f"/extractions/{made['id']}/features?limit=5&sort=-max_activation")
+    assert features["total"] == 48 and features["items"][0]["max_activation"] > 0
+    page = api.ask("GET", f"/extractions/{made['id']}/features/{features['items'][0]['index']}")
+    assert bool(page["top_logits"]) == (d_out == 32)
 
 
 def test_the_web_process_takes_and_gives_saes_without_torch(
