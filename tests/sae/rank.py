@@ -117,6 +117,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined() as place:
         for case in CASES:
-            if case == "matryoshka" and sys.argv[2] == "latents":
-                continue
             run(case, place.ranks, sys.argv[2], Path(sys.argv[1]))

@@ -35,11 +35,6 @@ def refuse_unfit(config: TrainerConfig, transcodes: bool, ranks: Ranks, split: S
         )
     if split == "batch" or ranks.size == 1:
         return
-    if config.architecture.kind == "matryoshka":
-        raise SAEError(
-            "A Matryoshka dictionary's nested widths cannot be spread over ranks by latent.",
-            hint="Split over the batch.",
-        )
     k, least = getattr(config.architecture, "k", 1), config.d_sae // ranks.size
     if least < k:
         raise SAEError(

@@ -54,7 +54,7 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
         seen = sae.centre(x)
         latents, observed = self.encode_batch(sae, seen, context)
         stretches = [
-            (start, stop, *_between(latents, start, stop)) for start, stop in self._stretches(sae.d_sae)
+            (start, stop, *_between(latents, start, stop)) for start, stop in self._own_stretches(sae)
         ]
         error = sae.b_dec - y
         if sae.W_skip is not None:
@@ -62,7 +62,9 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
         scale = 2 / (x.shape[0] * len(stretches))
         errors: list[Tensor] = []
         for start, stop, _, part in stretches:
-            error = error + kernels.decode(part, sae.W_dec[start:stop])
+            # a rank may have none of a stretch's latents
+            written = kernels.decode(part, sae.W_dec[start:stop]) if start < stop else torch.zeros_like(error)
+            error = sae.shards.sum(written).add_(error)
             errors.append(error)
         loss = torch.stack([squared_error(e) for e in errors]).mean()
 
@@ -71,6 +73,8 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
         g = torch.zeros_like(error)
         for (start, stop, places, part), at_width in zip(reversed(stretches), reversed(errors), strict=True):
             g.add_(at_width, alpha=scale)
+            if start == stop:
+                continue
             dv[places] = kernels.products(part, g, sae.W_dec[start:stop])
             W_dec[start:stop] = ByLatent.of(part).weight_gradients(part.values, g)
         by_latent = ByLatent.of(latents)
@@ -90,6 +94,13 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
             latents.fired(),
             observed,
         )
+
+    def _own_stretches(self, sae: "SAE") -> Iterator[tuple[int, int]]:
+        """The stretches between two widths, as far as this rank has their latents, counted from its first."""
+        counts = sae.shards.counts(sae.d_sae, sae.device)
+        first = sum(counts[: sae.shards.rank])
+        for start, stop in self._stretches(sum(counts)):
+            yield min(max(start - first, 0), sae.d_sae), min(max(stop - first, 0), sae.d_sae)
 
     def _stretches(self, d_sae: int) -> Iterator[tuple[int, int]]:
         start = 0
