@@ -64,7 +64,6 @@ class Contestant:
             "HF_DATASETS_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "WANDB_MODE": "disabled",
-            "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONPATH": str(ROOT),
         }
         with self._errors.open("w", encoding="utf-8") as errors:

@@ -74,8 +74,14 @@ def from_cache(task: dict[str, Any]) -> Callable[[], Callable[[], dict[str, Any]
     """The same from an activation cache in its default precision, written before (not timed)."""
     import mistudio
 
-    folder = Path(task["work"]) / "caches"
-    cache = mistudio.harvest(_model(task), contexts_of(task), _hooks(task), folder, task["tokens"]).folder
+    cache = mistudio.harvest(
+        _model(task),
+        contexts_of(task),
+        _hooks(task),
+        folder=Path(task["work"]) / "caches",
+        n_tokens=task["tokens"],
+        progress=False,
+    ).folder
 
     def work() -> Callable[[], dict[str, Any]]:
         trained = mistudio.train(cache, runs=_runs(task), held_out_tokens=0, progress=False)
