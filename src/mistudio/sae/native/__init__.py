@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 _pointer, _integer = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURES = {
     "mistudio_round_rows": ([_pointer, *[_integer] * 2, *[_pointer] * 3, ctypes.c_int], None),
-    "mistudio_top_k": ([*[_pointer] * 8, *[_integer] * 4, *[_pointer] * 2, ctypes.c_int], _integer),
+    "mistudio_top_k": ([*[_pointer] * 5, *[_integer] * 4, *[_pointer] * 2, ctypes.c_int], _integer),
     "mistudio_above": ([*[_pointer] * 7, *[_integer] * 5, _pointer, ctypes.c_int], _pointer),
     "mistudio_take": ([_pointer] * 3, None),
     "mistudio_products": ([*[_pointer] * 4, *[_integer] * 2, _pointer, ctypes.c_int], None),
@@ -115,7 +115,7 @@ def settle_top_k(
     """
     n, k = values.shape
     sizes = (n, W.shape[0], W.shape[1], k)
-    computed = _call("mistudio_top_k", pre, None, None, None, slack, x, W, b, *sizes, values, indices)
+    computed = _call("mistudio_top_k", pre, slack, x, W, b, *sizes, values, indices)
     return computed or 0
 
 

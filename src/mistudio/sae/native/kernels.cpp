@@ -57,27 +57,12 @@ uint16_t to_bfloat16(float v) {  // to the nearest, ties to even, like PyTorch
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-// Approximate pre-activations as they come from a low-precision product.
-struct Approximate {
-  const void* product;   // [n, m] bfloat16, or int32 when there are scales
-  const float* row;      // [n] scale of each token, or null
-  const float* column;   // [m] scale of each latent
-  const float* bias;     // [m]
+void widen(const uint16_t* from, int64_t m, float* out) {
+  for (int64_t i = 0; i < m; ++i) out[i] = from_bfloat16(from[i]);
+}
 
-  void read(int64_t n, int64_t m, float* out) const {
-    if (!row) {
-      const uint16_t* from = static_cast<const uint16_t*>(product) + n * m;
-      for (int64_t i = 0; i < m; ++i) out[i] = from_bfloat16(from[i]);
-      return;
-    }
-    const int32_t* from = static_cast<const int32_t*>(product) + n * m;
-    const float scale = row[n];
-    for (int64_t i = 0; i < m; ++i) out[i] = static_cast<float>(from[i]) * (scale * column[i]) + bias[i];
-  }
-
-  // What rounding the result to its format may have changed at values of this size.
-  float rounding(float at) const { return std::fabs(at) * (row ? 0x1p-21f : 0x1p-8f); }
-};
+// What rounding a value of this size to bfloat16 may have changed, and more.
+float rounding(float at) { return std::fabs(at) * 0x1p-8f; }
 
 struct Entry {
   float value;
@@ -160,12 +145,12 @@ void mistudio_round_rows(const float* from, int64_t n, int64_t d, uint16_t* low,
   }
 }
 
-// The k largest positive entries of x·Wᵀ + b for tokens [n], from approximate pre-activations off by at most
-// `slack` [n]. Places without a positive entry hold 0. Returns how many entries were computed exactly.
-int64_t mistudio_top_k(const void* product, const float* row, const float* column, const float* bias,
-                       const float* slack, const float* x, const float* W, const float* b, int64_t n,
-                       int64_t m, int64_t d, int64_t k, float* values, int64_t* indices, int threads) {
-  const Approximate approximate{product, row, column, bias};
+// The k largest positive entries of x·Wᵀ + b for tokens [n], from bfloat16 pre-activations [n, m] that were off by
+// at most `slack` [n] before they were rounded. Places without a positive entry hold 0, as do
+// tokens whose slack is not finite. Returns how many entries were computed exactly.
+int64_t mistudio_top_k(const uint16_t* product, const float* slack, const float* x, const float* W,
+                       const float* b, int64_t n, int64_t m, int64_t d, int64_t k, float* values,
+                       int64_t* indices, int threads) {
   int64_t computed = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : computed)
   {
@@ -173,14 +158,17 @@ int64_t mistudio_top_k(const void* product, const float* row, const float* colum
     std::vector<Entry> some;
 #pragma omp for schedule(static)
     for (int64_t t = 0; t < n; ++t) {
-      approximate.read(t, m, rough.data());
+      std::fill_n(values + t * k, k, 0.0f);
+      std::fill_n(indices + t * k, k, 0);
+      if (!std::isfinite(slack[t])) continue;  // for the caller to do; not-a-numbers cannot be ordered
+      widen(product + t * m, m, rough.data());
       const auto settle = [&](Entry& e) {
         e.value = dot(x + t * d, W + e.index * d, d) + b[e.index];
         ++computed;
       };
-      const float positive = -slack[t] - approximate.rounding(slack[t]);
+      const float positive = -slack[t] - rounding(slack[t]);
       float least = lower_bound(rough.data(), m, k, maxima);
-      least -= 2 * slack[t] + 2 * approximate.rounding(std::fabs(least) + 2 * slack[t]);
+      least -= 2 * slack[t] + 2 * rounding(std::fabs(least) + 2 * slack[t]);
       collect(rough.data(), m, std::max(least, positive), some);
       auto middle = some.begin() + std::min<int64_t>(k, some.size());
       std::nth_element(some.begin(), middle, some.end(), stronger);
@@ -191,7 +179,7 @@ int64_t mistudio_top_k(const void* product, const float* row, const float* colum
                       return a.value < c.value;
                     })->value;
         kth -= slack[t];
-        kth -= approximate.rounding(kth);
+        kth -= rounding(kth);
         auto end = std::partition(middle, some.end(), [kth](const Entry& e) { return e.value >= kth; });
         std::for_each(middle, end, settle);
         some.erase(end, some.end());
@@ -201,10 +189,9 @@ int64_t mistudio_top_k(const void* product, const float* row, const float* colum
         }
       }
       std::sort(some.begin(), some.end(), [](const Entry& a, const Entry& c) { return a.index < c.index; });
-      for (int64_t j = 0; j < k; ++j) {
-        const bool there = j < static_cast<int64_t>(some.size());
-        values[t * k + j] = there ? some[j].value : 0.0f;
-        indices[t * k + j] = there ? some[j].index : 0;
+      for (size_t j = 0; j < some.size(); ++j) {
+        values[t * k + j] = some[j].value;
+        indices[t * k + j] = some[j].index;
       }
     }
   }
@@ -212,12 +199,11 @@ int64_t mistudio_top_k(const void* product, const float* row, const float* colum
 }
 
 // All entries of x·Wᵀ + b for tokens [n] that exceed `threshold` [1 or m] (times `norms` [m], unless null),
-// from approximate pre-activations minus threshold that are at least `bound` [n] where they may.
+// from bfloat16 approximations [n, m] of what it exceeds it by, raised, that are at least `bound` [n] where they may.
 // Null when more than `most` entries would have to be computed exactly. Give the result to mistudio_take.
 void* mistudio_above(const uint16_t* product, const float* bound, const float* x, const float* W,
                      const float* b, const float* norms, const float* threshold, int64_t per_latent,
                      int64_t n, int64_t m, int64_t d, int64_t most, int64_t* counts, int threads) {
-  const Approximate approximate{product, nullptr, nullptr, nullptr};
   auto found = std::make_unique<Found>();
   found->values.resize(threads);
   found->indices.resize(threads);
@@ -230,7 +216,7 @@ void* mistudio_above(const uint16_t* product, const float* bound, const float* x
     std::vector<float>& values = found->values[part];
     std::vector<int64_t>& indices = found->indices[part];
     for (int64_t t = part * share; t < std::min(n, (part + 1) * share) && computed <= most; ++t) {
-      approximate.read(t, m, rough.data());
+      widen(product + t * m, m, rough.data());
       collect(rough.data(), m, bound[t], some);
       computed += some.size();
       if (computed > most) break;
