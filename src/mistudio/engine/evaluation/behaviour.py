@@ -90,7 +90,8 @@ def measure_behaviour(
             y = site.y(run.activations)
             for ablation, value in (
                 ("zero", torch.zeros_like(y)),
-                ("mean", means[writes].to(y).expand_as(y)),
+                # Where a dictionary is not spliced in, the mean is not either: it is what it has to beat.
+                ("mean", torch.where(counts[..., None], means[writes].to(y), y)),
             ):
                 add((ablation, writes), baseline.compare(run.logits_with(site.split(value))))
         for name, sae in saes.items():

@@ -38,8 +38,8 @@ BEHAVIOUR: dict[str, MetricInfo] = {
     "ce_loss_with_mean": MetricInfo(
         "CE with the mean",
         "nats",
-        "CE with x̄ in the place of x at every position",
-        "A fairer baseline than zeros, which are far from anything that the model makes.",
+        "CE with x̄ spliced in",
+        "A fairer baseline than zeros: on the same positions as x̂, and like what the model makes.",
         "",
     ),
     "ce_loss_score": MetricInfo(
@@ -77,7 +77,7 @@ BEHAVIOUR: dict[str, MetricInfo] = {
     "kl_div_with_mean": MetricInfo(
         "KL with the mean",
         "nats",
-        "the same with x̄ in the place of x at every position",
+        "the same with x̄ spliced in",
         "The fairer baseline.",
     ),
     "kl_div_score": MetricInfo(
