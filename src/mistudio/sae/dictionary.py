@@ -223,8 +223,9 @@ class SAE(nn.Module):
         self.W_dec /= scale_out
         self.b_dec /= scale_out
         if self.W_skip is not None:
-            by_row = isinstance(scale_out, Tensor) and scale_out.ndim == 1
-            self.W_skip.mul_(scale_in).div_(scale_out[:, None] if by_row else scale_out)
+            if isinstance(scale_out, Tensor) and scale_out.ndim == 1:
+                scale_out = scale_out[:, None]
+            self.W_skip.mul_(scale_in).div_(scale_out)
 
     @torch.no_grad()
     def fold_decoder_norms(self) -> None:
