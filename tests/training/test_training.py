@@ -270,6 +270,22 @@ def test_what_does_not_fit_is_refused_by_name(settings: Any, database: Any, toke
         assert session.query(Training).count() == 0
 
 
+def test_a_training_of_the_past_is_shown_whatever_is_asked_today(
+    settings: Any, database: Any, tokens: str
+) -> None:
+    training_id, _ = start(database, request(tokens))
+    with database.session() as session:
+        row = runs.get_training(session, training_id)
+        row.config = {**row.config, "d_sae": 2, "of_old": 1}  # k is 4
+    with database.reading() as session:
+        view = runs.detail(session, settings, training_id)
+        sent = view.model_dump(mode="json")
+        assert runs.snapshot(session, f"trainings/{training_id}")["config"]["d_sae"] == 2
+    assert sent["config"]["architecture"]["kind"] == "topk"
+    assert sent["config"]["architecture"]["k"] == 4
+    assert sent["total_steps"] == 32
+
+
 def test_the_command_line_fills_in_which_kind_is_meant() -> None:
     def config(*assignments: str) -> TrainerConfig:
         return request_from_options(list(assignments), None, tokenization_id="tk_1", hook=HOOK).config

@@ -171,6 +171,21 @@ def _unknown(name: str, groups: Mapping[str, Mapping[str, Any]]) -> SettingsRefu
     )
 
 
+def stored_settings(stored: Mapping[str, Any]) -> TrainerConfig:
+    """The settings of a run of the past, to be shown.
+
+    They need not pass today's checks: what was trained under looser ones stays readable. Raises KeyError or
+    ValidationError only for what never was a training's settings.
+    """
+    try:
+        return TrainerConfig.model_validate(stored)
+    except ValidationError:
+        known = {name: value for name, value in stored.items() if name in TrainerConfig.model_fields}
+        for name in KINDS.keys() & known.keys():
+            known[name] = KINDS[name][known[name]["kind"]].model_construct(**known[name])
+        return TrainerConfig.model_construct(**known)
+
+
 def sentence(error: ValidationError) -> str:
     """What is wrong with the first refused setting, in one sentence."""
     first = error.errors()[0]

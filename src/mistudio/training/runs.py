@@ -16,7 +16,7 @@ from mistudio.activations.tables import ActivationCache
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.db import new_id
 from mistudio.engine.run_folder import METRICS_FILE, list_checkpoints
-from mistudio.engine.runs import describe
+from mistudio.engine.runs import describe, stored_settings
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobOut, latest_jobs
 from mistudio.lm.hooks import place_of
@@ -182,7 +182,7 @@ def _measured_runs(session: Session) -> list[MeasuredRun]:
         job = newest.get(f"{TABLE}/{training.id}")
         if not rate or job is None or job.state != "succeeded":
             continue
-        flops = step_flops_per_token(TrainerConfig.model_validate(training.config), training.d_in)
+        flops = step_flops_per_token(stored_settings(training.config), training.d_in)
         if training.cache_id is None:
             layer = next((p["layer"] for p in model.hook_points if p["name"] == training.hook), None)
             flops += _model_flops(model, layer)
@@ -209,7 +209,7 @@ def out_many(session: Session, trainings: Sequence[Training]) -> list[TrainingOu
     }
     views: list[TrainingOut] = []
     for training in trainings:
-        config = TrainerConfig.model_validate(training.config)
+        config = stored_settings(training.config)
         dataset_id, dataset_name = datasets[training.tokenization_id]
         job = newest.get(f"{TABLE}/{training.id}")
         stored = {column.key: getattr(training, column.key) for column in Training.__table__.columns}
@@ -246,7 +246,7 @@ def detail(session: Session, settings: Settings, training_id: str) -> TrainingDe
         for checkpoint in list_checkpoints(folder)
     ]
     size = folder_bytes(folder) if folder.exists() else 0
-    return TrainingDetail(**view.model_dump(), bytes=size, checkpoints=checkpoints)
+    return TrainingDetail(**dict(view), bytes=size, checkpoints=checkpoints)
 
 
 def metric_series(

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from mistudio.activations.schemas import HarvestSettings
 from mistudio.jobs import JobOut
@@ -84,8 +91,12 @@ class CheckpointOut(BaseModel):
     created_at: datetime
 
 
+def _as_stored(value: Any, check: ValidatorFunctionWrapHandler) -> TrainerConfig:
+    return value if isinstance(value, TrainerConfig) else check(value)
+
+
 class TrainingOut(BaseModel):
-    """A training with its newest job."""
+    """A training with its newest job. Its settings are shown as they were stored, whatever is asked of new ones."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -100,7 +111,7 @@ class TrainingOut(BaseModel):
     cache_id: str | None
     hook: str
     d_in: int
-    config: TrainerConfig
+    config: Annotated[TrainerConfig, WrapValidator(_as_stored)]
     harvest: HarvestSettings = Field(description="The conventions under which its activations were read.")
     held_out_tokens: int
     total_steps: int

@@ -5523,7 +5523,7 @@ export interface components {
         };
         /**
          * TrainingOut
-         * @description A training with its newest job.
+         * @description A training with its newest job. Its settings are shown as they were stored, whatever is asked of new ones.
          */
         TrainingOut: {
             /** Id */
