@@ -25,7 +25,8 @@ def model(smollm2_folder: Path) -> LanguageModel:
 def ids(model: LanguageModel, addresses: list[Any]) -> torch.Tensor:
     found = model.tokenizer(addresses[-1].text, truncation=True, max_length=192)["input_ids"]
     tokens = torch.tensor(found).view(4, 48)
-    tokens[:, 0] = model.tokenizer.bos_token_id  # left as it is, where the model puts attention that it does not need
+    # Left as it is: the model puts attention there that it does not need.
+    tokens[:, 0] = model.tokenizer.bos_token_id
     return tokens
 
 
