@@ -71,6 +71,10 @@ def rows(quick: bool) -> list[dict[str, Any]]:
         dl = contestant("dictionary_learning", "dictionary_learning", task)
         harvest = contestant("our harvest alone", "ours", {**task, "kind": "harvest"})
         compete([ours_a, saelens, ours_b, dl, harvest])
+        short = {**task, "tokens": tokens // 2, "lm_dtype": "bfloat16"}
+        ours_d = contestant("ours, model in bfloat16", "ours", short, like="saelens")
+        saelens_d = contestant("SAELens, model in bfloat16", "saelens", short)
+        compete([ours_d, saelens_d])
         cached = {**task, "kind": "from-cache"}
         ours_c = contestant("ours from the cache", "ours", cached, like="saelens")
         saelens_c = contestant("SAELens from its cache", "saelens", cached)
@@ -97,6 +101,14 @@ def rows(quick: bool) -> list[dict[str, Any]]:
             1.5,
             "trainSAE on ActivationBuffer",
             tokens,
+        ),
+        row(
+            "end-to-end/on-the-fly-bfloat16/vs-saelens",
+            ours_d,
+            saelens_d,
+            2.5,
+            "both run the model in bfloat16 (theirs: autocast_lm), dictionaries in fp32; FVU on fp32 activations",
+            tokens // 2,
         ),
         row(
             "end-to-end/from-cache/vs-saelens",
