@@ -30,6 +30,7 @@ PARTS = {
     "features": "bench.features",
     "end-to-end": "bench.end_to_end",
     "sweep": "bench.sweep",
+    "ground-truth": "bench.ground_truth",
 }
 
 
