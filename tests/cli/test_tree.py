@@ -11,7 +11,7 @@ import pytest
 
 from mistudio.cli import build_command
 
-ROOMS = {"serve", "worker", "demo", "convert", "settings", "db", "jobs"} | {
+ROOMS = {"serve", "worker", "demo", "convert", "eval", "settings", "db", "jobs"} | {
     "models",
     "datasets",
     "activations",
