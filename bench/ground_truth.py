@@ -48,7 +48,7 @@ OURS: dict[str, dict[str, Any]] = {
     "jump_relu": {
         "kind": "jump_relu",
         "penalty": "tanh",
-        "sparsity_coefficient": 0.2,
+        "sparsity_coefficient": 0.207,
         "target_l0": None,
         "bandwidth": 2.0,
         "threshold_init": 0.5,
@@ -57,6 +57,10 @@ OURS: dict[str, dict[str, Any]] = {
     "standard": {"kind": "standard", "l1_coefficient": 2.8, "l1_warmup_steps": 250},
 }
 OURS_TRAINER: dict[str, Any] = {"learning_rate": 6e-3, "decoder_norm": "free", "decoder_init_norm": 0.3}
+OURS_TRAINER_OF: dict[str, dict[str, Any]] = {
+    "topk": {"decoder_init_norm": 0.1},
+    "jump_relu": {"decoder_init_norm": 0.5},
+}
 THEIRS: dict[str, dict[str, Any]] = {
     "topk": {"lr": 6e-3, "k": L0},
     "batch_topk": {"lr": 3e-3, "k": L0},
@@ -69,7 +73,7 @@ THEIRS: dict[str, dict[str, Any]] = {
     "jump_relu": {
         "lr": 6e-3,
         "jumprelu_sparsity_loss_mode": "tanh",
-        "l0_coefficient": 0.2,
+        "l0_coefficient": 0.197,
         "jumprelu_bandwidth": 2,
         "jumprelu_init_threshold": 0.5,
         "pre_act_loss_coefficient": 3e-6,
@@ -172,6 +176,7 @@ def ours(kind: str, seed: int, changes: dict[str, Any], samples: int = SAMPLES) 
         "dead_latent_window": DEAD_AFTER_STEPS * BATCH,
         **SCHEDULE,
         **OURS_TRAINER,
+        **OURS_TRAINER_OF.get(kind, {}),
         **changes,
     }
     return Trainer(TrainerConfig.model_validate({**settings, "architecture": architecture}), D)
@@ -283,6 +288,7 @@ def race(kind: str, seed: int) -> dict[str, Any]:
         "kind": kind,
         "seed": seed,
         "samples": SAMPLES,
+        "threads": torch.get_num_threads(),
         "ours": asdict(score_ours(mine, held_out)),
         "theirs": asdict(score_theirs(peer, held_out)),
         "seconds_per_step": [statistics.median(side) for side in zip(*seconds, strict=True)],
@@ -328,7 +334,17 @@ def rows(quick: bool) -> list[dict[str, Any]]:
             out.append(_row(f"{kind}/{score}", mine, peer, score.upper(), mine / peer, note))
         times = [statistics.mean(part["seconds_per_step"][side] for part in parts) for side in (0, 1)]
         ratio = statistics.median(part["time_ratio"] for part in parts)
-        out.append(_row(f"{kind}/time", times[0], times[1], "s/step", ratio, f"batches of {BATCH}"))
+        threads = parts[0]["threads"]
+        out.append(
+            _row(
+                f"{kind}/time",
+                times[0],
+                times[1],
+                "s/step",
+                ratio,
+                f"batches of {BATCH}, {threads} thread(s)",
+            )
+        )
     return out
 
 
