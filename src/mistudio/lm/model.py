@@ -33,6 +33,7 @@ from mistudio.lm.hooks import (
     parse_hook,
 )
 from mistudio.lm.interventions import Intervention, Positions, same_shape
+from mistudio.lm.packed import PackedLayers
 from mistudio.lm.sites import Change, replace_at, watch
 
 
@@ -48,6 +49,7 @@ class LanguageModel:
         self.source = source
         self._tokenizer = tokenizer
         self._turn = threading.RLock()
+        self._packed = PackedLayers()
         self.config: Any = hf.config.get_text_config(decoder=True)
         self.decoder: nn.Module = hf.get_decoder()
         self.blocks = find_blocks(self.decoder, int(self.config.num_hidden_layers), type(hf).__name__)
@@ -229,7 +231,7 @@ class LanguageModel:
         try:
             # no_grad, not inference_mode: an inference tensor cannot be saved for a backward pass, and a
             # trainer's first product with these does just that.
-            with self._turn, torch.no_grad():
+            with self._turn, torch.no_grad(), self._packed.over(self._blocks_up_to(parsed), tokens.numel()):
                 self.decoder(
                     input_ids=tokens, attention_mask=mask, position_ids=position_ids, use_cache=False
                 )
@@ -245,6 +247,12 @@ class LanguageModel:
                     f"Choose a hook point like '{format_hook(0, 'resid_post')}'.",
                 )
         return {name: seen[name] for name in sites}
+
+    def _blocks_up_to(self, hooks: Mapping[str, HookName]) -> nn.ModuleList:
+        """The blocks that a pass to these hooks runs through (all where a hook is not a block's)."""
+        layers = [hook.layer for hook in hooks.values()]
+        deepest = max((layer for layer in layers if layer is not None), default=None)
+        return self.blocks if deepest is None or None in layers else self.blocks[: deepest + 1]
 
     def _inputs(self, tokens: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Tokens on the device, and the mask and positions that the pass needs (None where it needs none)."""
