@@ -20,7 +20,7 @@ from bench.end_to_end import BATCH, D_IN, D_SAE, LR
 from bench.end_to_end_plots import plot_sweep
 from bench.material import prepare
 
-LAYERS, SPARSITIES = (6, 15), (16, 32, 64, 128)
+LAYERS, SPARSITIES = (6, 9), (16, 32, 64, 128)
 TOKENS, QUICK_TOKENS = 8 * BATCH, 2 * BATCH
 SEPARATE_GOAL, PEER_GOAL = 0.35, 5.0
 
