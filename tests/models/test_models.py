@@ -250,4 +250,4 @@ def test_the_real_model_is_what_its_card_says(settings: Any, database: Any, smol
     assert (model.n_layers, model.d_model, model.vocab_size) == (30, 576, 49152)
     assert model.parameters == 134_515_008
     assert model.has_chat_template
-    assert len(model.hook_points) == 30 * 6
+    assert len(model.hook_points) == 30 * 7

@@ -195,7 +195,9 @@ def test_one_hour_is_remembered_and_no_more(tmp_path: Path) -> None:
     for number in range(2_000):
         sampler._samples.append(sample(now - 2.0 * (2_000 - number)))
     assert len(sampler._samples) == 1_800
-    assert len(sampler.samples(60)) in (29, 30)
+    found = len(sampler.samples(60))
+    passed = time.time() - now  # samples grow old while a busy machine fills the list
+    assert (60 - passed) // 2 - 1 <= found <= 30
     assert len(sampler.samples()) >= 1_799
 
 
