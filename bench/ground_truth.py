@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bench.ground_truth_plots import draw
 from mistudio.sae import SAE, Latents, Trainer, TrainerConfig
 from mistudio.sae.ground_truth import GroundTruthScores, Scoring
 from mistudio.sae.kernels import decode
@@ -323,7 +324,11 @@ def run_missing(kinds: Sequence[str] = KINDS, seeds: Sequence[int] = SEEDS, *, a
 def rows(quick: bool) -> list[dict[str, Any]]:
     """Rows for the bench table, running what is missing: one seed when quick, else all."""
     run_missing(seeds=SEEDS[:1] if quick else SEEDS)
-    draw_plot()
+    title = (
+        f"SAELens' synthetic world: {N_FEATURES} features in {D} dimensions, {D_SAE} latents, L0 {L0}, "
+        f"{SAMPLES / 1e6:.1f} million samples"
+    )
+    draw(list(records().values()), KINDS, title, RESULTS.with_suffix(".png"))
     out: list[dict[str, Any]] = []
     for kind in KINDS:
         parts = [part for (name, _), part in sorted(records().items()) if name == kind]
@@ -365,38 +370,6 @@ def _row(name: str, mine: float, peer: float, unit: str, ratio: float, note: str
         "holds": ratio >= 1.0,
         "note": note,
     }
-
-
-def draw_plot() -> None:
-    """F1 and MCC of every part as a dot, means as bars: `bench/results/ground-truth.png`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for pane, score in zip(panes, ("f1", "mcc"), strict=True):
-        for place, kind in enumerate(KINDS):
-            parts = [part for (name, _), part in sorted(records().items()) if name == kind]
-            for side, shift, colour in (("ours", -0.18, "tab:blue"), ("theirs", 0.18, "tab:gray")):
-                values = [part[side][score] for part in parts]
-                if not values:
-                    continue
-                pane.bar(place + shift, statistics.mean(values), 0.32, color=colour, alpha=0.45)
-                pane.scatter([place + shift] * len(values), values, s=14, color=colour, zorder=3)
-        pane.set_title(f"{score.upper()} of each seed (dots) and mean (bars)", fontsize=10)
-        pane.set_xticks(range(len(KINDS)), KINDS, rotation=15)
-        pane.grid(axis="y", alpha=0.3)
-    for name, colour in (("miStudio", "tab:blue"), ("SAELens", "tab:gray")):
-        panes[0].bar(0, 0, color=colour, alpha=0.45, label=name)
-    panes[0].legend()
-    figure.suptitle(
-        f"SAELens' synthetic world: {N_FEATURES} features in {D} dimensions, {D_SAE} latents, L0 {L0}, "
-        f"{SAMPLES / 1e6:.1f} million samples",
-        fontsize=10,
-    )
-    figure.tight_layout()
-    figure.savefig(RESULTS.with_suffix(".png"), dpi=120)
 
 
 if __name__ == "__main__":
