@@ -335,7 +335,7 @@ def rows(quick: bool) -> list[dict[str, Any]]:
         reached = " against ".join(f"{mean_of(parts, side, 'l0')[0]:.2f}" for side in ("ours", "theirs"))
         for score in ("f1", "mcc"):
             (mine, spread), (peer, peer_spread) = (mean_of(parts, side, score) for side in ("ours", "theirs"))
-            note = f"±{spread:.3f} and ±{peer_spread:.3f} over {len(parts)} seeds, at L0 {reached}"
+            note = f"±{spread:.3f} and ±{peer_spread:.3f} over {len(parts)} seed(s), at L0 {reached}"
             out.append(_row(f"{kind}/{score}", mine, peer, score.upper(), mine / peer, note))
         times = [statistics.mean(part["seconds_per_step"][side] for part in parts) for side in (0, 1)]
         ratio = statistics.median(part["time_ratio"] for part in parts)
