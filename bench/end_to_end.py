@@ -21,7 +21,7 @@ from bench.end_to_end_plots import plot_end_to_end
 from bench.material import prepare
 
 LAYER, D_IN, D_SAE, K, BATCH, LR = 6, 576, 9216, 32, 4096, 1e-3
-TOKENS, QUICK_TOKENS = 16 * BATCH, 6 * BATCH
+TOKENS, QUICK_TOKENS = 32 * BATCH, 6 * BATCH
 FVU_TOLERANCE = 0.01
 
 

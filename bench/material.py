@@ -61,7 +61,7 @@ LIKE: dict[str, dict[str, Any]] = {
         "decoder_norm": "free",
         "decoder_init_norm": 0.1,
         "decoder_bias_init": "zeros",
-        "grad_clip_norm": 0.0,
+        "grad_clip_norm": 1.0,
     },
     "dictionary-learning": {
         "decoder_norm": "unit",

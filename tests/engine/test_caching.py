@@ -161,6 +161,7 @@ def test_a_cache_of_a_changed_model_is_not_taken(model: LanguageModel, tmp_path:
 
 KILLED = """
 import sys, time, torch
+from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from mistudio.engine import harvest, reading
 from mistudio.lm import load_language_model
@@ -169,6 +170,8 @@ reading.GROUP_TOKENS = 512
 torch.set_num_threads(1)
 def progress(done, total):
     if done >= 6000:
+        while not list(Path(sys.argv[2]).glob("*/shard-*")):  # written on a thread, after it was added
+            time.sleep(0.01)
         print("ready", flush=True); time.sleep(60)
 harvest(load_language_model(sys.argv[1], device="cpu"), some_tokens(500), %r, sys.argv[2], progress=progress,
         shard_bytes=1)
