@@ -1,0 +1,236 @@
+"""The full-text index of a data set: an FTS5 table that holds no text, whose row ids are row numbers.
+
+Words are what FTS5's unicode61 takes for them: runs of letters and digits, compared without case and accents.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from mistudio.errors import StudioError
+from mistudio.store import disk_errors, folder_bytes
+from mistudio.store.atomic import sync_folder
+
+TOKENIZER = "unicode61 remove_diacritics 2"
+FILE = "index.sqlite"
+PATIENCE_SECONDS = 10.0
+_COMMIT_BYTES = 64 << 20
+_MERGE_PAGES = 2_000
+_MOST_RANKED = 50_000
+_MARKS = [("\x02", "\x03"), ("\ue000", "\ue001"), ("\U000f0000", "\U000f0001"), ("\U00100000", "\U00100001")]
+
+Progress = Callable[[float, float | None, str, str], None]
+"""Called with (done, total, unit, stage); may raise to leave."""
+
+
+def _unheard(_done: float, _total: float | None, _unit: str, _stage: str) -> None:
+    pass
+
+
+def build_index(
+    batches: Callable[[int], Iterator[tuple[int, list[str]]]],
+    n_rows: int,
+    column: str,
+    folder: Path,
+    progress: Progress = _unheard,
+) -> None:
+    """Build the index in a folder of its own, going on where an earlier run left it.
+
+    `batches(start)` gives (first row, texts) from a row on. `progress(done, total, unit, stage)` may raise to leave.
+    Raises DiskFull.
+    """
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        with closing(_open_part(folder / FILE, column, n_rows)) as connection:
+            try:
+                _index_rows(connection, batches, n_rows, progress)
+                _merge(connection, progress)
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error):
+                    raise
+                raise OSError(errno.ENOSPC, "no space is left for the search index") from error
+        with (folder / FILE).open("rb") as file:
+            os.fsync(file.fileno())
+        sync_folder(folder)
+
+
+def _open_part(path: Path, column: str, n_rows: int) -> sqlite3.Connection:
+    """The index being built, anew unless it is of the same text."""
+    about = (column, n_rows)
+    if path.exists():
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            found = connection.execute("SELECT text_column, n_rows FROM about").fetchone()
+        except sqlite3.DatabaseError:
+            found = None
+        if found == about:
+            _tune(connection)
+            return connection
+        connection.close()
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA page_size = 8192")
+    _tune(connection)
+    connection.execute("BEGIN")
+    connection.execute(
+        f"CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='{TOKENIZER}', prefix='2 3')"
+    )
+    # Larger pieces in memory mean fewer to merge on the disk.
+    connection.execute("INSERT INTO words(words, rank) VALUES ('hashsize', ?)", (_COMMIT_BYTES,))
+    connection.execute("CREATE TABLE about (text_column TEXT, n_rows INTEGER, next_row INTEGER)")
+    connection.execute("INSERT INTO about VALUES (?, ?, 0)", about)
+    connection.execute("COMMIT")
+    return connection
+
+
+def _tune(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA cache_size = -65536")
+
+
+def _index_rows(
+    connection: sqlite3.Connection,
+    batches: Callable[[int], Iterator[tuple[int, list[str]]]],
+    n_rows: int,
+    progress: Progress,
+) -> None:
+    start = int(connection.execute("SELECT next_row FROM about").fetchone()[0])
+    progress(start, n_rows, "rows", "Index")
+    pending = 0
+    connection.execute("BEGIN")
+    for first, texts in batches(start):
+        connection.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", enumerate(texts, first))
+        pending += sum(map(len, texts))
+        if pending > _COMMIT_BYTES:
+            connection.execute("UPDATE about SET next_row = ?", (first + len(texts),))
+            connection.execute("COMMIT")
+            connection.execute("BEGIN")
+            pending = 0
+        progress(first + len(texts), n_rows, "rows", "Index")
+    connection.execute("UPDATE about SET next_row = ?", (n_rows,))
+    connection.execute("COMMIT")
+
+
+def _merge(connection: sqlite3.Connection, progress: Progress) -> None:
+    """Bring all pieces into one, some pages at a time."""
+    pages, step = 0, -_MERGE_PAGES
+    while True:
+        progress(pages, None, "pages", "Merge")
+        before = connection.total_changes
+        connection.execute("INSERT INTO words(words, rank) VALUES ('merge', ?)", (step,))
+        if connection.total_changes - before < 2:
+            return
+        pages, step = pages + _MERGE_PAGES, _MERGE_PAGES
+
+
+class SearchIndex:
+    """A finished index, open for reading. Close it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bytes = folder_bytes(folder)
+        # The file never changes under its name, so SQLite need not look for locks or journals.
+        self._connection = sqlite3.connect(
+            f"{(folder / FILE).absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
+        try:
+            self._connection.execute("PRAGMA mmap_size = 1073741824")
+            found = self._connection.execute("SELECT text_column, n_rows FROM about").fetchone()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise StudioError(
+                "index_torn", "The search index is damaged.", hint="Build it again.", status=500
+            ) from error
+        self.text_column, self.n_rows = str(found[0]), int(found[1])
+
+    def __enter__(self) -> SearchIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def rows_from(self, expression: str, start: int, limit: int) -> list[int]:
+        """The first `limit` matching rows from row `start` on, in order. Raises StudioError `search_too_long`."""
+        with self._patience():
+            found = self._connection.execute(
+                "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? ORDER BY rowid LIMIT ?",
+                (expression, start, limit),
+            )
+            return [row[0] for row in found]
+
+    def ranked(self, expression: str, skip: int, limit: int) -> tuple[list[int], bool]:
+        """Matching rows by BM25, best first, and whether all matches were ranked (else the first 50,000 of them).
+
+        Raises StudioError `search_too_long`.
+        """
+        with self._patience():
+            scores = self._connection.execute(
+                "SELECT rowid, bm25(words) FROM words WHERE words MATCH ? LIMIT ?",
+                (expression, _MOST_RANKED + 1),
+            ).fetchall()
+        everything = len(scores) <= _MOST_RANKED
+        scores = sorted(scores[:_MOST_RANKED], key=lambda pair: (pair[1], pair[0]))
+        return [row for row, _ in scores[skip : skip + limit]], everything
+
+    def count(self, expression: str, seconds: float) -> tuple[int, bool]:
+        """How many rows match, and whether all were counted within `seconds`."""
+        deadline = time.monotonic() + seconds
+        counted = 0
+        found = self._connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))
+        while some := found.fetchmany(2_000):
+            counted += len(some)
+            if time.monotonic() > deadline:
+                return counted, False
+        return counted, True
+
+    @contextmanager
+    def _patience(self) -> Generator[None]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            raise StudioError(
+                "search_too_long",
+                f"The search was given up after {PATIENCE_SECONDS:g} seconds.",
+                hint="Look for longer or rarer words.",
+                status=422,
+            ) from error
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
+
+def spans(expression: str, texts: list[str]) -> list[list[tuple[int, int]]]:
+    """Where each text matches: [start, end) in characters, as the index itself understands the expression."""
+    marks = next((m for m in _MARKS if not any(mark in text for mark in m for text in texts)), None)
+    found: list[list[tuple[int, int]]] = [[] for _ in texts]
+    if marks is None:
+        return found
+    begin, end = marks
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE VIRTUAL TABLE page USING fts5(text, tokenize='{TOKENIZER}')")
+        connection.executemany("INSERT INTO page(rowid, text) VALUES (?, ?)", enumerate(texts))
+        marked = connection.execute(
+            "SELECT rowid, highlight(page, 0, ?, ?) FROM page WHERE page MATCH ?", (begin, end, expression)
+        )
+        for row, text in marked:
+            before, *pieces = text.split(begin)
+            at = len(before)
+            for piece in pieces:
+                hit, _, rest = piece.partition(end)
+                found[row].append((at, at + len(hit)))
+                at += len(hit) + len(rest)
+    return found
