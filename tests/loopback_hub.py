@@ -20,18 +20,38 @@ from urllib.parse import parse_qs, unquote, urlsplit
 LFS_BYTES = 10_000
 TOKEN = "hf_loopback"
 _API = re.compile(r"([^/]+/[^/]+)(?:/(revision|tree|paths-info|auth-check|refs)(?:/([^/]+))?(?:/(.*))?)?")
-Fault = Literal["hang", "slow", "cut", "wrong_bytes", "error_500", "rate_limit"]
+Fault = Literal[
+    "hang",  # never answers
+    "slow",  # a twentieth of the body every tenth of a second
+    "cut",  # the connection breaks in the middle of the body
+    "wrong_bytes",  # the right length, other content than the ETag says
+    "wrong_length",  # a whole answer, shorter than the listing and the ETag's size say
+    "no_ranges",  # the whole file, whatever range was asked for
+    "error_500",
+    "rate_limit",
+    "denied",  # 403 in the middle of it all, as when a token is revoked
+    "gone",  # 404 for a file that the listing names
+]
 
 
 @dataclass
 class Repository:
-    """One repository at one commit. `fault` is what goes wrong when a file over `LFS_BYTES` is fetched."""
+    """One repository at one commit. `fault` is what goes wrong when a file over `LFS_BYTES` is fetched, the first
+    `fault_times` times (None: always)."""
 
     files: dict[str, bytes]
     kind: Literal["model", "dataset"] = "model"
     gated: bool = False
     fault: Fault | None = None
+    fault_times: int | None = None
     commit: str = field(default="0123456789abcdef0123456789abcdef01234567")
+
+    def next_fault(self) -> Fault | None:
+        """What goes wrong this time."""
+        if self.fault_times is None or self.fault is None:
+            return self.fault
+        self.fault_times -= 1
+        return self.fault if self.fault_times >= 0 else None
 
     def entry(self, name: str) -> dict[str, Any]:
         """A file as the tree listing shows it."""
@@ -52,11 +72,14 @@ def _git_oid(content: bytes) -> str:
 
 @dataclass
 class LoopbackHub:
-    """The running hub. `requests` is every request line seen, for tests that count them."""
+    """The running hub. `requests` is every request line seen, `ranges` the ranges asked for, `served` the bytes of
+    files sent, for tests that count them."""
 
     url: str
     repositories: dict[str, Repository] = field(default_factory=dict[str, Repository])
     requests: list[str] = field(default_factory=list[str])
+    ranges: list[str] = field(default_factory=list[str])
+    served: int = 0
     hang_everything: bool = False
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -175,14 +198,20 @@ class _Handler(BaseHTTPRequestHandler):
         if large:
             headers["X-Linked-Size"], headers["X-Linked-Etag"] = str(len(content)), headers["ETag"]
         status, body = 200, content
+        fault = repository.next_fault() if large and self.command == "GET" else None
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if wanted:
+            self.hub.ranges.append(wanted[0])
+        if wanted and fault != "no_ranges":
             first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
             if first >= len(content):
                 return self._error(416, "RangeNotSatisfiable", "beyond the end")
             status, body = 206, content[first : last + 1]
             headers["Content-Range"] = f"bytes {first}-{first + len(body) - 1}/{len(content)}"
-        fault = repository.fault if large and self.command == "GET" else None
+        if fault == "denied":
+            return self._error(403, None, "the token was revoked")
+        if fault == "gone":
+            return self._error(404, "EntryNotFound", "Entry not found")
         if fault == "error_500":
             return self._error(500, None, "the disk of the hub broke")
         if fault == "rate_limit":
@@ -192,6 +221,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if fault == "wrong_bytes":
             body = bytes(len(body))
+        if fault == "wrong_length":
+            body = body[: len(body) - 100]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -199,8 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return None
+        self.hub.served += len(body)
         if fault == "cut":
             self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
             self.close_connection = True
         elif fault == "slow":
             for start in range(0, len(body), max(1, len(body) // 20)):

@@ -13,6 +13,7 @@ from mistudio.errors import StudioError
 
 _BUILT_IN = (
     "mistudio.jobs",
+    "mistudio.hub",
     "mistudio.models",
     "mistudio.datasets",
     "mistudio.activations",

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         default=2_000_000, ge=1_000, description="Largest request body, other than an upload."
     )
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1_000, description="Largest uploaded file.")
+    max_unpacked_bytes: int = Field(
+        default=200_000_000_000, ge=1_000, description="The most that a packed file (gz, zst, zip) may unpack to."
+    )
     rate_limit_per_minute: int = Field(
         default=3_000, ge=1, description="Requests a minute that one client address may make."
     )
@@ -99,6 +102,11 @@ class Settings(BaseSettings):
     )
     labels_api_key: SecretStr | None = Field(
         default=None, description="The key for `labels_base_url`. Never stored or logged."
+    )
+    survey_up_to_bytes: int = Field(
+        default=4_000_000_000,
+        ge=0,
+        description="Data sets up to this size get their statistics and search index on arrival, without being asked.",
     )
     import_folders: list[Path] = Field(
         default_factory=list,

@@ -45,11 +45,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt_neox": ("gpt_neox", {**_NEOX, "use_parallel_residual": True}),
     "gpt_neox-sequential": ("gpt_neox", {**_NEOX, "use_parallel_residual": False}),
+    "gemma": ("gemma", {**_SMALL, "head_dim": 8}),
     "gemma2": ("gemma2", {**_SMALL, "head_dim": 8, "sliding_window": 8, "final_logit_softcapping": 5.0}),
     "gemma3": ("gemma3_text", {**_SMALL, "head_dim": 8, "sliding_window": 8}),
     "qwen2": ("qwen2", _SMALL),
     "qwen3": ("qwen3", {**_SMALL, "head_dim": 8}),
     "phi": ("phi", {**_SMALL, "num_key_value_heads": 4}),
+    "phi3": ("phi3", _SMALL),
+    "olmo": ("olmo", _SMALL),
     "olmo2": ("olmo2", _SMALL),
 }
 PARALLEL = {"gpt_neox", "phi"}

@@ -192,7 +192,9 @@ def test_logits_of_directions(tiny: LanguageModel, family: str) -> None:
     plain = tiny.logits_of_directions(directions)
     torch.testing.assert_close(plain, directions @ tiny.hf.get_output_embeddings().weight.T)
     norm = tiny.final_norm
-    gain = 1 + norm.weight if family.startswith("gemma") else norm.weight
+    # Gemma keeps gain - 1; OLMo's norm has none to learn.
+    learnt = torch.ones(tiny.d_model) if family == "olmo" else norm.weight
+    gain = 1 + learnt if family.startswith("gemma") else learnt
     folded = tiny.logits_of_directions(directions, fold_final_norm=True)
     torch.testing.assert_close(folded, (directions * gain) @ tiny.unembedding.T, rtol=1e-4, atol=1e-4)
 

@@ -47,6 +47,21 @@ def test_greedy_equals_transformers(speaking: LanguageModel) -> None:
     assert ids_of(speaking, PROMPT, 30) == greedy(speaking, PROMPT, 30)
 
 
+def test_alternatives_are_the_most_probable_tokens_at_each_place(speaking: LanguageModel) -> None:
+    written = list(
+        generate(speaking, PROMPT, max_new_tokens=3, temperature=1.0, top_p=0.5, seed=3, alternatives=4)
+    )
+    tokens = torch.tensor([PROMPT + [t.token for t in written]])
+    logprobs = torch.log_softmax(speaking.logits(tokens)[0].float(), -1)
+    for step, token in enumerate(written):
+        best = logprobs[len(PROMPT) - 1 + step].topk(4)
+        assert [id for id, _ in token.alternatives] == best.indices.tolist()
+        torch.testing.assert_close(
+            torch.tensor([p for _, p in token.alternatives]), best.values, rtol=1e-4, atol=1e-4
+        )
+    assert next(iter(generate(speaking, PROMPT, max_new_tokens=1))).alternatives == ()
+
+
 def test_interventions_that_do_nothing_change_nothing(speaking: LanguageModel) -> None:
     expected = list(generate(speaking, PROMPT, max_new_tokens=4))
     direction = torch.randn(speaking.d_model, generator=torch.Generator().manual_seed(0))

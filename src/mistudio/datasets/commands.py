@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-from pydantic import ValidationError
-from sqlalchemy import select
 
 from mistudio.console import open_console
-from mistudio.datasets import library, tokenizations
+from mistudio.datasets import change_commands, library, survey_commands
+from mistudio.datasets.change_commands import Chat, ChatModel, Template, column_wanted
+from mistudio.datasets.formats import format_of, is_packed
+from mistudio.datasets.listing import DatasetFilter, Kind, Status, filtered, matches_of
 from mistudio.datasets.schemas import (
     DatasetChange,
     DatasetCreate,
@@ -19,84 +20,103 @@ from mistudio.datasets.schemas import (
     FileFormat,
     FolderSource,
     HubSource,
-    TokenizationCreate,
-    TokenizationSettings,
 )
 from mistudio.datasets.tables import Dataset
+from mistudio.datasets.tokenization_commands import tokenization_app, tokenize
 from mistudio.errors import StudioError
 from mistudio.models.commands import carry_out
 from mistudio.models.names import find_row
-from mistudio.models.tables import Model
+from mistudio.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True, help="Data sets and their tokenizations: add, list, look at, tokenize, delete."
+    no_args_is_help=True,
+    help="Data sets and their tokenizations: add, find, look at, compose, tokenize, delete.",
 )
-tokenization_app = typer.Typer(no_args_is_help=True, help="Tokenizations of a data set: list, show, delete.")
 app.add_typer(tokenization_app, name="tokenizations")
+app.command("tokenize")(tokenize)
+app.command("change")(change_commands.change)
+app.command("compose")(change_commands.compose)
+app.command("uses")(change_commands.uses)
+app.command("rows")(survey_commands.rows)
+app.command("statistics")(survey_commands.statistics)
+app.command("index")(survey_commands.index)
 
 COLUMNS = ("id", "name", "source.kind", "rows", "bytes", "text_column", "tokenization_count", "job.state")
-TOKENIZATION_COLUMNS = (
-    "id",
-    "dataset_name",
-    "name",
-    "model_name",
-    "n_sequences",
-    "n_tokens",
-    "bytes",
-    "job.state",
-)
 Key = Annotated[str, typer.Argument(help="Id or name.")]
 Force = Annotated[bool, typer.Option("--force", help="Also delete what was made from it.")]
 
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A file (text, JSONL, CSV or Parquet; also .gz, .zst, .zip), a folder of such files, or a hub id "
+        "(organisation/name)."
+    ),
+]
+Format = Annotated[FileFormat | None, typer.Option(help="Default: by the file's ending.")]
+Rows = Annotated[
+    Documents | None,
+    typer.Option(
+        help="Text files: what is one row. Default: paragraph; the file in folders, the line on the hub."
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="CSV files: what separates the columns. Default: the comma, or the tab for .tsv."),
+]
+Pattern = Annotated[str, typer.Option(help="Folders: the names of the files to read, as **/*.jsonl.gz.")]
+NamePattern = Annotated[
+    str | None, typer.Option(help="Folders: regular expression whose named groups become columns.")
+]
+Config = Annotated[str | None, typer.Option(help="Hub: configuration (subset).")]
+Split = Annotated[str, typer.Option(help="Hub: split.")]
+Revision = Annotated[str, typer.Option(help="Hub: branch, tag or commit.")]
+
+
 @app.command("add")
 def add(
-    source: Annotated[
-        str, typer.Argument(help="A file, a folder of text files, or a hub id (organisation/name).")
-    ],
+    source: Source,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
-    format: Annotated[FileFormat | None, typer.Option(help="Default: by the file's ending.")] = None,
+    format: Format = None,
     text_column: Annotated[
         str | None, typer.Option(help="Default: `text`, or the only column of strings.")
     ] = None,
-    documents: Annotated[
-        Documents | None, typer.Option(help="Text files: what is one row. Default: paragraph.")
+    template: Template = None,
+    chat: Chat = None,
+    model: ChatModel = None,
+    documents: Rows = None,
+    delimiter: Delimiter = None,
+    pattern: Pattern = "*.txt",
+    name_pattern: NamePattern = None,
+    config: Config = None,
+    split: Split = "train",
+    revision: Revision = "main",
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Only the first rows; from the hub no more is fetched.")
     ] = None,
-    delimiter: Annotated[
-        str | None,
-        typer.Option(help="CSV files: what separates the columns. Default: the comma, or the tab for .tsv."),
-    ] = None,
-    pattern: Annotated[str, typer.Option(help="Folders: the names of the files to read.")] = "*.txt",
-    name_pattern: Annotated[
-        str | None, typer.Option(help="Folders: regular expression whose named groups become columns.")
-    ] = None,
-    config: Annotated[str | None, typer.Option(help="Hub: configuration (subset).")] = None,
-    split: Annotated[str, typer.Option(help="Hub: split.")] = "train",
-    revision: Annotated[str, typer.Option(help="Hub: branch, tag or commit.")] = "main",
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Import only the first rows.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be repeated.")] = None,
 ) -> None:
     """Add a data set from a file, a folder or the hub."""
-    path = Path(source).expanduser()
-    chosen: DatasetSource
-    if path.is_dir():
-        chosen = FolderSource(path=source, pattern=pattern, name_pattern=name_pattern, max_rows=max_rows)
-    elif (
-        path.exists()
-        or format
-        or path.suffix.lower() in library.FORMATS
-        or source.startswith((".", "/", "~"))
-    ):
-        if not path.exists():
-            raise StudioError(
-                "path_not_found", f"There is nothing at “{source}”.", hint="Check the spelling."
-            )
-        chosen = library.file_source(
-            source, format, documents=documents, delimiter=delimiter, max_rows=max_rows
-        )
-    else:
-        chosen = HubSource(repo=source, config=config, split=split, revision=revision, max_rows=max_rows)
-    wanted = DatasetCreate(name=name, source=chosen, text_column=text_column)
     with open_console() as console:
+        chosen = _source(
+            console.settings,
+            source,
+            format,
+            documents,
+            delimiter,
+            pattern,
+            name_pattern,
+            config,
+            split,
+            revision,
+        )
+        wanted = DatasetCreate(
+            name=name,
+            source=chosen.model_copy(update={"max_rows": max_rows}),
+            text_column=text_column,
+            compose=column_wanted(None, template, chat, model),
+            tags=tag or [],
+        )
         with console.session() as session:
             dataset, job = library.add_dataset(session, console.settings, wanted, any_folder=True)
             dataset_id, job_id = dataset.id, job.id
@@ -108,11 +128,100 @@ def add(
         console.emit(out, table=["id", "name", "rows", "bytes", "text_column", "columns"])
 
 
+@app.command("preview")
+def preview(
+    source: Source,
+    format: Format = None,
+    documents: Rows = None,
+    delimiter: Delimiter = None,
+    pattern: Pattern = "*.txt",
+    name_pattern: NamePattern = None,
+    config: Config = None,
+    split: Split = "train",
+    revision: Revision = "main",
+    rows: Annotated[int, typer.Option(min=1, max=100, help="Rows to show.")] = 5,
+) -> None:
+    """Look at a source before adding it: columns, first rows, sizes, license."""
+    from mistudio.datasets.preview import preview_source
+
+    with open_console() as console:
+        chosen = _source(
+            console.settings,
+            source,
+            format,
+            documents,
+            delimiter,
+            pattern,
+            name_pattern,
+            config,
+            split,
+            revision,
+        )
+        located, path = library.located(console.settings, chosen, None, any_folder=True)
+        found = preview_source(console.settings, located, path, rows=rows)
+        if console.as_json:
+            console.emit(found)
+            return
+        console.emit(found, table=["name", "config", "split", "text_column", "chat_columns", "columns"])
+        console.emit(found.about)
+        console.emit(found.rows, table=["index", *(f"values.{column.name}" for column in found.columns)])
+
+
+def _source(
+    settings: Settings,
+    source: str,
+    format: FileFormat | None,
+    documents: Documents | None,
+    delimiter: str | None,
+    pattern: str,
+    name_pattern: str | None,
+    config: str | None,
+    split: str,
+    revision: str,
+) -> DatasetSource:
+    """The source that the options name. Raises StudioError `path_not_found`, `format_unknown`."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return FolderSource(
+            path=source,
+            pattern=pattern,
+            format=format,
+            documents=documents or "file",
+            name_pattern=name_pattern,
+        )
+    looks_local = format or format_of(path.name) or is_packed(path.name) or source.startswith((".", "/", "~"))
+    if path.exists():
+        from mistudio.datasets.sources import archive_format
+
+        kind = format or archive_format(settings, path)
+        return library.file_source(source, kind, documents=documents, delimiter=delimiter)
+    if looks_local:
+        raise StudioError("path_not_found", f"There is nothing at “{source}”.", hint="Check the spelling.")
+    return HubSource(
+        repo=source, config=config, split=split, revision=revision, documents=documents or "line"
+    )
+
+
 @app.command("list")
-def list_datasets() -> None:
+def list_datasets(
+    search: Annotated[str | None, typer.Option("--search", "-q", help="In names, hub ids and tags.")] = None,
+    kind: Annotated[list[Kind] | None, typer.Option(help="Where it came from; may be repeated.")] = None,
+    status: Annotated[
+        list[Status] | None, typer.Option(help="How its import stands; may be repeated.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag that it must have; may be repeated.")] = None,
+    favourite: Annotated[bool, typer.Option("--favourite", help="Only those with a star.")] = False,
+    sort: Annotated[
+        Literal["created_at", "name", "rows", "bytes"], typer.Option(help="In which order.")
+    ] = "created_at",
+) -> None:
     """List the data sets."""
+    wanted = DatasetFilter(kind=kind or [], status=status or [], tag=tag or [], favourite=favourite or None)
+    query = filtered(wanted).order_by(getattr(Dataset, sort))
+    if search:
+        query = query.where(matches_of(search))
     with open_console() as console, console.reading() as session:
-        found = session.scalars(select(Dataset).order_by(Dataset.created_at)).all()
+        found = session.scalars(query).all()
         console.emit(library.datasets_out(session, found), table=COLUMNS, title="data sets")
 
 
@@ -121,32 +230,6 @@ def show(key: Key) -> None:
     """Show a data set."""
     with open_console() as console, console.reading() as session:
         console.emit(library.datasets_out(session, [find_row(session, Dataset, key, "dataset")])[0])
-
-
-@app.command("rows")
-def rows(
-    key: Key,
-    offset: Annotated[int, typer.Option(min=0, help="First row.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 10,
-    q: Annotated[str | None, typer.Option("--search", "-q", help="Only rows whose text holds this.")] = None,
-    characters: Annotated[int, typer.Option(min=20, help="Longer texts are cut to this.")] = 200,
-) -> None:
-    """Print rows."""
-    from mistudio.datasets.rows import open_rows, page_of_rows
-
-    with open_console() as console:
-        with console.reading() as session:
-            dataset = library.ready_dataset(session, find_row(session, Dataset, key, "dataset").id)
-        page = page_of_rows(
-            open_rows(console.settings, dataset),
-            dataset.text_column or "",
-            offset=offset,
-            limit=limit,
-            q=q,
-            characters=characters,
-        )
-        columns = [f"values.{column['name']}" for column in dataset.columns]
-        console.emit(page.items, table=["index", *columns], title="rows")
 
 
 @app.command("rename")
@@ -160,101 +243,12 @@ def rename(key: Key, name: Annotated[str, typer.Argument(help="The new name.")])
 
 
 @app.command("delete")
-def delete(key: Key, force: Force = False) -> None:
-    """Delete a data set with its tokenizations."""
+def delete(keys: Annotated[list[str], typer.Argument(help="Ids or names.")], force: Force = False) -> None:
+    """Delete data sets with their tokenizations: all that are named or, when one is refused, none."""
     with open_console() as console:
         with console.session() as session:
-            dataset = find_row(session, Dataset, key, "dataset")
-            gone = library.delete_dataset(session, console.settings, dataset.id, force=force)
-        console.emit({"deleted": [id for _, id in gone]})
-
-
-@app.command("tokenize")
-def tokenize(
-    key: Key,
-    model: Annotated[str, typer.Option(help="Id or name of the model whose tokenizer is used.")],
-    name: Annotated[str | None, typer.Option(help="What to call the tokenization.")] = None,
-    context_length: Annotated[int, typer.Option(help="Tokens in a sequence.")] = 128,
-    packing: Annotated[str, typer.Option(help="concatenate or one_per_row.")] = "concatenate",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with", metavar="NAME=VALUE", help=f"Any of {', '.join(TokenizationSettings.model_fields)}."
-        ),
-    ] = None,
-) -> None:
-    """Cut a data set into sequences of a model's tokens."""
-    values: dict[str, str | int] = {"context_length": context_length, "packing": packing}
-    for assignment in set_ or []:
-        field, equals, value = assignment.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"“{assignment}” is not NAME=VALUE.", param_hint="--with")
-        values[field.strip()] = value.strip()
-    try:
-        settings = TokenizationSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("bool", "literal['auto']"))
-        raise typer.BadParameter(f"{where}: {first['msg']}".removeprefix(": ")) from error
-    with open_console() as console:
-        with console.session() as session:
-            dataset_id = find_row(session, Dataset, key, "dataset").id
-            wanted = TokenizationCreate(
-                model_id=find_row(session, Model, model, "model").id, name=name, settings=settings
-            )
-            made, job = tokenizations.add_tokenization(session, console.settings, dataset_id, wanted)
-            made_id, job_id = made.id, job.id
-        carry_out(
-            console,
-            job_id,
-            lambda session: tokenizations.delete_tokenization(
-                session, console.settings, tokenizations.get_tokenization(session, made_id)
-            ),
-        )
-        with console.reading() as session:
-            out = tokenizations.tokenizations_out(
-                session, [tokenizations.get_tokenization(session, made_id)]
-            )[0]
-        console.emit(out, table=[*TOKENIZATION_COLUMNS[:-1], "statistics"])
-
-
-@tokenization_app.command("list")
-def list_tokenizations(
-    dataset: Annotated[str | None, typer.Argument(help="Only those of this data set (id or name).")] = None,
-) -> None:
-    """List tokenizations."""
-    with open_console() as console, console.reading() as session:
-        dataset_id = find_row(session, Dataset, dataset, "dataset").id if dataset else None
-        found = session.scalars(tokenizations.list_query(dataset_id)).all()
-        console.emit(
-            tokenizations.tokenizations_out(session, found), table=TOKENIZATION_COLUMNS, title="tokenizations"
-        )
-
-
-@tokenization_app.command("show")
-def show_tokenization(
-    dataset: Annotated[str, typer.Argument(help="Id or name of the data set.")],
-    key: Annotated[str, typer.Argument(help="Id or name of the tokenization, or of its model.")],
-) -> None:
-    """Show a tokenization with its statistics."""
-    with open_console() as console, console.reading() as session:
-        found = tokenizations.find_tokenization(
-            session, find_row(session, Dataset, dataset, "dataset").id, key
-        )
-        console.emit(tokenizations.tokenizations_out(session, [found])[0])
-
-
-@tokenization_app.command("delete")
-def delete_tokenization(
-    dataset: Annotated[str, typer.Argument(help="Id or name of the data set.")],
-    key: Annotated[str, typer.Argument(help="Id or name of the tokenization, or of its model.")],
-    force: Force = False,
-) -> None:
-    """Delete a tokenization."""
-    with open_console() as console:
-        with console.session() as session:
-            found = tokenizations.find_tokenization(
-                session, find_row(session, Dataset, dataset, "dataset").id, key
-            )
-            gone = tokenizations.delete_tokenization(session, console.settings, found, force=force)
+            gone: list[tuple[str, str]] = []
+            for key in keys:
+                dataset = find_row(session, Dataset, key, "dataset")
+                gone += library.delete_dataset(session, console.settings, dataset.id, force=force)
         console.emit({"deleted": [id for _, id in gone]})

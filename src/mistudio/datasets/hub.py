@@ -1,180 +1,246 @@
-"""Data sets from the Hugging Face hub, streamed by the real `datasets` client. Only job processes import this."""
+"""Data sets on the Hugging Face hub: what a repository holds, its files read by ranges or brought here whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
-
-from mistudio.datasets.schemas import HubSource
+from mistudio.datasets.hub_layout import (
+    Layout,
+    card_metadata,
+    card_text,
+    default_configuration,
+    layout,
+    rows_by_card,
+)
+from mistudio.datasets.schemas import AboutOut, ConfigurationOut, SplitOut
+from mistudio.datasets.streams import Stored
 from mistudio.errors import StudioError
+from mistudio.hub.client import hub_errors, lose_patience
+from mistudio.hub.download import fetch_file
 
-BATCH_ROWS = 1_000
+MAX_CARD = 200_000
+_RANGE = 1 << 20
+_BUFFER = 256 << 10
 
 
-def open_hub_stream(
-    source: HubSource, *, token: str | None, patience: float, log: Callable[[str], None] = lambda _: None
-) -> tuple[Iterator[pa.RecordBatch], int | None]:
-    """Batches of a split and its size in (Arrow) bytes, where the hub says it.
+@dataclass(frozen=True)
+class Repository:
+    """A data set's repository at one commit. `files` maps paths to sizes in bytes."""
 
-    Raises StudioError: `hub_not_found`, `hub_revision_not_found`, `hub_gated`, `hub_unreachable`, `hub_refused`,
-    `hub_split_not_found`, `hub_config_not_found`, `hub_no_data`; the iterator raises them too.
-    """
+    repo: str
+    revision: str
+    commit: str
+    gated: bool
+    files: Mapping[str, int]
+    card: str
+    metadata: Mapping[str, Any]
+    layout: Layout
+
+    def about(self, chosen: list[str]) -> AboutOut:
+        """What it says of itself, when the files `chosen` are what rows are read from."""
+        rows = rows_by_card(self.metadata)
+        license, languages = self.metadata.get("license"), self.metadata.get("language")
+        return AboutOut(
+            files=len(chosen),
+            source_bytes=sum(self.files[path] for path in chosen),
+            commit=self.commit,
+            license=", ".join(map(str, license)) if isinstance(license, list) else license and str(license),
+            gated=self.gated,
+            languages=[
+                str(one) for one in (languages if isinstance(languages, list) else [languages]) if one
+            ],
+            configurations=[
+                ConfigurationOut(
+                    name=config,
+                    splits=[
+                        SplitOut(
+                            name=split,
+                            files=len(paths),
+                            bytes=sum(self.files[path] for path in paths),
+                            rows=rows.get((config, split)),
+                        )
+                        for split, paths in splits.items()
+                    ],
+                )
+                for config, splits in self.layout.items()
+            ],
+        )
+
+    def choose(self, config: str | None, split: str, *, first: bool = False) -> tuple[str, str, list[str]]:
+        """(configuration, split, its files). `first`: where the choice is open or wrong, the first one there is.
+
+        Raises StudioError `hub_no_data`, `hub_config_not_found`, `hub_split_not_found`.
+        """
+        if not self.layout:
+            script = f"{self.repo.rpartition('/')[2]}.py" in self.files
+            raise StudioError(
+                "hub_no_data",
+                f"The data set {self.repo} holds no files that can be read as rows.",
+                hint="It is a loading script, and code from the hub is never run: try the revision "
+                "refs/convert/parquet."
+                if script
+                else "It needs Parquet, JSONL, CSV or text files.",
+            )
+        names = ", ".join(self.layout)
+        if config is None:
+            config = default_configuration(self.layout, self.metadata)
+            if config is None and not first:
+                raise StudioError(
+                    "hub_config_not_found",
+                    f"The data set {self.repo} has several configurations.",
+                    hint=f"Choose one of {names}.",
+                    fields={"source.config": "choose one"},
+                )
+        if config not in self.layout:
+            if not first:
+                raise StudioError(
+                    "hub_config_not_found",
+                    f"The data set {self.repo} has no configuration “{config}”.",
+                    hint=f"It has {names}.",
+                    fields={"source.config": "not there"},
+                )
+            config = next(iter(self.layout))
+        splits = self.layout[config]
+        if split not in splits:
+            if not first:
+                raise StudioError(
+                    "hub_split_not_found",
+                    f"The data set {self.repo} has no split “{split}”.",
+                    hint=f"It has {', '.join(splits)}.",
+                    fields={"source.split": "not there"},
+                )
+            split = next(iter(splits))
+        return config, split, splits[split]
+
+
+def look_at(repo: str, revision: str, *, token: str | None, patience: float) -> Repository:
+    """List a repository and read its card; `patience` is in seconds. Raises StudioError as `hub_errors` does."""
     from huggingface_hub import HfApi
 
-    import datasets
-
-    _lose_patience()
-    with hub_dataset_errors(source):
-        info = HfApi(token=token).dataset_info(source.repo, revision=source.revision, timeout=patience)
+    with hub_errors(repo, revision):
+        api = HfApi(token=token)
+        info = api.dataset_info(repo, revision=revision, files_metadata=True, timeout=patience)
         commit = str(info.sha)
-        log(f"{source.repo} is at commit {commit}")
-        builder: Any = datasets.load_dataset_builder(
-            source.repo, name=source.config, revision=commit, token=token
-        )
-        stream: Any = datasets.load_dataset(
-            source.repo, name=source.config, split=source.split, revision=commit, token=token, streaming=True
-        )
-    split = (builder.info.splits or {}).get(source.split)
-    total = int(split.num_bytes) if split is not None and split.num_bytes else None
-    return _batches(stream, source), total
+        files = {sibling.rfilename: int(sibling.size or 0) for sibling in info.siblings or []}
+        if info.gated:
+            # The listing of a gated repository is open to all, its files are not: better said now than later.
+            api.auth_check(repo, repo_type="dataset")
+        card = ""
+        if "README.md" in files:
+            with open_range(repo, "README.md", commit, token=token, block=MAX_CARD) as file:
+                card = file.read(min(MAX_CARD, files["README.md"])).decode("utf-8", "replace")
+    metadata = card_metadata(card)
+    return Repository(
+        repo=repo,
+        revision=revision,
+        commit=commit,
+        gated=bool(info.gated),
+        files=files,
+        card=card_text(card),
+        metadata=metadata,
+        layout=layout(files, metadata),
+    )
 
 
-def _lose_patience() -> None:
-    """Their defaults go on asking for minutes after the hub has gone; a job can be retried instead."""
-    import datasets.config
-    from huggingface_hub import hf_file_system
-    from huggingface_hub.utils import http_backoff
+def open_range(repo: str, path: str, commit: str, *, token: str | None, block: int = _RANGE) -> BinaryIO:
+    """A file on the hub, of which only the ranges that are read get fetched, at least `block` bytes at a time."""
+    from huggingface_hub import HfFileSystem
 
-    datasets.config.STREAMING_READ_MAX_RETRIES = datasets.config.STREAMING_OPEN_MAX_RETRIES = 1
-    datasets.config.STREAMING_READ_RETRY_INTERVAL = datasets.config.STREAMING_OPEN_RETRY_INTERVAL = 1
-    datasets.config.STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL = 2
-    datasets.config.STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL = 10
-    files: Any = hf_file_system
-    files.http_backoff = partial(http_backoff, max_retries=2, max_wait_time=2)
-
-
-def _batches(stream: Any, source: HubSource) -> Iterator[pa.RecordBatch]:
-    with hub_dataset_errors(source):
-        for table in stream.with_format("arrow").iter(batch_size=BATCH_ROWS):
-            # Features of the datasets library ride along as schema metadata, which is not ours to keep.
-            yield from table.replace_schema_metadata(None).combine_chunks().to_batches()
+    lose_patience()
+    files: Any = HfFileSystem(token=token, skip_instance_cache=True, use_listings_cache=True)
+    return cast(
+        BinaryIO,
+        files.open(
+            f"datasets/{repo}/{path}", "rb", revision=commit, block_size=block, cache_type="readahead"
+        ),
+    )
 
 
-@contextmanager
-def hub_dataset_errors(source: HubSource) -> Generator[None]:
-    """Turns what the hub's clients raise into one clear sentence."""
-    try:
-        yield
-    except (StudioError, GeneratorExit, KeyboardInterrupt, SystemExit):
-        raise
-    except Exception as error:
-        found = _translated(error, source)
-        if found is None:
-            raise
-        raise found from error
+def remote_file(found: Repository, path: str, *, token: str | None) -> Stored:
+    """A file that stays on the hub: what is read of it is fetched, and no more."""
+
+    def open_it() -> BinaryIO:
+        with hub_errors(found.repo, found.revision):
+            inner = open_range(found.repo, path, found.commit, token=token)
+        return cast(BinaryIO, io.BufferedReader(_Ranges(inner, found, path), _BUFFER))
+
+    return Stored(path, found.files[path], open_it)
 
 
-def _translated(error: BaseException, source: HubSource) -> StudioError | None:
-    from huggingface_hub import errors as hub
+class _Ranges(io.RawIOBase):
+    """A file on the hub as a plain one, its errors in our words."""
 
-    transport: Any = hub.HfHubHTTPError.__mro__[1]
-    chain = list(_chain(error))
-    texts = " ".join(str(link) for link in chain)
-    repo = source.repo
+    def __init__(self, inner: BinaryIO, found: Repository, path: str) -> None:
+        self._inner, self._found, self._path = inner, found, path
 
-    def has(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(link, kinds) for link in chain)
+    def readable(self) -> bool:
+        """Yes."""
+        return True
 
-    status = next((link.response.status_code for link in chain if isinstance(link, hub.HfHubHTTPError)), 0)
-    if has(hub.GatedRepoError) or "gated dataset" in texts:
-        return StudioError(
-            "hub_gated",
-            f"The data set {repo} is gated: its authors ask for consent before anyone downloads it.",
-            hint="Accept the terms on its hub page, then set hf_token (MISTUDIO_HF_TOKEN) to that account's token.",
-        )
-    if has(hub.RevisionNotFoundError):
-        return StudioError(
-            "hub_revision_not_found",
-            f"The data set {repo} has no revision “{source.revision}”.",
-            hint="Give a branch, tag or commit that it has.",
-        )
-    if has(hub.RepositoryNotFoundError, hub.HFValidationError):
-        return StudioError(
-            "hub_not_found",
-            f"There is no data set “{repo}” on the hub.",
-            hint="Check the id (organisation/name). A private one needs hf_token.",
-        )
-    if status == 429:
-        return StudioError(
-            "hub_rate_limited",
-            f"The hub asks to slow down while reading {repo}.",
-            hint="Try again in a few minutes.",
-        )
-    if 400 <= status < 500:
-        return StudioError(
-            "hub_refused",
-            f"The hub refused to give {repo}: it answered {status}.",
-            hint="Check hf_token and its rights." if status in (401, 403) else None,
-        )
-    if status >= 500 or has(transport, ConnectionError, TimeoutError, hub.OfflineModeIsEnabled):
-        why = f"it answered {status}" if status else _reason(chain)
-        return StudioError(
-            "hub_unreachable",
-            f"The hub could not be reached for {repo} ({why}).",
-            hint="Check the network and HF_ENDPOINT, then retry; hub_timeout_seconds sets the patience.",
-        )
-    if "BuilderConfig" in texts or "Config name is missing" in texts:
-        return StudioError(
-            "hub_config_not_found",
-            f"The data set {repo} has no configuration “{source.config or ''}”."
-            if source.config
-            else f"The data set {repo} has several configurations.",
-            hint=_first_line(texts),
-        )
-    if "Unknown split" in texts or "Bad split" in texts:
-        return StudioError(
-            "hub_split_not_found",
-            f"The data set {repo} has no split “{source.split}”.",
-            hint=_first_line(texts),
-        )
-    if "scripts are no longer supported" in texts:
-        return StudioError(
-            "hub_no_data",
-            f"The data set {repo} is a loading script, and code from the hub is never run.",
-            hint="Look for a version of it in Parquet.",
-        )
-    names = {type(link).__name__ for link in chain}
-    if names & {"DataFilesNotFoundError", "EmptyDatasetError", "DatasetNotFoundError"}:
-        return StudioError(
-            "hub_no_data",
-            f"The data set {repo} holds no files that can be read as rows.",
-            hint="It needs Parquet, JSONL, CSV or text files.",
-        )
-    if names & {"ArrowInvalid", "DatasetGenerationError", "JSONDecodeError", "CastError", "ParserError"}:
-        return StudioError(
-            "broken_file",
-            f"A file of {repo} cannot be read: {_first_line(texts)}.",
-            hint="Try another revision.",
-        )
-    return None
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer`."""
+        with hub_errors(self._found.repo, self._found.revision):
+            data = self._inner.read(len(buffer))
+        if not data and len(buffer) and self._inner.tell() < self._found.files[self._path]:
+            raise StudioError(
+                "download_broken",
+                f"{self._path} of {self._found.repo} ended before the size that the hub announced.",
+                hint="Retry; if it happens again, the hub or a proxy on the way is at fault.",
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the file."""
+        return self._inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The present place."""
+        return self._inner.tell()
+
+    def close(self) -> None:
+        """Close it."""
+        self._inner.close()
+        super().close()
 
 
-def _reason(chain: list[BaseException]) -> str:
-    timed_out = any("Timeout" in type(link).__name__ for link in chain)
-    return "it did not answer in time" if timed_out else "the connection broke or was refused"
+def bring_files(
+    found: Repository,
+    paths: list[str],
+    folder: Path,
+    *,
+    token: str | None,
+    on_bytes: Callable[[int, int], None],
+) -> list[Path]:
+    """Download these files whole into `folder`, going on where an earlier attempt stopped.
 
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:300].rstrip(".") if text.strip() else "no details"
+    `on_bytes(done, total)` counts the bytes of all files. Raises StudioError as `hub_errors` and `fetch_file` do.
+    """
+    total = sum(found.files[path] for path in paths)
+    done = 0
+    brought: list[Path] = []
+    for path in paths:
+        before = done
+        with hub_errors(found.repo, found.revision):
+            brought.append(
+                fetch_file(
+                    found.repo,
+                    path,
+                    commit=found.commit,
+                    repo_type="dataset",
+                    token=token,
+                    folder=folder,
+                    on_bytes=lambda here, before=before: on_bytes(min(before + here, total), total),
+                )
+            )
+        done += found.files[path]
+    on_bytes(total, total)
+    return brought

@@ -1,4 +1,4 @@
-"""The data sets that are there: add, list, read, rename, delete."""
+"""The data sets that are there: add, read, change, delete."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from mistudio.datasets.formats import FORMATS, delimiter_of, format_of, unpacked_name
 from mistudio.datasets.schemas import (
     CsvSource,
     DatasetChange,
@@ -24,27 +25,20 @@ from mistudio.datasets.schemas import (
     ParquetSource,
     TextSource,
 )
-from mistudio.datasets.tables import Dataset, Tokenization
+from mistudio.datasets.survey_files import SURVEYS
+from mistudio.datasets.tables import Dataset, DatasetTag, Tokenization
+from mistudio.datasets.uploads import too_large
 from mistudio.db import new_id
 from mistudio.errors import Conflict, NotFound, StudioError
-from mistudio.jobs import Job, JobOut, latest_jobs, submit
+from mistudio.jobs import Job, JobOut, cancel_subject, latest_jobs, submit
+from mistudio.models.announce import after_commit
 from mistudio.models.deletion import delete_owner
 from mistudio.models.local_paths import local_file, local_folder
 from mistudio.models.names import add_row, choose_name
 from mistudio.settings import Settings
 from mistudio.store import delete_folder, disk_errors, owner_folder
 
-PARTS = frozenset({"tokenizations"})
-FORMATS: dict[str, FileFormat] = {
-    ".txt": "text",
-    ".md": "text",
-    ".text": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
+PARTS = frozenset({"tokenizations", "composed_columns"})
 
 
 def add_dataset(
@@ -53,21 +47,48 @@ def add_dataset(
     """Note a data set and queue the job that imports it.
 
     `any_folder` lifts the limit to `settings.import_folders` (for the command line). Raises StudioError for a path
-    that is not there, empty or not allowed, Conflict `name_taken`.
+    that is not there, empty or not allowed, Conflict `name_taken`, and what a recipe for its text is refused for.
     """
-    source = wanted.source
+    source, path = located(settings, wanted.source, wanted.upload, any_folder=any_folder)
+    if path is None:
+        return _note(session, new_id("ds"), wanted, source.repo.rpartition("/")[2], source)
+    if wanted.upload is None:
+        return _note(session, new_id("ds"), wanted, plain_stem(path), source)
+    if session.get(Dataset, wanted.upload) is not None:
+        raise Conflict("upload_used", "This upload is a data set already.", hint="Look in the list.")
+    added = _note(session, wanted.upload, wanted, plain_stem(path), source)
+    # From now on the file is the data set's, no longer an upload that anybody may discard.
+    after_commit(session, lambda: (path.parent / "upload.json").unlink(missing_ok=True))
+    return added
+
+
+def located(
+    settings: Settings, source: Any, upload: str | None, *, any_folder: bool = False
+) -> tuple[Any, Path | None]:
+    """A source with its whole path, and that path; no path for one on the hub.
+
+    Raises StudioError as `local_file` and `local_folder` do; NotFound, Conflict `upload_unfinished`.
+    """
     if isinstance(source, HubSource):
-        default = source.repo.rpartition("/")[2]
-    elif isinstance(source, FolderSource):
+        return source, None
+    if upload is not None:
+        from mistudio.datasets.uploads import finished_upload
+
+        path = finished_upload(settings, upload)
+        return source.model_copy(update={"path": path.name, "uploaded": True}), path
+    if isinstance(source, FolderSource):
         from mistudio.datasets.readers import folder_files
 
         path = local_folder(settings, source.path, any_folder=any_folder)
         folder_files(path, source)
-        source, default = source.model_copy(update={"path": str(path)}), path.name
-    else:
-        path = local_file(settings, source.path, any_folder=any_folder)
-        source, default = source.model_copy(update={"path": str(path), "uploaded": False}), path.stem
-    return _note(session, new_id("ds"), wanted.name, default, source, wanted.text_column)
+        return source.model_copy(update={"path": str(path)}), path
+    path = local_file(settings, source.path, any_folder=any_folder)
+    return source.model_copy(update={"path": str(path), "uploaded": False}), path
+
+
+def plain_stem(path: Path) -> str:
+    """A file's or folder's name without its endings: `rows` of `rows.jsonl.gz`."""
+    return path.name if path.is_dir() else Path(unpacked_name(path.name)).stem
 
 
 def add_upload(
@@ -81,25 +102,32 @@ def add_upload(
 ) -> tuple[Dataset, Job]:
     """Note a data set whose file `receive_upload` has stored. Raises Conflict `name_taken`."""
     source = source.model_copy(update={"path": stored.name, "uploaded": True})
-    return _note(session, stored.parent.name, name, stored.stem, source, text_column)
+    wanted = DatasetCreate(name=name, source=source, text_column=text_column)
+    return _note(session, stored.parent.name, wanted, plain_stem(stored), source)
 
 
 def _note(
-    session: Session, dataset_id: str, name: str | None, default: str, source: Any, text_column: str | None
+    session: Session, dataset_id: str, wanted: DatasetCreate, default: str, source: Any
 ) -> tuple[Dataset, Job]:
+    compose = wanted.compose
+    if compose is not None:
+        from mistudio.datasets.composing import resolve_recipe
+
+        compose = compose.model_copy(update={"recipe": resolve_recipe(session, compose.recipe)})
     dataset = Dataset(
         id=dataset_id,
-        name=choose_name(session, Dataset.name, name, default),
+        name=choose_name(session, Dataset.name, wanted.name, default),
         source=source.model_dump(mode="json"),
-        text_column=text_column,
+        text_column=wanted.text_column,
     )
+    dataset.tag_rows = [DatasetTag(tag=tag) for tag in sorted(set(wanted.tags))]
     add_row(session, dataset)
     job = submit(
         session,
         "datasets.import",
         subject=f"datasets/{dataset.id}",
         title=f"Import {dataset.name}",
-        params=ImportParams(dataset_id=dataset.id),
+        params=ImportParams(dataset_id=dataset.id, compose=compose),
     )
     return dataset, job
 
@@ -120,12 +148,7 @@ def receive_upload(settings: Settings, file: BinaryIO, filename: str | None) -> 
         if size == 0:
             raise StudioError("file_empty", f"The file “{target.name}” is empty.", fields={"file": "empty"})
         if size > settings.max_upload_bytes:
-            raise StudioError(
-                "upload_too_large",
-                f"The file has {size:,} bytes; at most {settings.max_upload_bytes:,} are taken.",
-                hint="Raise max_upload_bytes, or use the command line on the server.",
-                status=413,
-            )
+            raise too_large(settings, size)
     except BaseException:
         delete_folder(settings.data_dir, folder)
         raise
@@ -147,23 +170,21 @@ def file_source(
     max_rows: int | None = None,
 ) -> FileSource:
     """The source for a file: its format as given, else by its ending. Raises StudioError `format_unknown`."""
-    ending = Path(path).suffix.lower()
-    kind = format or FORMATS.get(ending)
+    kind = format or format_of(path)
     common: dict[str, Any] = {"path": path, "max_rows": max_rows}
     if kind == "text":
         return TextSource.model_validate(common | ({"documents": documents} if documents else {}))
     if kind == "jsonl":
         return JsonLinesSource.model_validate(common)
     if kind == "csv":
-        return CsvSource.model_validate(
-            common | {"delimiter": delimiter or ("\t" if ending == ".tsv" else ",")}
-        )
+        return CsvSource.model_validate(common | {"delimiter": delimiter or delimiter_of(path)})
     if kind == "parquet":
         return ParquetSource.model_validate(common)
     raise StudioError(
         "format_unknown",
         f"“{Path(path).name}” does not tell its format by its ending.",
-        hint=f"Say which it is: text, jsonl, csv or parquet (known endings: {', '.join(FORMATS)}).",
+        hint=f"Say which it is: text, jsonl, csv or parquet (known endings: {', '.join(FORMATS)}, each also with .gz, "
+        ".zst or .zip).",
         fields={"format": "unknown"},
     )
 
@@ -189,7 +210,10 @@ def ready_dataset(session: Session, dataset_id: str) -> Dataset:
 
 
 def change_dataset(session: Session, dataset_id: str, change: DatasetChange) -> Dataset:
-    """Rename a data set or choose its text column. Raises Conflict `name_taken`, StudioError `no_text_column`."""
+    """Rename a data set, choose its text column, star or tag it.
+
+    Raises Conflict `name_taken`, StudioError `no_text_column`.
+    """
     dataset = get_dataset(session, dataset_id)
     if change.name is not None:
         dataset.name = choose_name(session, Dataset.name, change.name, "", Dataset.id != dataset.id)
@@ -197,7 +221,27 @@ def change_dataset(session: Session, dataset_id: str, change: DatasetChange) -> 
         ready_dataset(session, dataset_id)
         types = {column["name"]: column["type"] for column in dataset.columns}
         dataset.text_column = choose_text_column(dataset.name, types, change.text_column)
+    if change.favourite is not None:
+        dataset.favourite = change.favourite
+    if change.tags is not None:
+        kept = {row.tag: row for row in dataset.tag_rows}
+        dataset.tag_rows = [kept.get(tag) or DatasetTag(tag=tag) for tag in sorted(set(change.tags))]
+    session.flush()
     return dataset
+
+
+def column_types(schema: Any) -> dict[str, str]:
+    """Column names and types of an Arrow schema as people know them."""
+    return {field.name: _shown_type(field.type) for field in schema}
+
+
+def _shown_type(kind: Any) -> str:
+    return str(kind).replace("large_string", "string").replace("large_list", "list").replace("item: ", "")
+
+
+def text_column_of(types: dict[str, str]) -> str:
+    """The column that is the text when nobody says which. Raises StudioError `no_text_column`."""
+    return choose_text_column("It", types, None)
 
 
 def choose_text_column(name: str, types: dict[str, str], wanted: str | None) -> str:
@@ -237,6 +281,8 @@ def delete_dataset(
 ) -> list[tuple[str, str]]:
     """Delete a data set with its tokenizations. Raises Conflict `in_use` while trainings or caches use those."""
     dataset = get_dataset(session, dataset_id)
+    for survey in SURVEYS:
+        cancel_subject(session, f"{survey}/{dataset.id}")
     return delete_owner(
         session, settings, "datasets", dataset.id, name=dataset.name, force=force, parts=PARTS
     )

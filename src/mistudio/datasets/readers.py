@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,106 +18,124 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from mistudio.datasets.schemas import CsvSource, Documents, FolderSource
+from mistudio.datasets.formats import delimiter_of, format_of
+from mistudio.datasets.schemas import Documents, FileFormat, FolderSource
+from mistudio.datasets.streams import Entry, Opened, Stored, Unpacking, entries, utf8
 from mistudio.datasets.text_store import as_string
 from mistudio.errors import StudioError
 
 Batches = Generator[tuple[pa.RecordBatch, int], None, None]
-"""Batches, each with the bytes of the source read so far."""
+"""Batches, each with the bytes of the stored file read so far."""
 
 pc: Any = pyarrow.compute  # its functions are made at run time, so type checkers do not see them
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 2_000
+CSV_BLOCK = 32 << 20
+"""Documents of many megabytes must fit into a block."""
+
 MAX_DOCUMENT_BYTES = 1 << 30
-_BLOCK = 4 << 20
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
 
 
-def check_utf8(path: Path, tick: Callable[[int], None] = lambda _: None) -> None:
-    """Read the whole file once; raises StudioError `not_utf8` naming the first wrong byte and its line.
+@dataclass
+class Reading:
+    """How the files of a source are read: their format (None: each by its ending), and what one row is.
 
-    `tick(bytes)` is called with the bytes read so far.
+    `columns[name]` are values that every row of that stored file gets; `file_column` adds its name to each text.
+    `batch_rows` bounds what is read at once where only the first rows are wanted.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset, line = 0, 1
-    with path.open("rb") as file:
-        while True:
-            block = file.read(_BLOCK)
-            pending = decoder.getstate()[0]
-            try:
-                decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                data = bytes(pending) + block
-                at = offset - len(pending) + error.start
-                line += data.count(b"\n", 0, error.start)
-                shown = f"byte 0x{data[error.start]:02X} at offset {at:,} (line {line:,})"
-                raise _not_utf8(path.name, shown, data if offset == 0 else b"") from error
-            if (zero := block.find(b"\0")) >= 0:
-                line += block.count(b"\n", 0, zero)
-                shown = f"a zero byte at offset {offset + zero:,} (line {line:,})"
-                raise _not_utf8(path.name, shown, block if offset == 0 else b"")
-            if not block:
-                return
-            offset += len(block)
-            line += block.count(b"\n")
-            tick(offset)
+
+    format: FileFormat | None = None
+    documents: Documents = "paragraph"
+    delimiter: str | None = None
+    file_column: bool = False
+    columns: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    batch_rows: int = BATCH_ROWS
+    log: Callable[[str], None] = lambda _: None
+    _numbers: NumericColumns = field(default_factory=lambda: NumericColumns())
+
+    def read(self, files: Sequence[Stored], unpacking: Unpacking) -> Batches:
+        """The rows of all files in their order, with the bytes read of all.
+
+        Raises StudioError `not_utf8`, `broken_file`, `document_too_long`, `unpacks_too_large`, `archive_empty`.
+        """
+        before = 0
+        for stored in files:
+            for entry in entries(stored, self.format or format_of(stored.name), unpacking):
+                with closing(self.read_entry(entry)) as batches:
+                    for batch, done in batches:
+                        yield batch, before + min(done, stored.size)
+            before += stored.size
+
+    def read_entry(self, entry: Entry) -> Batches:
+        """The rows of one file."""
+        kind = self.format or format_of(entry.name) or "text"
+        if kind == "parquet":
+            yield from read_parquet(entry, self.batch_rows)
+        elif kind == "csv":
+            for batch, done in read_csv(entry, self.delimiter or delimiter_of(entry.name)):
+                self._numbers.see(batch)
+                yield batch, done
+        elif kind == "jsonl":
+            yield from read_jsonl(entry, self.log, self.batch_rows)
+        else:
+            yield from self._read_text(entry)
+
+    def types(self) -> dict[str, pa.DataType]:
+        """What columns of strings turned out to hold, once everything is read."""
+        return self._numbers.types()
+
+    def _read_text(self, entry: Entry) -> Batches:
+        given: dict[str, str] = {}
+        if self.file_column or entry.member is not None:
+            given = {"file": entry.name, **self.columns.get(entry.stored.name, {})}
+        for batch, done in read_text(entry, self.documents, given, self.batch_rows):
+            self._numbers.see(batch.select([name for name in given if name != "file"]))
+            yield batch, done
 
 
-def _not_utf8(name: str, shown: str, beginning: bytes) -> StudioError:
-    utf16 = beginning[:2] in (b"\xff\xfe", b"\xfe\xff") or (
-        len(beginning) > 3 and beginning[1:4:2] == b"\0\0"
-    )
-    encoding = "utf-16" if utf16 else "latin1"
-    return StudioError(
-        "not_utf8",
-        f"{name} is not UTF-8 text: {shown}.",
-        hint=f"Convert it, for instance with: iconv -f {encoding} -t utf-8 {name}",
-    )
+def read_text(
+    entry: Entry, documents: Documents, given: dict[str, str] | None = None, batch_rows: int = BATCH_ROWS
+) -> Batches:
+    """A plain text file as rows of one column, `text`, after the columns that are `given`."""
+    with entry.open() as opened, io.TextIOWrapper(utf8(opened, entry.name), encoding="utf-8-sig") as file:
+        texts = _whole_file(entry.name, file) if documents == "file" else _lines(entry.name, file, documents)
+        rows = (({**(given or {}), "text": text}, len(text), opened.position()) for text in texts)
+        yield from _batched(rows, batch_rows)
 
 
-def read_text(path: Path, documents: Documents) -> Batches:
-    """A plain text file as rows of one column, `text`."""
-    texts = _whole_file(path) if documents == "file" else _lines(path, documents)
-    yield from _batched(({"text": text}, done) for text, done in texts)
+def _whole_file(name: str, file: io.TextIOWrapper) -> Iterator[str]:
+    text = file.read(MAX_DOCUMENT_BYTES)
+    if file.read(1):
+        raise _too_long(name, "it is one document of over 1 GiB")
+    yield text
 
 
-def _whole_file(path: Path) -> Iterator[tuple[str, int]]:
-    size = path.stat().st_size
-    if size > MAX_DOCUMENT_BYTES:
-        raise _too_long(path.name, "it is one document of over 1 GiB")
-    with path.open(encoding="utf-8-sig") as file:
-        yield file.read(), size
-
-
-def _lines(path: Path, documents: Documents) -> Iterator[tuple[str, int]]:
+def _lines(name: str, file: io.TextIOWrapper, documents: Documents) -> Iterator[str]:
     paragraph: list[str] = []
-    length, done = 0, 0
-    with path.open(encoding="utf-8-sig") as file:
-        number = 0
-        while line := file.readline(MAX_DOCUMENT_BYTES):
-            number += 1
-            length += len(line)
-            # Counting encoded bytes of every line would double the work; characters are near enough for a bar.
-            done += len(line) if line.isascii() else len(line.encode())
-            if length >= MAX_DOCUMENT_BYTES:
-                raise _too_long(path.name, f"the document that ends on line {number:,} is over 1 GiB long")
-            content = line.rstrip("\n")
-            if documents == "line":
-                length = 0
-                if content.strip():
-                    yield content, done
-            elif content.strip():
-                paragraph.append(content)
-            else:
-                length = 0
-                if paragraph:
-                    yield "\n".join(paragraph), done
-                    paragraph = []
+    length = number = 0
+    while line := file.readline(MAX_DOCUMENT_BYTES):
+        number += 1
+        length += len(line)
+        if length >= MAX_DOCUMENT_BYTES:
+            raise _too_long(name, f"the document that ends on line {number:,} is over 1 GiB long")
+        content = line.rstrip("\n")
+        if documents == "line":
+            length = 0
+            if content.strip():
+                yield content
+        elif content.strip():
+            paragraph.append(content)
+        else:
+            length = 0
+            if paragraph:
+                yield "\n".join(paragraph)
+                paragraph = []
     if paragraph:
-        yield "\n".join(paragraph), done
+        yield "\n".join(paragraph)
 
 
 def _too_long(name: str, why: str) -> StudioError:
@@ -123,94 +144,144 @@ def _too_long(name: str, why: str) -> StudioError:
     )
 
 
-def read_jsonl(path: Path, log: Callable[[str], None] = lambda _: None) -> Batches:
-    """A file of JSON objects, one a line. Raises StudioError `broken_file` naming the line that is not one."""
+def read_jsonl(
+    entry: Entry, log: Callable[[str], None] = lambda _: None, batch_rows: int = BATCH_ROWS
+) -> Batches:
+    """A file of JSON objects, one a line or all in one list.
+
+    Raises StudioError `broken_file` naming the line (or the item of the list) that is not one.
+    """
     replaced = 0
 
-    def rows() -> Iterator[tuple[dict[str, Any], int]]:
+    def rows(opened: Opened, file: io.BufferedReader) -> Iterator[tuple[dict[str, Any], int, int]]:
         nonlocal replaced
-        done = 0
-        with path.open("rb") as file:
-            number = 0
-            while raw := file.readline(MAX_DOCUMENT_BYTES):
-                number += 1
-                done += len(raw)
-                if number == 1:
-                    raw = raw.removeprefix(codecs.BOM_UTF8)
-                if not raw.strip():
-                    continue
-                try:
-                    row = json.loads(raw)
-                except (ValueError, RecursionError) as error:
-                    raise _broken(path.name, f"line {number:,} is not JSON ({error})") from error
-                if not isinstance(row, dict):
-                    raise _broken(
-                        path.name, f"line {number:,} is not a JSON object but a {type(row).__name__}"
-                    )
-                if b"\\ud" in raw.lower() and _SURROGATES.search(text := json.dumps(row, ensure_ascii=False)):
-                    row = json.loads(_SURROGATES.sub("\ufffd", text))
-                    replaced += 1
-                yield row, done
+        for place, raw, row in _json_rows(entry.name, file):
+            if not isinstance(row, dict):
+                raise _broken(entry.name, f"{place} is not a JSON object but a {type(row).__name__}")
+            if "\\ud" in raw.lower() and _SURROGATES.search(text := json.dumps(row, ensure_ascii=False)):
+                row = json.loads(_SURROGATES.sub("\ufffd", text))
+                replaced += 1
+            yield row, len(raw), opened.position()
 
-    yield from _batched(rows())
+    with entry.open() as opened, utf8(opened, entry.name) as file:
+        yield from _batched(rows(opened, file), batch_rows)
     if replaced:
         log(
             f"{replaced:,} rows held half a surrogate pair, which is no character; it was replaced by “\ufffd”."
         )
 
 
-def read_csv(path: Path, source: CsvSource, types: dict[str, pa.DataType]) -> Batches:
-    """A CSV file with a header. All columns come as strings; `types` is filled with what they turn out to hold."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file, delimiter=source.delimiter), [])
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise _broken(path.name, f"its header names the column “{repeated[0]}” twice")
+def _json_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[str, str, Any]]:
+    """(place, source text, value) of each line or list item."""
+    if file.peek(3)[:3] == codecs.BOM_UTF8:
+        file.read(3)
+    if file.peek(64).lstrip()[:1] == b"[":
+        yield from _json_list(name, io.TextIOWrapper(file, encoding="utf-8"))
+        return
+    number = 0
+    while line := file.readline(MAX_DOCUMENT_BYTES):
+        number += 1
+        if not line.strip():
+            continue
+        raw = line.decode()
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise _broken(name, f"line {number:,} is not JSON ({error})") from error
+        yield f"line {number:,}", raw, value
+
+
+def _json_list(name: str, file: io.TextIOWrapper) -> Iterator[tuple[str, str, Any]]:
+    """The items of one JSON list, of which never much more than the longest item is held."""
+    decoder = json.JSONDecoder()
+    text = file.read(1 << 20).lstrip().removeprefix("[")
+    number = 0
+    while True:
+        text = text.lstrip().removeprefix(",") if number else text
+        text = text.lstrip()
+        if text.startswith("]"):
+            return
+        try:
+            value, end = decoder.raw_decode(text)
+            whole = end < len(text)
+        except (ValueError, RecursionError) as error:
+            value, end, whole, fault = None, 0, False, error
+        else:
+            fault = None
+        if not whole:
+            more = file.read(max(1 << 20, len(text)))
+            if not more or len(text) > MAX_DOCUMENT_BYTES:
+                why = fault or "the list does not end"
+                raise _broken(name, f"item {number + 1:,} of its list is not JSON ({why})")
+            text += more
+            continue
+        number += 1
+        yield f"item {number:,} of its list", text[:end], value
+        text = text[end:]
+
+
+def read_csv(entry: Entry, delimiter: str, block_bytes: int = CSV_BLOCK) -> Batches:
+    """A CSV file with a header. All columns come as strings. No row may be longer than `block_bytes`."""
+    name = entry.name
+    with (
+        entry.open() as opened,
+        io.TextIOWrapper(utf8(opened, name), encoding="utf-8-sig", newline="") as file,
+    ):
+        try:
+            names = next(csv.reader(file, delimiter=delimiter), [])
+        except csv.Error as error:
+            raise _broken(name, f"its header cannot be read ({error})") from error
+    if repeated := [column for column in names if names.count(column) > 1]:
+        raise _broken(name, f"its header names the column “{repeated[0]}” twice")
     if not names:
-        raise _broken(path.name, "it has no header line")
-    numbers = NumericColumns()
-    with path.open("rb", buffering=0) as file:
+        raise _broken(name, "it has no header line")
+    with entry.open() as opened, utf8(opened, name) as file:
         try:
             reader = pyarrow.csv.open_csv(
                 file,
-                # Documents of many megabytes must fit into a block.
                 read_options=pyarrow.csv.ReadOptions(
-                    column_names=names, skip_rows_after_names=1, block_size=32 << 20, use_threads=False
+                    column_names=names, skip_rows_after_names=1, block_size=block_bytes, use_threads=False
                 ),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=source.delimiter, newlines_in_values=True),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={name: pa.large_string() for name in names}, strings_can_be_null=False
+                    column_types={column: pa.large_string() for column in names}, strings_can_be_null=False
                 ),
             )
-            for batch in reader:
-                numbers.see(batch)
-                yield batch, file.tell()
+            with reader:
+                for batch in reader:
+                    yield batch, opened.position()
         except pa.ArrowInvalid as error:
-            raise _broken(path.name, str(error).split("\n")[0].removeprefix("CSV parse error: ")) from error
-    types.update(numbers.types())
+            raise _broken(name, str(error).split("\n")[0].removeprefix("CSV parse error: ")) from error
 
 
-def read_parquet(path: Path) -> Batches:
-    """A Parquet file. Raises StudioError `broken_file`, and `not_utf8` for strings that are not text."""
-    size = path.stat().st_size
-    try:
-        with pq.ParquetFile(path) as file:
+def read_parquet(entry: Entry, batch_rows: int = BATCH_ROWS) -> Batches:
+    """A Parquet file, its columns read in pieces, so that the first rows cost little.
+
+    Raises StudioError `broken_file`, and `not_utf8` for strings that are not text.
+    """
+    name, size = entry.name, entry.stored.size
+    with entry.open(seekable=True) as opened:
+        try:
+            file = pq.ParquetFile(opened.file, buffer_size=1 << 20, pre_buffer=False)
             total, done = file.metadata.num_rows, 0
-            for batch in file.iter_batches(batch_size=1_000):
+            for batch in file.iter_batches(batch_size=min(batch_rows, 1_000)):
                 try:
                     batch.validate(full=True)
                 except pa.ArrowInvalid as error:
                     raise StudioError(
                         "not_utf8",
-                        f"{path.name} holds strings that are not UTF-8, between rows {done:,} and "
+                        f"{name} holds strings that are not UTF-8, between rows {done:,} and "
                         f"{done + batch.num_rows:,}.",
                         hint="Write the file again with text as UTF-8, or with that column as binary.",
                     ) from error
                 done += batch.num_rows
-                yield batch, size * done // max(1, total)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise _broken(path.name, f"it is not a whole Parquet file ({str(error).splitlines()[0]})") from error
+                # Features of the datasets library ride along as schema metadata, which is not ours to keep.
+                yield batch.replace_schema_metadata(None), size * done // max(1, total)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise _broken(name, f"it is not a whole Parquet file ({why})") from error
 
 
 def folder_files(folder: Path, source: FolderSource) -> list[Path]:
@@ -271,26 +342,6 @@ def name_columns(source: FolderSource, files: list[Path]) -> list[dict[str, str]
     return found
 
 
-def read_folder(
-    folder: Path, source: FolderSource, files: list[Path], types: dict[str, pa.DataType]
-) -> Batches:
-    """A folder of text files: one row each, with `file`, the columns of `name_pattern`, and `text`."""
-    numbers = NumericColumns()
-
-    def rows() -> Iterator[tuple[dict[str, Any], int]]:
-        done = 0
-        for path, columns in zip(files, name_columns(source, files), strict=True):
-            check_utf8(path)
-            for text, size in _whole_file(path):
-                done += size
-                yield {"file": path.relative_to(folder).as_posix(), **columns, "text": text}, done
-
-    for batch, done in _batched(rows()):
-        numbers.see(batch.drop_columns(["file", "text"]))
-        yield batch, done
-    types.update(numbers.types())
-
-
 class NumericColumns:
     """Watches columns of strings go by and tells which of them hold nothing but numbers."""
 
@@ -314,14 +365,16 @@ class NumericColumns:
         return {name: left[0][0] for name, left in self._patterns.items() if left and name in self._filled}
 
 
-def _batched(rows: Iterable[tuple[dict[str, Any], int]]) -> Batches:
+def _batched(rows: Iterable[tuple[dict[str, Any], int, int]], batch_rows: int) -> Batches:
+    """Batches of (row, its size, bytes read so far)."""
     held: list[dict[str, Any]] = []
-    start = done = 0
-    for row, done in rows:
+    size = done = 0
+    for row, length, done in rows:
         held.append(row)
-        if len(held) >= BATCH_ROWS or done - start >= BATCH_BYTES:
+        size += length
+        if len(held) >= batch_rows or size >= BATCH_BYTES:
             yield to_batch(held), done
-            held, start = [], done
+            held, size = [], 0
     if held:
         yield to_batch(held), done
 

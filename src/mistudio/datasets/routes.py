@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Query, Response, UploadFile
-from sqlalchemy import select
+from fastapi import APIRouter, Query, Response
 
-from mistudio.datasets import library
-from mistudio.datasets.schemas import (
-    DatasetChange,
-    DatasetCreate,
-    DatasetOut,
-    Documents,
-    FileFormat,
-    RowOut,
-    RowPage,
-)
+from mistudio.datasets import library, listing
+from mistudio.datasets.column_routes import column_router
+from mistudio.datasets.preview_schemas import CardOut, DatasetPreview, DeletedOut, PreviewRequest
+from mistudio.datasets.schemas import DatasetChange, DatasetCreate, DatasetOut
+from mistudio.datasets.survey_routes import survey_router
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.tokenization_routes import tokenization_router
+from mistudio.datasets.upload_routes import upload_router
 from mistudio.models.announce import announce
+from mistudio.models.consequences import ConsequencesOut, consequences
 from mistudio.models.deletion import users_of
 from mistudio.models.schemas import UserOut
 from mistudio.web import (
@@ -29,30 +25,69 @@ from mistudio.web import (
     SessionDep,
     SettingsDep,
     StudioDep,
-    accepts_upload,
     paginate,
     problems,
 )
 
 datasets_router = APIRouter(prefix="/datasets", tags=["datasets"])
+SORTS = {
+    "name": Dataset.name,
+    "created_at": Dataset.created_at,
+    "rows": Dataset.rows,
+    "bytes": Dataset.bytes,
+    "kind": Dataset.kind,
+    "favourite": Dataset.favourite,
+    "id": Dataset.id,
+}
+
+
+Kinds = Annotated[list[listing.Kind] | None, Query(description="Where it came from; any of these.")]
+Statuses = Annotated[list[listing.Status] | None, Query(description="How its import stands; any of these.")]
+Tags = Annotated[list[str] | None, Query(max_length=20, description="Tags that it must have, all of them.")]
 
 
 @datasets_router.get("", response_model=Page[DatasetOut], summary="List data sets", responses=problems(422))
-def list_datasets(session: ReadingDep, page: PageDep) -> Page[DatasetOut]:
-    """Data sets with their latest job. `sort`: name, created_at, rows, bytes, id."""
-    sorts = {
-        "name": Dataset.name,
-        "created_at": Dataset.created_at,
-        "rows": Dataset.rows,
-        "bytes": Dataset.bytes,
-        "id": Dataset.id,
-    }
-    found = paginate(
-        session, select(Dataset), page, sorts=sorts, default_sort="-created_at", search=[Dataset.name]
-    )
+def list_datasets(
+    session: ReadingDep,
+    page: PageDep,
+    kind: Kinds = None,
+    status: Statuses = None,
+    tag: Tags = None,
+    favourite: Annotated[bool | None, Query(description="Only those with a star, or without.")] = None,
+) -> Page[DatasetOut]:
+    """Data sets with their latest job; `q` searches names, hub ids and tags.
+
+    `sort`: name, created_at, rows, bytes, kind, favourite, id.
+    """
+    wanted = listing.DatasetFilter(kind=kind or [], status=status or [], tag=tag or [], favourite=favourite)
+    query = listing.filtered(wanted)
+    if page.q:
+        query = query.where(listing.matches_of(page.q))
+    found = paginate(session, query, page, sorts=SORTS, default_sort="-created_at")
     return Page(
         items=library.datasets_out(session, found.items), total=found.total, next_cursor=found.next_cursor
     )
+
+
+@datasets_router.get("/summary", response_model=listing.DatasetSummary, summary="Data sets at a glance")
+def show_summary(session: ReadingDep) -> listing.DatasetSummary:
+    """How many there are, what they take on the disk, and what they can be filtered by."""
+    return listing.summary(session)
+
+
+@datasets_router.post(
+    "/preview",
+    response_model=DatasetPreview,
+    summary="Preview a source",
+    responses=problems(400, 403, 404, 409, 413, 422),
+)
+def preview(wanted: PreviewRequest, session: ReadingDep, settings: SettingsDep) -> DatasetPreview:
+    """Columns, first rows, sizes and license of what would be added. Of the hub only listings and the first rows of
+    one file are fetched."""
+    from mistudio.datasets.preview import preview_source
+
+    source, path = library.located(settings, wanted.source, wanted.upload)
+    return preview_source(settings, source, path, rows=wanted.rows)
 
 
 @datasets_router.post(
@@ -71,41 +106,39 @@ def create_dataset(
     return library.datasets_out(session, [dataset])[0]
 
 
-@datasets_router.post(
-    "/upload",
-    response_model=DatasetOut,
-    status_code=202,
-    summary="Upload a data set",
-    responses=problems(400, 409, 413, 422, 507),
+@datasets_router.delete(
+    "", response_model=DeletedOut, summary="Delete several data sets", responses=problems(404, 409, 422)
 )
-@accepts_upload
-def upload_dataset(
+def delete_datasets(
     session: SessionDep,
     settings: SettingsDep,
     studio: StudioDep,
-    file: Annotated[UploadFile, File(description="Text, JSONL, CSV or Parquet.")],
-    name: Annotated[str | None, Form(max_length=200, description="Default: the file's name.")] = None,
-    format: Annotated[FileFormat | None, Form(description="Default: by the file's ending.")] = None,
-    text_column: Annotated[str | None, Form(max_length=400)] = None,
-    documents: Annotated[Documents | None, Form(description="Text files: what is one row.")] = None,
-    delimiter: Annotated[str | None, Form(min_length=1, max_length=1, description="CSV files.")] = None,
-    max_rows: Annotated[int | None, Form(ge=1, description="Import only the first rows.")] = None,
-) -> DatasetOut:
-    """Send a file. The answer's `job` imports it."""
-    filename = library.safe_name(file.filename) or "upload"
-    source = library.file_source(
-        filename, format, documents=documents, delimiter=delimiter, max_rows=max_rows
-    )
-    stored = library.receive_upload(settings, file.file, filename)
-    try:
-        dataset, _ = library.add_upload(
-            session, settings, stored, source, name=name or None, text_column=text_column or None
-        )
-    except BaseException:
-        library.delete_folder(settings.data_dir, stored.parent)
-        raise
-    announce(session, studio.events, "datasets", dataset.id, "created")
-    return library.datasets_out(session, [dataset])[0]
+    id: Annotated[list[str], Query(min_length=1, max_length=500, description="The data sets.")],
+    force: Annotated[bool, Query(description="Also delete everything that was made from them.")] = False,
+) -> DeletedOut:
+    """All of them or, when one is refused, none."""
+    gone: list[tuple[str, str]] = []
+    for dataset_id in dict.fromkeys(id):
+        gone += library.delete_dataset(session, settings, dataset_id, force=force)
+    for table, key in gone:
+        announce(session, studio.events, table, key, "deleted")
+    return DeletedOut(deleted=[key for _, key in gone])
+
+
+@datasets_router.get(
+    "/consequences",
+    response_model=ConsequencesOut,
+    summary="What deleting data sets would take with it",
+    responses=problems(404, 422),
+)
+def show_consequences(
+    session: ReadingDep,
+    settings: SettingsDep,
+    id: Annotated[list[str], Query(min_length=1, max_length=500, description="The data sets.")],
+) -> ConsequencesOut:
+    """Tokenizations, caches, trainings and all that was made from those, with their sizes on disk."""
+    ids = [library.get_dataset(session, one).id for one in id]
+    return consequences(session, settings, "datasets", ids)
 
 
 @datasets_router.get(
@@ -114,6 +147,14 @@ def upload_dataset(
 def show_dataset(dataset_id: str, session: ReadingDep) -> DatasetOut:
     """A data set with its columns."""
     return library.datasets_out(session, [library.get_dataset(session, dataset_id)])[0]
+
+
+@datasets_router.get(
+    "/{dataset_id}/card", response_model=CardOut, summary="A data set's card", responses=problems(404)
+)
+def show_card(dataset_id: str, session: ReadingDep) -> CardOut:
+    """What its authors wrote about it on the hub, as Markdown; null where there is nothing."""
+    return CardOut(markdown=library.get_dataset(session, dataset_id).card or None)
 
 
 @datasets_router.patch(
@@ -125,7 +166,7 @@ def show_dataset(dataset_id: str, session: ReadingDep) -> DatasetOut:
 def change_dataset(
     dataset_id: str, change: DatasetChange, session: SessionDep, studio: StudioDep
 ) -> DatasetOut:
-    """Rename it, or choose its text column."""
+    """Rename it, choose its text column, star or tag it."""
     dataset = library.change_dataset(session, dataset_id, change)
     announce(session, studio.events, "datasets", dataset.id, "changed")
     return library.datasets_out(session, [dataset])[0]
@@ -159,54 +200,9 @@ def list_users(dataset_id: str, session: ReadingDep) -> list[UserOut]:
     return users_of(session, "datasets", [dataset.id], library.PARTS)
 
 
-@datasets_router.get(
-    "/{dataset_id}/rows", response_model=RowPage, summary="Rows", responses=problems(404, 409, 422)
-)
-def list_rows(
-    dataset_id: str,
-    session: ReadingDep,
-    settings: SettingsDep,
-    offset: Annotated[
-        int, Query(ge=0, le=2**53, description="First row; with `q` where the search starts.")
-    ] = 0,
-    limit: Annotated[int, Query(ge=1, le=200)] = 20,
-    q: Annotated[str | None, Query(max_length=500, description="Only rows whose text holds this.")] = None,
-    characters: Annotated[int, Query(ge=100, le=100_000, description="Longer texts are cut to this.")] = 2000,
-) -> RowPage:
-    """Rows of any page, or a search in their text (case does not matter)."""
-    from mistudio.datasets.rows import open_rows, page_of_rows
-
-    dataset = library.ready_dataset(session, dataset_id)
-    return page_of_rows(
-        open_rows(settings, dataset),
-        dataset.text_column or "",
-        offset=offset,
-        limit=limit,
-        q=q,
-        characters=characters,
-    )
-
-
-@datasets_router.get(
-    "/{dataset_id}/rows/random", response_model=RowOut, summary="A random row", responses=problems(404, 409)
-)
-def show_random_row(dataset_id: str, session: ReadingDep, settings: SettingsDep) -> RowOut:
-    """Any row, whole."""
-    from mistudio.datasets.rows import open_rows, random_row
-
-    return random_row(open_rows(settings, library.ready_dataset(session, dataset_id)))
-
-
-@datasets_router.get(
-    "/{dataset_id}/rows/{index}", response_model=RowOut, summary="One row", responses=problems(404, 409, 422)
-)
-def show_row(dataset_id: str, index: int, session: ReadingDep, settings: SettingsDep) -> RowOut:
-    """A row, whole."""
-    from mistudio.datasets.rows import one_row, open_rows
-
-    return one_row(open_rows(settings, library.ready_dataset(session, dataset_id)), index)
-
-
 router = APIRouter()
+router.include_router(upload_router)
 router.include_router(datasets_router)
+router.include_router(column_router)
+router.include_router(survey_router)
 router.include_router(tokenization_router)

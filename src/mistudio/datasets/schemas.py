@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from mistudio.jobs import JobOut
-from mistudio.models.schemas import REPO_PATTERN, TokenOut
+from mistudio.models.schemas import REPO_PATTERN
 
 Documents = Literal["file", "line", "paragraph"]
 FileFormat = Literal["text", "jsonl", "csv", "parquet"]
@@ -26,7 +26,7 @@ class _FileSource(_Source):
 
 
 class TextSource(_FileSource):
-    """A plain text file, UTF-8."""
+    """A plain text file, UTF-8. Like every file it may be packed: .gz, .zst, .zip."""
 
     kind: Literal["text"] = "text"
     documents: Documents = Field(
@@ -55,16 +55,26 @@ class ParquetSource(_FileSource):
 
 
 class FolderSource(_Source):
-    """A folder of UTF-8 text files, one row each, with columns read from the file names."""
+    """A folder of files on the server: UTF-8 texts, one row each, or JSONL, CSV or Parquet files, plain or packed."""
 
     kind: Literal["folder"] = "folder"
     path: str = Field(max_length=4000)
-    pattern: str = Field(default="*.txt", max_length=200, description="Which files, e.g. *.txt or **/*.md.")
+    pattern: str = Field(
+        default="*.txt", max_length=200, description="Which files, e.g. *.txt or **/*.jsonl.gz."
+    )
+    format: FileFormat | None = Field(
+        default=None,
+        description="What the files are. Default: by their endings, text where those say nothing.",
+    )
+    documents: Documents = Field(
+        default="file",
+        description="Text files: what is one row: the whole file, each line, or each paragraph.",
+    )
     name_pattern: str | None = Field(
         default=None,
         max_length=500,
-        description="Regular expression with named groups; each group becomes a column. It must match every file's "
-        "name without its ending.",
+        description="Text files: regular expression with named groups; each group becomes a column. It must match "
+        "every file's name without its ending.",
         examples=[r"(?P<year>\d+)_(?P<president>.+)_(?P<party>\w+)"],
     )
 
@@ -79,6 +89,10 @@ class HubSource(_Source):
     )
     split: str = Field(default="train", max_length=200)
     revision: str = Field(default="main", max_length=200, description="Branch, tag or commit.")
+    documents: Documents = Field(
+        default="line",
+        description="Text files: what is one row: the whole file, each line, or each paragraph.",
+    )
 
 
 FileSource = Annotated[TextSource | JsonLinesSource | CsvSource | ParquetSource, Field(discriminator="kind")]
@@ -86,6 +100,53 @@ DatasetSource = Annotated[
     TextSource | JsonLinesSource | CsvSource | ParquetSource | FolderSource | HubSource,
     Field(discriminator="kind"),
 ]
+
+
+class TemplateRecipe(BaseModel):
+    """Columns joined by a template."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["template"] = "template"
+    template: str = Field(
+        min_length=1,
+        max_length=20_000,
+        description="Text with columns in braces: {question}. Fields within a column by dots: {meta.title}. "
+        "A brace itself is doubled: {{.",
+        examples=["Question: {question}\nAnswer: {answer}"],
+    )
+
+
+class ChatRecipe(BaseModel):
+    """A column of chats, rendered by a tokenizer's chat template."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["chat"] = "chat"
+    column: str = Field(
+        max_length=400,
+        description="The column that holds the messages: lists of {role, content}, or of {from, value}.",
+    )
+    model_id: str = Field(description="The model whose tokenizer's chat template is used (id or name).")
+    generation_prompt: bool = Field(
+        default=False, description="End each chat with the beginning of an answer by the assistant."
+    )
+
+
+Recipe = Annotated[TemplateRecipe | ChatRecipe, Field(discriminator="kind")]
+Tag = Annotated[str, Field(min_length=1, max_length=50, pattern=r"^\S(.*\S)?$")]
+
+
+class ColumnCreate(BaseModel):
+    """A column to compose from the others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100, description="What the new column is called.")
+    recipe: Recipe
+    use_as_text: bool = Field(
+        default=True, description="Make it the column that tokenizations made from then on read."
+    )
 
 
 class DatasetCreate(BaseModel):
@@ -97,20 +158,31 @@ class DatasetCreate(BaseModel):
         default=None, min_length=1, max_length=200, description="Default: the file's or repository's name."
     )
     source: DatasetSource
+    upload: str | None = Field(
+        default=None, max_length=40, description="Id of a finished upload, whose file the source is."
+    )
     text_column: str | None = Field(
         default=None,
         max_length=400,
         description="The column that holds the text. Default: `text`, or the only column of strings.",
     )
+    compose: ColumnCreate | None = Field(
+        default=None, description="Compose the text from other columns, as the last step of the import."
+    )
+    tags: list[Tag] = Field(default_factory=list[str], max_length=50, description="Words to find it by.")
 
 
 class DatasetChange(BaseModel):
-    """What may be changed about a data set: its name, and which column is its text."""
+    """What may be changed about a data set: its name, its text column, and how it is found."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     text_column: str | None = Field(default=None, max_length=400)
+    favourite: bool | None = Field(default=None, description="Whether it is marked with a star.")
+    tags: list[Tag] | None = Field(
+        default=None, max_length=50, description="All its tags, in place of those it has."
+    )
 
 
 class ColumnOut(BaseModel):
@@ -118,6 +190,50 @@ class ColumnOut(BaseModel):
 
     name: str
     type: str = Field(examples=["string"], description="Its Arrow type.")
+    composed: str | None = Field(default=None, description="Id of the composed column that it is.")
+
+
+class SplitOut(BaseModel):
+    """A split of a data set on the hub."""
+
+    name: str
+    files: int
+    bytes: int = Field(description="Size of its files as they lie on the hub.")
+    rows: int | None = Field(default=None, description="As the data set's card says; null where it does not.")
+
+
+class ConfigurationOut(BaseModel):
+    """A configuration (subset) of a data set on the hub."""
+
+    name: str
+    splits: list[SplitOut]
+
+
+class AboutOut(BaseModel):
+    """What the source says of itself. All but `files` and `source_bytes` is known of hub data sets only."""
+
+    files: int = Field(description="Files that its rows were read from.")
+    source_bytes: int = Field(description="Size of those files.")
+    commit: str | None = None
+    license: str | None = None
+    gated: bool = False
+    languages: list[str] = Field(default_factory=list[str])
+    configurations: list[ConfigurationOut] = Field(default_factory=list[ConfigurationOut])
+
+
+class ComposedColumnOut(BaseModel):
+    """A column composed from the others."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    dataset_id: str
+    name: str
+    recipe: Recipe
+    bytes: int | None = Field(description="Size on disk; null until it is complete.")
+    ready: bool
+    created_at: datetime
+    job: JobOut | None = None
 
 
 class DatasetOut(BaseModel):
@@ -133,151 +249,23 @@ class DatasetOut(BaseModel):
     rows: int | None
     bytes: int | None
     ready: bool
+    favourite: bool = False
+    tags: list[str] = Field(default_factory=list[str])
+    about: AboutOut | None = None
     created_at: datetime
     tokenization_count: int = 0
     job: JobOut | None = None
-
-
-class CutOut(BaseModel):
-    """Which part of a long text is shown."""
-
-    start: int = Field(description="First character shown.")
-    length: int = Field(description="Characters of the whole text.")
-
-
-class RowOut(BaseModel):
-    """One row. Long texts are cut to a window (around the match, when searching); `cut` says where."""
-
-    index: int
-    values: dict[str, Any]
-    cut: dict[str, CutOut] = Field(default_factory=dict[str, CutOut])
-
-
-class RowPage(BaseModel):
-    """Rows from an offset on. With `q`, the matching ones among them."""
-
-    items: list[RowOut]
-    total: int | None = Field(description="Rows in all; with `q` the number of matches, null while unknown.")
-    next_offset: int | None = Field(description="Where the next page starts; null at the end.")
-
-
-class TokenizationSettings(BaseModel):
-    """How rows become sequences of tokens."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    context_length: int = Field(default=128, ge=2, le=65_536, description="Tokens in a sequence.")
-    packing: Literal["concatenate", "one_per_row"] = Field(
-        default="concatenate",
-        description="concatenate: rows are joined into one stream and cut into full sequences (the rest at the very "
-        "end is dropped). one_per_row: a sequence never spans two rows; short ones are padded.",
-    )
-    eos_between_rows: bool = Field(
-        default=True,
-        description="concatenate: put the end-of-text token between rows. one_per_row: end each row so.",
-    )
-    prepend_bos: bool | Literal["auto"] = Field(
-        default="auto",
-        description="Begin every sequence with the beginning-of-text token. auto: when the tokenizer does so itself.",
-    )
-    long_rows: Literal["split", "truncate"] = Field(
-        default="split",
-        description="one_per_row: a row longer than a sequence is split into several, or only its beginning is kept.",
-    )
-    overlap: int = Field(
-        default=0,
-        ge=0,
-        description="Tokens that a sequence repeats from the end of the one before (of the same row).",
-    )
-    min_characters: int = Field(
-        default=1, ge=0, description="Shorter rows (without surrounding spaces) are dropped."
-    )
-    min_tokens: int = Field(
-        default=1,
-        ge=1,
-        description="one_per_row: sequences with fewer tokens (BOS and EOS not counted) are dropped.",
-    )
-    max_rows: int | None = Field(default=None, ge=1, description="Read only the first rows.")
-    max_tokens: int | None = Field(default=None, ge=1, description="Stop after this many tokens.")
-
-    @model_validator(mode="after")
-    def _check(self) -> TokenizationSettings:
-        if self.overlap > self.context_length - 2:
-            raise ValueError("overlap must leave at least two new tokens in each sequence")
-        if self.max_tokens is not None and self.max_tokens < self.context_length:
-            raise ValueError("max_tokens must allow at least one sequence of context_length tokens")
-        return self
-
-
-class TokenizationCreate(BaseModel):
-    """A tokenization to make."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model_id: str = Field(description="The model whose tokenizer is used.")
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    settings: TokenizationSettings = Field(default_factory=TokenizationSettings)
-
-
-class TokenizationStatistics(BaseModel):
-    """What the run counted."""
-
-    rows_read: int
-    rows_used: int
-    dropped: dict[str, int] = Field(
-        description="Rows or sequences left out, by reason: rows_empty, rows_too_short, rows_truncated, "
-        "sequences_too_short; tokens_at_end counts the tokens of the last, unfinished sequence."
-    )
-    characters: int
-    vocabulary_used: int = Field(description="Distinct tokens that occur.")
-    special_tokens: int = Field(description="Occurrences of special tokens, padding not counted.")
-    unknown_tokens: int
-    padding_tokens: int
-
-
-class TokenizationOut(BaseModel):
-    """A tokenization. Sizes are null until it is complete; `n_tokens` does not count padding."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    dataset_id: str
-    dataset_name: str
-    model_id: str
-    model_name: str
-    name: str
-    settings: TokenizationSettings
-    n_sequences: int | None
-    n_tokens: int | None
-    bytes: int | None
-    statistics: TokenizationStatistics | None
-    ready: bool
-    created_at: datetime
-    job: JobOut | None = None
-
-
-class SequenceOut(BaseModel):
-    """One sequence as tokens, padding left out."""
-
-    index: int
-    tokens: list[TokenOut]
-
-
-class SequencePage(BaseModel):
-    """Sequences from an offset on."""
-
-    items: list[SequenceOut]
-    total: int | None = Field(description="Sequences in all; null in a preview, which reads only some rows.")
-    next_offset: int | None
 
 
 class ImportParams(BaseModel):
     """Parameters of the job `datasets.import`."""
 
     dataset_id: str
+    compose: ColumnCreate | None = None
 
 
-class TokenizeParams(BaseModel):
-    """Parameters of the job `datasets.tokenize`."""
+class ComposeParams(BaseModel):
+    """Parameters of the job `datasets.compose`."""
 
-    tokenization_id: str
+    column_id: str
+    use_as_text: bool = True

@@ -2,12 +2,14 @@
 
 shard-000000.arrow …   Arrow IPC files, all with one schema
 rows.json              rows of each shard, in order
+columns/<id>/          a column composed from the others: one file for each shard, with the shard's rows
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from mistudio.store import atomic_folder, folder_bytes
+from mistudio.store.atomic import part_name
 from mistudio.store.errors import TornFile, disk_errors
 from mistudio.store.manifest import read_json, verify
 
 SHARD_BYTES = 128 << 20
 pc: Any = pyarrow.compute  # its functions are made at run time, so type checkers do not see them
 _INDEX = "rows.json"
+_COLUMNS = "columns"
+_COLUMN = "column.json"
+_COMPOSED_ROWS = 1_000
 
 
 @dataclass
@@ -102,6 +109,7 @@ class TextStore:
         self._shards: list[tuple[str, int]] = [(s["name"], s["rows"]) for s in index["shards"]]
         self.n_rows = sum(rows for _, rows in self._shards)
         self._tables: dict[str, pa.Table] = {}
+        self._columns = {str(read_json(path / _COLUMN)["name"]): path for path in _column_folders(folder)}
 
     @property
     def schema(self) -> pa.Schema:
@@ -147,11 +155,66 @@ class TextStore:
 
     def _table(self, name: str) -> pa.Table:
         if name not in self._tables:
-            try:
-                self._tables[name] = pa.ipc.open_file(pa.memory_map(str(self.folder / name))).read_all()
-            except (pa.ArrowInvalid, OSError) as error:
-                raise TornFile(self.folder / name, "is torn: it is not a whole Arrow file") from error
+            table = _mapped(self.folder / name)
+            for column, folder in self._columns.items():
+                composed = _mapped(folder / name)
+                if composed.num_rows != table.num_rows:
+                    raise TornFile(folder / name, "is torn: it has not the rows of its data set")
+                table = table.append_column(column, composed.column(0))
+            self._tables[name] = table
         return self._tables[name]
+
+    def compose(
+        self, id: str, name: str, make: Callable[[dict[str, Any]], str], tick: Callable[[int], None]
+    ) -> int:
+        """Add a column of texts made from each row; it is there whole or not at all. Returns its bytes on disk.
+
+        `tick(rows)` is called with the rows done; what it raises leaves nothing. Raises `DiskFull`.
+        """
+        target = column_folder(self.folder, id)
+        done = 0
+        with atomic_folder(target) as folder:
+            (folder / _COLUMN).write_text(json.dumps({"name": name}))
+            for shard, _ in self._shards:
+                schema = pa.schema([(name, pa.large_string())])
+                with pa.ipc.new_file(str(folder / shard), schema) as writer:
+                    for batch in self._table(shard).to_batches(max_chunksize=_COMPOSED_ROWS):
+                        texts = [make(row) for row in batch.to_pylist()]
+                        writer.write_batch(
+                            pa.record_batch([pa.array(texts, pa.large_string())], schema=schema)
+                        )
+                        done += len(texts)
+                        tick(done)
+        return folder_bytes(target)
+
+
+def column_folder(folder: Path, id: str) -> Path:
+    """Where a composed column of the data set in `folder` lies."""
+    return folder / _COLUMNS / id
+
+
+def remove_column(folder: Path, id: str) -> None:
+    """Remove a composed column of the data set in `folder`."""
+    gone = column_folder(folder, id)
+    if gone.is_dir():
+        # First under a name that no reader takes for a column, so that none finds half of one.
+        part = part_name(gone)
+        gone.rename(part)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _column_folders(folder: Path) -> list[Path]:
+    found = sorted((folder / _COLUMNS).glob("[!.]*/manifest.json"))
+    for manifest in found:
+        verify(manifest.parent)
+    return [manifest.parent for manifest in found]
+
+
+def _mapped(path: Path) -> pa.Table:
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TornFile(path, "is torn: it is not a whole Arrow file") from error
 
 
 def unified(schemas: list[pa.Schema]) -> pa.Schema:

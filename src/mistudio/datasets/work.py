@@ -1,77 +1,105 @@
-"""What the jobs `datasets.import` and `datasets.tokenize` do."""
+"""What the job `datasets.import` does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from mistudio.datasets import readers
-from mistudio.datasets.library import choose_text_column, dataset_folder, get_dataset, upload_path
-from mistudio.datasets.schemas import (
-    CsvSource,
-    DatasetSource,
-    FolderSource,
-    HubSource,
-    ImportParams,
-    JsonLinesSource,
-    TextSource,
-    TokenizationSettings,
-    TokenizeParams,
-)
-from mistudio.datasets.tables import Dataset, Tokenization
+from mistudio.datasets.composing import make_column, new_column, note_made
+from mistudio.datasets.hub import Repository, bring_files
+from mistudio.datasets.library import choose_text_column, column_types, dataset_folder, get_dataset
+from mistudio.datasets.recipes import renderer
+from mistudio.datasets.schemas import ColumnCreate, DatasetSource, HubSource, ImportParams
+from mistudio.datasets.sources import Readable, open_source
+from mistudio.datasets.streams import Stored
+from mistudio.datasets.surveys import survey_on_arrival
+from mistudio.datasets.tables import Dataset
 from mistudio.datasets.text_store import TextStore, TextWriter, plain
-from mistudio.datasets.tokenizations import get_tokenization
-from mistudio.datasets.tokenize import open_tokens, tokenization_folder, tokenize_texts
+from mistudio.db import new_id
 from mistudio.errors import StudioError
 from mistudio.jobs import JobCancelled, JobContext
-from mistudio.models.library import open_tokenizer
 from mistudio.models.subjects import announce_changed, working_for
-from mistudio.store import FolderDraft, delete_folder, folder_bytes, is_finished, sweep_temporaries
+from mistudio.store import FolderDraft, delete_folder, folder_bytes, owner_folder, sweep_temporaries
+
+_KEEPS_DOWNLOAD = frozenset(
+    {"hub_unreachable", "hub_rate_limited", "hub_refused", "hub_offline", "hub_gated", "download_broken"}
+)
+"""After these errors what has arrived is kept, since a retry goes on from there."""
+
+_FIRST_ROWS = 20
+
+
+@dataclass
+class _Wanted:
+    """What a data set's row says that is to be made."""
+
+    name: str
+    source: Any
+    text_column: str | None
+    compose: ColumnCreate | None
+    waiting: Path
+    """Where an upload waits, or what has been downloaded so far."""
 
 
 def import_dataset(context: JobContext, params: ImportParams) -> dict[str, Any]:
     """Read the source into shards of rows, which appear whole or not at all."""
     with context.database.reading() as session:
         row = get_dataset(session, params.dataset_id)
-        source: Any = TypeAdapter(DatasetSource).validate_python(row.source)
-        name, wanted = row.name, row.text_column
-    uploaded = upload_path(context.settings, params.dataset_id, source.path) if _is_upload(source) else None
+        wanted = _Wanted(
+            name=row.name,
+            source=TypeAdapter(DatasetSource).validate_python(row.source),
+            text_column=row.text_column,
+            compose=params.compose,
+            waiting=owner_folder(context.data_dir, "uploads", params.dataset_id),
+        )
     folder = dataset_folder(context.settings, params.dataset_id)
     try:
         with working_for(context, Dataset, params.dataset_id, folder):
-            found = _fetch(context, source, uploaded, folder, name, wanted)
+            found = _fetch(context, wanted, folder)
+            composed = _compose(context, wanted, folder, found)
             with context.database.session() as session:
                 dataset = get_dataset(session, params.dataset_id)
                 for column, value in found.items():
                     setattr(dataset, column, value)
-    except (StudioError, JobCancelled):
-        # A retry can mend neither a faulty upload nor a cancelled one; after anything else it may.
-        if uploaded is not None:
-            delete_folder(context.data_dir, uploaded.parent)
+                if wanted.compose is not None:
+                    column = new_column(session, composed[0], dataset.id, wanted.compose)
+                    note_made(session, column, composed[1], use_as_text=True)
+                survey_on_arrival(session, context.settings, dataset)
+    except (StudioError, JobCancelled) as error:
+        # A retry can mend neither a faulty source nor a cancelled import; after anything else it may.
+        if not (isinstance(error, StudioError) and error.code in _KEEPS_DOWNLOAD):
+            delete_folder(context.data_dir, wanted.waiting)
         raise
-    if uploaded is not None:
-        delete_folder(context.data_dir, uploaded.parent)
+    delete_folder(context.data_dir, wanted.waiting)
     announce_changed(context, "datasets", params.dataset_id)
     return {"rows": found["rows"], "bytes": found["bytes"]}
 
 
-def _fetch(
-    context: JobContext, source: Any, uploaded: Path | None, folder: Path, name: str, wanted: str | None
-) -> dict[str, Any]:
+def _fetch(context: JobContext, wanted: _Wanted, folder: Path) -> dict[str, Any]:
     """Make the folder, whole or not at all; returns the columns of the row."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder.parent)
     delete_folder(context.data_dir, folder)  # of an attempt that died between its last two steps
+    source, path = wanted.source, None
+    if isinstance(source, HubSource):
+        context.progress(0, None, "bytes", "Look at the repository")
+    else:
+        path = wanted.waiting / Path(source.path).name if _is_upload(source) else Path(source.path)
+    found = open_source(
+        context.settings, source, path, log=lambda line: context.log(line, "warning" if path else "info")
+    )
     draft = FolderDraft(folder)
     writer = TextWriter(draft.path)
     try:
-        types = column_types(_import(context, source, uploaded, writer, name, wanted))
-        text_column = choose_text_column(name, types, wanted)
+        types = column_types(_write(context, wanted, found, writer))
+        text_column = None if wanted.compose else choose_text_column(wanted.name, types, wanted.text_column)
         context.check()
         draft.commit()
     except BaseException:
@@ -83,144 +111,119 @@ def _fetch(
         "text_column": text_column,
         "rows": writer.rows,
         "bytes": folder_bytes(folder),
+        "about": found.about.model_dump(mode="json"),
+        "card": found.repository.card if found.repository is not None else None,
     }
 
 
-def _import(
-    context: JobContext, source: Any, uploaded: Path | None, writer: TextWriter, name: str, wanted: str | None
-) -> pa.Schema:
-    types: dict[str, pa.DataType] = {}
-    fixed = source.kind in ("hub", "parquet")
-    for batch in _batches(context, source, uploaded, types):
-        if writer.rows == 0 and batch.num_rows and fixed:
-            choose_text_column(
-                name, column_types(plain(batch).schema), wanted
-            )  # before gigabytes are read in vain
-        left = batch.num_rows if source.max_rows is None else source.max_rows - writer.rows
+def _write(context: JobContext, wanted: _Wanted, found: Readable, writer: TextWriter) -> pa.Schema:
+    limit = wanted.source.max_rows
+    if found.repository is not None and limit is None:
+        _check_first_rows(context, wanted, found)
+        found.files = _bring(context, found.repository, found, wanted.waiting)
+    for batch in _batches(context, found, limit):
+        if writer.rows == 0 and batch.num_rows and found.files[0].name.lower().endswith(".parquet"):
+            _check_columns(context, wanted, plain(batch).schema)  # before gigabytes are read in vain
+        left = batch.num_rows if limit is None else limit - writer.rows
         writer.write(batch.slice(0, left))
-        if source.max_rows is not None and writer.rows >= source.max_rows:
+        if limit is not None and writer.rows >= limit:
             break
     if writer.rows == 0:
         raise StudioError(
             "dataset_empty",
-            f"{name} holds no rows.",
+            f"{wanted.name} holds no rows.",
             hint="Choose a file, split or configuration with text in it.",
         )
-    return writer.finish(types)
+    return writer.finish(found.reading.types())
 
 
-def _batches(
-    context: JobContext, source: Any, uploaded: Path | None, types: dict[str, pa.DataType]
-) -> Iterator[pa.RecordBatch]:
-    if isinstance(source, HubSource):
-        yield from _hub_batches(context, source)
-        return
-    path = uploaded or Path(source.path)
-    if not path.exists():
-        raise StudioError(
-            "path_not_found",
-            f"There is nothing at “{source.path}” any more.",
-            hint="Upload the file again." if uploaded else "Put it back, then retry.",
-        )
-    if isinstance(source, FolderSource):
-        files = readers.folder_files(path, source)
-        total = sum(file.stat().st_size for file in files)
-        reader = readers.read_folder(path, source, files, types)
+def _batches(context: JobContext, found: Readable, limit: int | None) -> Iterator[pa.RecordBatch]:
+    """All batches; progress counts the bytes of the files, or the rows where only the first are wanted."""
+    total, rows = sum(file.size for file in found.files), 0
+    by_rows = limit is not None and found.repository is not None
+    if by_rows and limit is not None:
+        found.reading.batch_rows = min(found.reading.batch_rows, limit)
     else:
-        total = path.stat().st_size
-        if source.kind != "parquet":
-            readers.check_utf8(
-                path, lambda done: context.progress(done, total, "bytes", "Check the encoding")
-            )
-        if isinstance(source, TextSource):
-            reader = readers.read_text(path, source.documents)
-        elif isinstance(source, JsonLinesSource):
-            reader = readers.read_jsonl(path, lambda line: context.log(line, "warning"))
-        elif isinstance(source, CsvSource):
-            reader = readers.read_csv(path, source, types)
-        else:
-            reader = readers.read_parquet(path)
-    context.progress(0, total, "bytes", "Read")
-    with closing(reader):
+        context.progress(0, total, "bytes", "Read")
+    with closing(found.reading.read(found.files, found.unpacking)) as reader:
         for batch, done in reader:
             yield batch
-            context.progress(min(done, total), total, "bytes", "Read")
+            rows += batch.num_rows
+            if by_rows and limit is not None:
+                context.progress(min(rows, limit), limit, "rows", "Download")
+            else:
+                context.progress(min(done, total), total, "bytes", "Read")
 
 
-def _hub_batches(context: JobContext, source: HubSource) -> Iterator[pa.RecordBatch]:
-    from mistudio.datasets.hub import open_hub_stream
-    from mistudio.models.work import prepare_hub
+def _check_first_rows(context: JobContext, wanted: _Wanted, found: Readable) -> None:
+    """Where the columns are fixed from the first row on, read it before everything is downloaded."""
+    if not found.files[0].name.lower().endswith(".parquet"):
+        return
+    rows, found.reading.batch_rows = found.reading.batch_rows, _FIRST_ROWS
+    with closing(found.reading.read(found.files[:1], found.unpacking)) as reader:
+        for batch, _ in reader:
+            _check_columns(context, wanted, plain(batch).schema)
+            break
+    found.reading.batch_rows = rows
 
-    token = prepare_hub(context)
-    context.progress(0, None, "bytes", "Look at the repository")
-    batches, total = open_hub_stream(
-        source, token=token, patience=context.settings.hub_timeout_seconds, log=context.log
+
+def _check_columns(context: JobContext, wanted: _Wanted, schema: pa.Schema) -> None:
+    types = column_types(schema)
+    if wanted.compose is not None:
+        _check_name(wanted, types)
+        renderer(context.settings, wanted.compose.recipe, types)
+    else:
+        choose_text_column(wanted.name, types, wanted.text_column)
+
+
+def _bring(context: JobContext, repository: Repository, found: Readable, waiting: Path) -> list[Stored]:
+    """The files of a hub data set, downloaded whole; a retry goes on at the byte where this stops."""
+    needed = found.about.source_bytes
+    free = shutil.disk_usage(context.data_dir).free
+    if needed > free:
+        raise StudioError(
+            "disk_full",
+            f"{repository.repo} needs {needed:,} bytes and {free:,} are free in the data folder.",
+            hint="Free some space, or add only its first rows.",
+            status=507,
+        )
+    brought = bring_files(
+        repository,
+        found.paths,
+        waiting,
+        token=found.token,
+        on_bytes=lambda done, total: context.progress(done, total, "bytes", "Download"),
     )
-    done = rows = 0
-    for batch in batches:
-        yield batch
-        done, rows = done + batch.nbytes, rows + batch.num_rows
-        if source.max_rows is not None:
-            context.progress(min(rows, source.max_rows), source.max_rows, "rows", "Download")
-        else:
-            context.progress(done, max(done, total) if total else None, "bytes", "Download")
+    return [
+        Stored(name, path.stat().st_size, lambda path=path: path.open("rb"))
+        for name, path in zip(found.paths, brought, strict=True)
+    ]
+
+
+def _compose(context: JobContext, wanted: _Wanted, folder: Path, found: dict[str, Any]) -> tuple[str, int]:
+    """The text composed from the columns, where that is wanted: its id and its bytes on disk."""
+    if wanted.compose is None:
+        return "", 0
+    names = [column["name"] for column in found["columns"]]
+    id = new_id("dc")
+    try:
+        _check_name(wanted, names)
+        size = make_column(context, TextStore(folder), id, wanted.compose.name, wanted.compose.recipe, names)
+    except BaseException:
+        delete_folder(context.data_dir, folder)
+        raise
+    return id, size
+
+
+def _check_name(wanted: _Wanted, names: Iterable[str]) -> None:
+    if wanted.compose is not None and wanted.compose.name in set(names):
+        raise StudioError(
+            "name_taken",
+            f"{wanted.name} has a column “{wanted.compose.name}” already.",
+            hint="Give the composed text another name.",
+            status=409,
+        )
 
 
 def _is_upload(source: Any) -> bool:
     return bool(getattr(source, "uploaded", False))
-
-
-def column_types(schema: pa.Schema) -> dict[str, str]:
-    """Column names and types as people know them."""
-    return {
-        field.name: "string"
-        if pa.types.is_large_string(field.type) or pa.types.is_string(field.type)
-        else str(field.type)
-        for field in schema
-    }
-
-
-def tokenize_dataset(context: JobContext, params: TokenizeParams) -> dict[str, Any]:
-    """Tokenize, going on where an earlier attempt was killed."""
-    with context.database.reading() as session:
-        row = get_tokenization(session, params.tokenization_id)
-        settings = TokenizationSettings.model_validate(row.settings)
-        model, dataset = row.model, row.dataset
-        model_id, model_name, vocab_size = model.id, model.name, model.vocab_size or 0
-        dataset_id, column = dataset.id, dataset.text_column or "text"
-    folder = tokenization_folder(context.settings, params.tokenization_id)
-    texts = TextStore(dataset_folder(context.settings, dataset_id))
-    n_rows = min(texts.n_rows, settings.max_rows or texts.n_rows)
-
-    def progress(rows: int, tokens: int) -> None:
-        if settings.max_tokens is not None:
-            context.progress(tokens, settings.max_tokens, "tokens", "Tokenize")
-        else:
-            context.progress(min(rows, n_rows), n_rows, "rows", "Tokenize")
-
-    with working_for(context, Tokenization, params.tokenization_id, folder):
-        if is_finished(folder):  # by an attempt that died between its last two steps
-            delete_folder(context.data_dir, folder)
-        try:
-            statistics = tokenize_texts(
-                texts,
-                column,
-                open_tokenizer(context.settings, model_id),
-                settings,
-                folder,
-                vocab_size=vocab_size,
-                name=model_name,
-                progress=progress,
-            )
-        except (StudioError, JobCancelled):
-            delete_folder(context.data_dir, folder)
-            raise
-        store = open_tokens(context.settings, params.tokenization_id)
-        with context.database.session() as session:
-            tokenization = get_tokenization(session, params.tokenization_id)
-            tokenization.n_sequences, tokenization.n_tokens = store.n_sequences, store.n_tokens
-            tokenization.bytes = folder_bytes(folder)
-            tokenization.statistics = statistics.model_dump()
-    announce_changed(context, "tokenizations", params.tokenization_id)
-    announce_changed(context, "datasets", dataset_id)
-    return {"sequences": store.n_sequences, "tokens": store.n_tokens}

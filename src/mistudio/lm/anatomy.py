@@ -94,17 +94,19 @@ def find_blocks(decoder: nn.Module, n_layers: int, architecture: str) -> nn.Modu
 
 def find_final_norm(decoder: nn.Module, d_model: int) -> nn.Module:
     """The norm between the last block and the unembedding: the decoder's last child that holds only vectors of the
-    model's width; the identity where there is none."""
+    model's width, or a norm that has nothing to learn (OLMo); the identity where there is neither."""
     for child in reversed(list(decoder.children())):
         shapes = [tuple(p.shape) for p in child.parameters()]
         if shapes and all(shape == (d_model,) for shape in shapes):
+            return child
+        if not shapes and type(child).__name__.endswith("Norm"):
             return child
     return nn.Identity()
 
 
 def norm_gain(norm: nn.Module, d_model: int) -> Tensor:
     """What a norm multiplies each of the `d_model` values by, `[d_model]` (or `[]` for the identity)."""
-    if isinstance(norm, nn.Identity):
+    if next(norm.parameters(), None) is None:
         return torch.ones(())
     if isinstance(norm, nn.LayerNorm):
         return norm.weight

@@ -25,6 +25,12 @@ class Checkpoint:
     folder: Path
     gguf: str | None
     safetensors: tuple[str, ...]
+    pickled: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The files that hold the weights."""
+        return (self.gguf,) if self.gguf else self.safetensors or self.pickled
 
     @property
     def has_tokenizer(self) -> bool:
@@ -33,20 +39,22 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """One tensor of a safetensors file: its shape and its bytes on disk."""
+    """One tensor of a safetensors file: its shape, its bytes on disk and its type as the format writes it (BF16)."""
 
     shape: tuple[int, ...]
     bytes: int
+    dtype: str
 
     @property
     def parameters(self) -> int:
         return prod(self.shape)
 
 
-def find_checkpoint(path: Path, gguf_file: str | None = None) -> Checkpoint:
+def find_checkpoint(path: Path, gguf_file: str | None = None, *, pickles: bool = False) -> Checkpoint:
     """Looks at a folder or a GGUF file and checks that a model can be loaded from it.
 
-    Safetensors are preferred where a folder holds both. Raises ModelLoadError: `not_found`, `no_config`,
+    Safetensors are preferred where a folder holds both; a folder with nothing but pickled weights is refused unless
+    `pickles` allows it. Raises ModelLoadError: `not_found`, `no_config`,
     `broken_config`, `no_weights`, `pickle_weights`, `corrupt_weights`.
     """
     if path.is_file():
@@ -64,8 +72,10 @@ def find_checkpoint(path: Path, gguf_file: str | None = None) -> Checkpoint:
     if gguf_file is not None:
         check_gguf(path / gguf_file)
         return Checkpoint(path, gguf_file, ())
-    weights = weight_files(names, str(path))
+    weights = weight_files(names, str(path), pickles=pickles)
     read_config(path)
+    if not weights[0].endswith(".safetensors"):
+        return Checkpoint(path, None, (), weights)
     if INDEX in names:
         weights = _indexed(path)
     for name in weights:
@@ -88,21 +98,29 @@ def only_gguf(names: Iterable[str], place: str) -> str | None:
     return ggufs[0]
 
 
-def weight_files(names: Iterable[str], place: str) -> tuple[str, ...]:
-    """The safetensors among file names. Raises ModelLoadError where there are none (or only pickles)."""
+def weight_files(names: Iterable[str], place: str, *, pickles: bool = False) -> tuple[str, ...]:
+    """The safetensors among file names; where there are none and `pickles` allows it, PyTorch's own files.
+
+    Raises ModelLoadError where there are none (or only pickles that are not allowed).
+    """
     names = sorted(names)
     found = [name for name in names if name.endswith(".safetensors")]
     # Some repositories carry the original authors' single file next to the converted one.
     converted = [name for name in found if not name.startswith("consolidated")]
     if found:
         return tuple(converted or found)
-    pickles = [name for name in names if name.endswith(PICKLED)]
-    if pickles:
+    pickled = [name for name in names if name.endswith(PICKLED)]
+    # Beside weights there may lie an optimizer's state or training arguments.
+    loadable = tuple(name for name in pickled if name.startswith("pytorch_model"))
+    if pickles and loadable:
+        return loadable
+    if pickled:
         raise ModelLoadError(
             "pickle_weights",
-            f"{place} holds its weights only as pickle files ({', '.join(pickles[:3])}), which can run code "
+            f"{place} holds its weights only as pickle files ({', '.join(pickled[:3])}), which can run code "
             "when they are loaded.",
-            "Use a version of the model in safetensors, or convert it on a machine you can lose.",
+            "Use a version of the model in safetensors, consent to reading them, or convert it on a machine you can "
+            "lose.",
         )
     raise ModelLoadError(
         "no_weights",
@@ -154,7 +172,9 @@ def safetensors_header(path: Path) -> dict[str, TensorHeader]:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
             tensors = {
-                name: TensorHeader(tuple(t["shape"]), t["data_offsets"][1] - t["data_offsets"][0])
+                name: TensorHeader(
+                    tuple(t["shape"]), t["data_offsets"][1] - t["data_offsets"][0], str(t["dtype"])
+                )
                 for name, t in header.items()
             }
             end = max((t["data_offsets"][1] for t in header.values()), default=0)

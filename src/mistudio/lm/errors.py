@@ -23,8 +23,8 @@ class ModelLoadError(LanguageModelError):
 
     Codes: `not_found`, `revision_not_found`, `gated`, `hub_unreachable`, `hub_refused`, `rate_limited`,
     `no_config`, `broken_config`, `no_weights`, `pickle_weights`, `corrupt_weights`,
-    `unsupported_architecture`, `no_tokenizer`, `bad_dtype`, `no_cuda`, `out_of_memory`, `already_exists`,
-    `not_written`.
+    `unsupported_architecture`, `no_tokenizer`, `bad_dtype`, `no_quantization`, `no_cuda`, `out_of_memory`,
+    `already_exists`, `not_written`.
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mistudio.lm.checkpoint import Checkpoint, find_checkpoint, read_config, safetensors_header
 from mistudio.lm.errors import ModelLoadError
+from mistudio.lm.quantization import BYTES_PER_WEIGHT
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 0.5}
 
@@ -17,6 +18,9 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 0.5}
 class ModelFootprint:
     """What one model needs at one dtype, in bytes. Activation figures are estimates, the others are exact.
 
+    bytes_per_number: of an activation or a weight that is not quantized.
+    embedding_parameters: weights of embedding and unembedding, which quantization leaves as they are.
+    d_mlp, kv_width: width of the MLP's inner layer; of one layer's keys (or values) for one token.
     kv_cache_bytes_per_token: keys and values of all layers for one token of one text, without the saving
         that sliding windows bring.
     activation_bytes_per_token: one hook's activation of one token (d_model numbers).
@@ -28,8 +32,12 @@ class ModelFootprint:
     dtype: str
     parameters: int
     weight_bytes: int
+    bytes_per_number: float
+    embedding_parameters: int
     n_layers: int
     d_model: int
+    d_mlp: int
+    kv_width: int
     vocab_size: int
     kv_cache_bytes_per_token: int
     activation_bytes_per_token: int
@@ -57,28 +65,44 @@ def estimate(model: Mapping[str, Any] | str | Path, dtype: str = "float32") -> M
     Raises ModelLoadError for a folder that no model can be loaded from or a configuration that no causal
     model has, ValueError for an unknown dtype.
     """
-    if dtype not in BYTES:
-        raise ValueError(f"'{dtype}' is not a dtype: use one of {', '.join(BYTES)}.")
     if isinstance(model, Mapping):
         config = dict(model)
         parameters = _count_on_meta(config)
     else:
-        config, parameters = _read(find_checkpoint(Path(model)))
-    size = BYTES[dtype]
+        config, parameters = read_footprint_facts(find_checkpoint(Path(model)))
+    return footprint_of(config, parameters, dtype)
+
+
+def footprint_of(config: Mapping[str, Any], parameters: int, dtype: str) -> ModelFootprint:
+    """The footprint of a model of which the configuration and the number of parameters are known.
+
+    Raises ValueError for an unknown dtype.
+    """
+    if dtype not in BYTES:
+        raise ValueError(f"'{dtype}' is not a dtype: use one of {', '.join(BYTES)}.")
     layers, width = _get(config, "num_hidden_layers", "n_layer"), _get(config, "hidden_size", "n_embd")
     heads = _get(config, "num_attention_heads", "n_head")
     kv_heads = _get(config, "num_key_value_heads", default=heads)
     head = _get(config, "head_dim", default=width // max(1, heads))
     inner = _get(config, "intermediate_size", "n_inner", default=4 * width)
     vocabulary = _get(config, "vocab_size")
+    # Transformers ties them unless a configuration says otherwise.
+    tied = _get(config, "tie_word_embeddings", default=1)
+    embedding = min(parameters, vocabulary * width * (1 if tied else 2))
     # Quantized weights are computed with in two bytes.
-    computed = max(2.0, size)
+    computed = max(2.0, BYTES[dtype])
     return ModelFootprint(
         dtype=dtype,
         parameters=parameters,
-        weight_bytes=int(parameters * size),
+        weight_bytes=int(
+            (parameters - embedding) * BYTES_PER_WEIGHT.get(dtype, computed) + embedding * computed
+        ),
+        bytes_per_number=computed,
+        embedding_parameters=embedding,
         n_layers=layers,
         d_model=width,
+        d_mlp=inner,
+        kv_width=kv_heads * head,
         vocab_size=vocabulary,
         kv_cache_bytes_per_token=int(2 * layers * kv_heads * head * computed),
         activation_bytes_per_token=int(width * computed),
@@ -87,8 +111,8 @@ def estimate(model: Mapping[str, Any] | str | Path, dtype: str = "float32") -> M
     )
 
 
-def _read(checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
-    """Configuration and number of parameters of a checkpoint, from its headers."""
+def read_footprint_facts(checkpoint: Checkpoint) -> tuple[dict[str, Any], int]:
+    """Configuration and number of parameters of a checkpoint, from its headers. Raises ModelLoadError."""
     if checkpoint.gguf is not None:
         return _read_gguf(checkpoint.folder / checkpoint.gguf)
     config = read_config(checkpoint.folder)
@@ -112,10 +136,13 @@ def _read_gguf(path: Path) -> tuple[dict[str, Any], int]:
             "num_attention_heads": "attention.head_count",
             "num_key_value_heads": "attention.head_count_kv",
             "head_dim": "attention.key_length",
+            "max_position_embeddings": "context_length",
         }
         fields = {ours: reader.fields.get(f"{kind}.{theirs}") for ours, theirs in names.items()}
         config = {ours: field.contents() for ours, field in fields.items() if field is not None}
         config["vocab_size"] = len(reader.fields["tokenizer.ggml.tokens"].data)
+        config["model_type"] = kind
+        config["tie_word_embeddings"] = all(tensor.name != "output.weight" for tensor in reader.tensors)
         return config, sum(int(tensor.n_elements) for tensor in reader.tensors)
     except (KeyError, ValueError, IndexError) as error:
         raise ModelLoadError(

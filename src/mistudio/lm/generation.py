@@ -28,6 +28,8 @@ class GeneratedToken:
     text: what it adds to the row's text; may be empty while a character or a stop string is incomplete.
     logprob: natural logarithm of its probability under the model as it ran (with the interventions, before
         temperature and top-p).
+    alternatives: the most probable tokens at this place with their log probabilities, best first; as many as were
+        asked for.
     finish: why the row ended with this token: the end-of-text token (`eos`), a stop string (`stop`),
         `max_new_tokens` (`length`) or the model's context (`context`); None while it goes on.
     """
@@ -38,6 +40,7 @@ class GeneratedToken:
     text: str
     logprob: float
     finish: Finish | None
+    alternatives: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def generate(
     seed: int = 0,
     interventions: Mapping[str, Intervention] | None = None,
     stop: Sequence[str] = (),
+    alternatives: int = 0,
 ) -> Iterator[GeneratedToken]:
     """Continue one prompt, token by token. The arguments are those of `generate_batch`."""
     steps = generate_batch(
@@ -71,6 +75,7 @@ def generate(
         top_p=top_p,
         seed=seed,
         stop=stop,
+        alternatives=alternatives,
     )
     return (token for step in steps for token in step)
 
@@ -84,13 +89,15 @@ def generate_batch(
     top_p: float = 1.0,
     seed: int = 0,
     stop: Sequence[str] = (),
+    alternatives: int = 0,
 ) -> Iterator[list[GeneratedToken]]:
     """Continue several prompts in step: each item holds the next token of every row that still runs.
 
     Temperature 0 is greedy. `top_p` keeps the fewest most probable tokens whose probabilities sum to at
     least that. Sampling inverts the cumulative distribution with one uniform number a token from the row's
     own generator, so a row's text does not depend on its neighbours or on the device's random state.
-    Each row's interventions see its own activations only, without padding.
+    Each row's interventions see its own activations only, without padding. `alternatives` is how many of the most
+    probable tokens are reported with each.
     Raises TokensRefused for an empty or too long prompt and HookNotFound, before the first token.
     """
     if not rows:
@@ -104,7 +111,7 @@ def generate_batch(
     for name in {name for row in rows for name in row.interventions}:
         model.hook_point(name)
     prompts = [prompt_tokens(model, row.prompt) for row in rows]
-    return _steps(model, rows, prompts, max_new_tokens, temperature, top_p, seed, stop)
+    return _steps(model, rows, prompts, max_new_tokens, temperature, top_p, seed, stop, alternatives)
 
 
 def prompt_tokens(model: LanguageModel, prompt: Prompt) -> list[int]:
@@ -141,6 +148,7 @@ def _steps(
     top_p: float,
     seed: int,
     stop: Sequence[str],
+    alternatives: int,
 ) -> Iterator[list[GeneratedToken]]:
     width = max(map(len, prompts))
     pads = [width - len(ids) for ids in prompts]
@@ -155,6 +163,7 @@ def _steps(
     for step in range(max_new_tokens):
         logits, cache = _forward(model, rows, prompts, pads, tokens, width + step, cache)
         logprobs = torch.log_softmax(logits, dim=-1)
+        best = logprobs.topk(min(alternatives, logprobs.shape[-1]), dim=-1) if alternatives else None
         chosen = [
             _choose(logits[r], temperature, top_p, draws[r]) if r in running else 0 for r in range(len(rows))
         ]
@@ -171,7 +180,12 @@ def _steps(
             text = streams[r].push(token, last=finish is not None)
             if streams[r].stopped:
                 finish = "stop"
-            out.append(GeneratedToken(r, position, token, text, float(logprobs[r, token]), finish))
+            others = (
+                ()
+                if best is None
+                else tuple(zip(best.indices[r].tolist(), best.values[r].tolist(), strict=True))
+            )
+            out.append(GeneratedToken(r, position, token, text, float(logprobs[r, token]), finish, others))
         yield out
         running = [token.row for token in out if token.finish is None]
         if not running:

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from mistudio.lm.checkpoint import INDEX, TOKENIZER_FILES, only_gguf, weight_files
+from mistudio.lm.checkpoint import INDEX, PICKLED, TOKENIZER_FILES, only_gguf, weight_files
 from mistudio.lm.errors import ModelLoadError
 
 _SMALL_FILES = (
@@ -24,12 +24,16 @@ _SMALL_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 _LISTING_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True)
 class HubListing:
-    """A model repository at one commit: its files with their sizes in bytes, and those that loading needs."""
+    """A model repository at one commit: its files with their sizes in bytes, and those that loading needs.
+
+    license: as its card names it. gguf_parameters: what the hub read in a GGUF file's head, where it did.
+    """
 
     repo_id: str
     commit: str
@@ -37,6 +41,8 @@ class HubListing:
     files: dict[str, int]
     gguf: str | None
     needed: tuple[str, ...]
+    license: str | None = None
+    gguf_parameters: int | None = None
 
     @property
     def needed_bytes(self) -> int:
@@ -50,8 +56,12 @@ def hub_listing(
     token: str | None = None,
     gguf_file: str | None = None,
     timeout: float = _LISTING_TIMEOUT_S,
+    pickles: bool = False,
+    code: bool = False,
 ) -> HubListing:
     """Look at a model repository without downloading it; `timeout` is in seconds.
+
+    `pickles` counts pickled weights as needed where there are no others, `code` the Python files.
 
     Raises ModelLoadError: `not_found`, `revision_not_found`, `gated`, `hub_unreachable`, `rate_limited`,
     `hub_refused`; `no_weights`, `no_config`, `pickle_weights` for what it holds.
@@ -69,14 +79,39 @@ def hub_listing(
             )
         needed = (gguf,)
     else:
-        needed = (*(name for name in _SMALL_FILES if name in files), *weight_files(files, repo_id))
+        weights = weight_files(files, repo_id, pickles=pickles)
+        small = [*_SMALL_FILES, PICKLE_INDEX] if weights[0].endswith(PICKLED) else _SMALL_FILES
+        needed = (
+            *(name for name in small if name in files),
+            *(name for name in files if code and name.endswith(".py")),
+            *weights,
+        )
         if "config.json" not in files:
             raise ModelLoadError(
                 "no_config",
                 f"{repo_id} has weights but no config.json.",
                 "It may hold an adapter or an SAE: give the language model's own repository.",
             )
-    return HubListing(repo_id, str(info.sha), bool(info.gated), files, gguf, needed)
+    total: Any = (getattr(info, "gguf", None) or {}).get("total") if gguf is not None else None
+    return HubListing(
+        repo_id=repo_id,
+        commit=str(info.sha),
+        gated=bool(info.gated),
+        files=files,
+        gguf=gguf,
+        needed=needed,
+        license=_license(info),
+        gguf_parameters=int(total) if total else None,
+    )
+
+
+def _license(info: Any) -> str | None:
+    """The license that a repository's card names, or its tags where the card says nothing."""
+    named = getattr(info.card_data, "license", None) if info.card_data else None
+    tagged = next(
+        (tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")), None
+    )
+    return str(named) if isinstance(named, str) else tagged
 
 
 def hub_snapshot(
@@ -87,8 +122,9 @@ def hub_snapshot(
     gguf_file: str | None = None,
     folder: Path | None = None,
     on_bytes: Callable[[int, int], None] | None = None,
+    listing: HubListing | None = None,
 ) -> Path:
-    """Download the files that loading needs; returns the folder that holds them.
+    """Download the files that loading needs (those of `listing`, if one is given); returns the folder that holds them.
 
     They go to `folder`, or to huggingface_hub's own cache. Without a network a complete earlier download in
     that cache is used. `on_bytes(done, total)` is called as bytes arrive; what it raises stops the download,
@@ -97,7 +133,7 @@ def hub_snapshot(
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:
-        listing = hub_listing(repo_id, revision=revision, token=token, gguf_file=gguf_file)
+        listing = listing or hub_listing(repo_id, revision=revision, token=token, gguf_file=gguf_file)
     except ModelLoadError as error:
         if error.code != "hub_unreachable" or folder is not None:
             raise

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from mistudio.lm.checkpoint import Checkpoint, find_checkpoint
+from mistudio.lm.checkpoint import INDEX, Checkpoint, find_checkpoint
 from mistudio.lm.errors import ModelLoadError
-from mistudio.lm.hub import hub_snapshot
+from mistudio.lm.hub import PICKLE_INDEX, hub_snapshot
 from mistudio.lm.model import LanguageModel
+from mistudio.lm.quantization import Quantization, quantization_config, quantization_obstacle
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _UNSUPPORTED = re.compile(
@@ -33,28 +34,47 @@ def load_language_model(
     revision: str | None = None,
     gguf_file: str | None = None,
     token: str | None = None,
+    quantization: Quantization = "none",
+    trust_remote_code: bool = False,
 ) -> LanguageModel:
     """Load a causal language model.
 
     source: a folder with config.json and safetensors, a GGUF file or a folder with one, or a hub id.
     dtype: float32, bfloat16, float16, or auto (as stored). device: auto (CUDA if there is one), cpu, cuda or
     cuda:N. revision, token: for the hub. gguf_file: which GGUF file of a folder or repository.
-    Code that comes with a model is never run, and pickled weights are refused.
+    quantization: int8 or int4 quantize the linear layers as they are loaded; `dtype` is that of everything else.
+    Pickled weights are refused. Python files that come with a model run only with `trust_remote_code`, and only from a
+    folder: look at them first.
     Raises ModelLoadError.
     """
     where = _device(device)
+    obstacle = quantization_obstacle(quantization, cuda=where.type == "cuda")
+    if obstacle is not None:
+        raise ModelLoadError("no_quantization", obstacle, "Load it without quantization.")
     checkpoint = _resolve(source, revision, gguf_file, token)
-    hf = _load_hf(checkpoint, str(source), dtype)
-    try:
-        hf.to(where)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise _no_memory(source, where) from None
-    tokenizer = _load_tokenizer(checkpoint, str(source)) if checkpoint.has_tokenizer else None
+    hf = _load_hf(
+        checkpoint, str(source), dtype, trusted=trust_remote_code, quantization=quantization, where=where
+    )
+    if quantization == "none":
+        try:
+            hf.to(where)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise _no_memory(source, where) from None
+    tokenizer = (
+        _load_tokenizer(checkpoint, str(source), trusted=trust_remote_code)
+        if checkpoint.has_tokenizer
+        else None
+    )
     return LanguageModel(hf, tokenizer, source=str(source))
 
 
 def load_tokenizer(
-    source: str | Path, *, revision: str | None = None, gguf_file: str | None = None, token: str | None = None
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    token: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Any:
     """The Transformers tokenizer of a model folder, GGUF file or hub id.
 
@@ -65,7 +85,7 @@ def load_tokenizer(
         raise ModelLoadError(
             "no_tokenizer", f"{source} holds no tokenizer.", "Put tokenizer.json next to the model's weights."
         )
-    return _load_tokenizer(checkpoint, str(source))
+    return _load_tokenizer(checkpoint, str(source), trusted=trust_remote_code)
 
 
 def convert_gguf(path: str | Path, folder: str | Path, *, dtype: str = "float32") -> Path:
@@ -107,6 +127,22 @@ def convert_gguf(path: str | Path, folder: str | Path, *, dtype: str = "float32"
     return folder
 
 
+def convert_pickles(source: Path, folder: Path, *, trust_remote_code: bool = False) -> None:
+    """Turn a folder's pickled weights into safetensors in `folder`; pickles that lie there are removed.
+
+    PyTorch unpickles nothing but tensors (`weights_only`). Raises ModelLoadError.
+    """
+    checkpoint = find_checkpoint(source, pickles=True)
+    hf = _load_hf(checkpoint, str(source), "auto", trusted=trust_remote_code)
+    with tempfile.TemporaryDirectory(prefix=".unpickled-", dir=folder) as half_made:
+        hf.save_pretrained(half_made)
+        for entry in Path(half_made).iterdir():
+            if entry.name.endswith((".safetensors", INDEX)):
+                entry.rename(folder / entry.name)
+    for name in (*checkpoint.pickled, PICKLE_INDEX):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _resolve(
     source: str | Path, revision: str | None, gguf_file: str | None, token: str | None
 ) -> Checkpoint:
@@ -136,17 +172,34 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _load_hf(checkpoint: Checkpoint, source: str, dtype: str) -> Any:
+def _load_hf(
+    checkpoint: Checkpoint,
+    source: str,
+    dtype: str,
+    *,
+    trusted: bool = False,
+    quantization: Quantization = "none",
+    where: torch.device | None = None,
+) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     if dtype != "auto" and dtype not in DTYPES:
         raise ModelLoadError("bad_dtype", f"'{dtype}' is not a dtype.", f"Use auto, {', '.join(DTYPES)}.")
     gguf = {"gguf_file": checkpoint.gguf} if checkpoint.gguf else {}
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True, **gguf}
+    common: dict[str, Any] = {"trust_remote_code": trusted, "local_files_only": True, **gguf}
+    quantized: dict[str, Any] = {}
+    if quantization != "none":
+        compute = DTYPES.get(dtype, torch.bfloat16)
+        quantized = {
+            "quantization_config": quantization_config(quantization, compute),
+            "device_map": {"": where},
+        }
     with load_errors(source):
         config = AutoConfig.from_pretrained(checkpoint.folder, **common)
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
+        brought: Any = getattr(config, "auto_map", None) or {}
+        known = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or (trusted and "AutoModelForCausalLM" in brought)
+        if not known or getattr(config, "is_encoder_decoder", False):
             raise ModelLoadError(
                 "unsupported_architecture",
                 f"{source} is a {config.model_type} model, which does not write text from left to right.",
@@ -156,7 +209,8 @@ def _load_hf(checkpoint: Checkpoint, source: str, dtype: str) -> Any:
             checkpoint.folder,
             dtype=DTYPES.get(dtype, "auto"),
             output_loading_info=True,
-            **({} if gguf else {"use_safetensors": True}),
+            **({} if gguf else {"use_safetensors": not checkpoint.pickled}),
+            **quantized,
             **common,
         )
     hf, report = loaded
@@ -175,13 +229,13 @@ def _load_hf(checkpoint: Checkpoint, source: str, dtype: str) -> Any:
     return hf.requires_grad_(False)
 
 
-def _load_tokenizer(checkpoint: Checkpoint, source: str) -> Any:
+def _load_tokenizer(checkpoint: Checkpoint, source: str, *, trusted: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     gguf = {"gguf_file": checkpoint.gguf} if checkpoint.gguf else {}
     try:
         return AutoTokenizer.from_pretrained(
-            checkpoint.folder, trust_remote_code=False, local_files_only=True, **gguf
+            checkpoint.folder, trust_remote_code=trusted, local_files_only=True, **gguf
         )
     except Exception as error:
         raise ModelLoadError(
@@ -205,7 +259,7 @@ def load_errors(source: str) -> Generator[None]:
             raise ModelLoadError(
                 "unsupported_architecture",
                 f"The model {source} cannot be loaded by Transformers here: {_first_line(error)}",
-                "Models that bring their own code are not run; a newer transformers may know this one.",
+                "A newer transformers may know this one; a model's own code runs only with consent.",
             ) from error
         raise ModelLoadError(
             "corrupt_weights",

@@ -150,6 +150,18 @@ class LanguageModel:
         probe = self.activations(torch.arange(4).unsqueeze(0), [name])[name]
         return HookPoint(str(hook), None, "module", int(probe.shape[-1]))
 
+    def place_of(self, name: str) -> tuple[str, str]:
+        """The path of the module at which a hook is read, and whether at its input ("in") or output ("out").
+
+        Raises HookNotFound.
+        """
+        module, side = self._site(parse_hook(name))
+        return self._paths[module], side
+
+    @cached_property
+    def _paths(self) -> dict[nn.Module, str]:
+        return {module: path for path, module in self.hf.named_modules()}
+
     def _site(self, hook: HookName) -> tuple[nn.Module, str]:
         """The module at which a hook is read, and whether at its input or its output."""
         if hook.layer is None:

@@ -38,9 +38,7 @@ def users_of(
             shown = child.c.get("name", child.c.get("title", child.c.id))
             for chunk in _chunks(ids):
                 rows = session.execute(select(child.c.id, shown).where(child.c[column].in_(chunk)))
-                found += [
-                    UserOut(kind=_singular(child.name), id=str(id), name=str(name)) for id, name in rows
-                ]
+                found += [UserOut(kind=noun_of(child.name), id=str(id), name=str(name)) for id, name in rows]
     return list({(user.kind, user.id): user for user in found}.values())
 
 
@@ -64,7 +62,7 @@ def delete_owner(
         more = f" and {len(users) - 5} more" if len(users) > 5 else ""
         raise Conflict(
             "in_use",
-            f"The {_singular(table)} “{name}” is in use by {shown}{more}.",
+            f"The {noun_of(table)} “{name}” is in use by {shown}{more}.",
             hint="Delete those first, or force the deletion, which deletes them too.",
         )
     doomed: dict[str, set[str]] = {}
@@ -92,6 +90,13 @@ def delete_owner(
 
     after_commit(session, remove)
     return gone
+
+
+def doomed_rows(session: Session, table: str, ids: Iterable[str]) -> dict[str, set[str]]:
+    """Ids by table of all rows that deleting these would take with them, themselves among them."""
+    doomed: dict[str, set[str]] = {}
+    _collect(session, table, set(ids), doomed)
+    return {name: keys for name, keys in doomed.items() if keys}
 
 
 def owned_folders(rows: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
@@ -134,5 +139,6 @@ def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _singular(table: str) -> str:
+def noun_of(table: str) -> str:
+    """What one row of a table is called."""
     return {"datasets": "data set", "saes": "SAE"}.get(table, table.replace("_", " ").removesuffix("s"))
