@@ -20,13 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 import mistudio.db
 from mistudio.db import Database
 from mistudio.domain import Domain, load
-from mistudio.domains import all_domains, import_tables, job_kinds
+from mistudio.domains import all_domains, import_tables, job_kinds, template_kinds
 from mistudio.errors import StudioError
 from mistudio.events import EventBus, open_bus
 from mistudio.events.snapshots import Snapshots
 from mistudio.events.sockets import PATH, EventSockets
 from mistudio.jobs import is_job, register_kinds
 from mistudio.settings import LoadedSettings, Settings
+from mistudio.templates.kinds import register_template_kinds
 from mistudio.web.assembly import build_api
 from mistudio.web.limits import client_address
 from mistudio.web.routes import router as server_router
@@ -51,6 +52,7 @@ def create_app(
     domains = list(domains) if domains is not None else all_domains(settings.plugins)
     metadata = import_tables(domains)
     register_kinds(job_kinds(domains))
+    register_template_kinds(template_kinds(domains))
     database = Database(settings.effective_database_url)
     bus = open_bus(settings)
     snapshots = Snapshots(bus, database, {k: v for d in domains for k, v in d.snapshots.items()})

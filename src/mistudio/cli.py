@@ -14,12 +14,13 @@ from typer.main import get_command
 
 from mistudio.console import console_options, open_console
 from mistudio.domain import load
-from mistudio.domains import all_domains, import_tables, job_kinds
+from mistudio.domains import all_domains, import_tables, job_kinds, template_kinds
 from mistudio.errors import StudioError
 from mistudio.jobs import register_kinds
 from mistudio.sae.format_info import Format
 from mistudio.saes.eval_command import evaluate_command
 from mistudio.settings import Settings, load_settings, public_text
+from mistudio.templates.kinds import register_template_kinds
 from mistudio.version import __version__
 
 app = typer.Typer(
@@ -255,6 +256,7 @@ def build_command(*, with_domains: bool = True) -> Any:
     domains = all_domains(_plugins())
     import_tables(domains)
     register_kinds(job_kinds(domains))
+    register_template_kinds(template_kinds(domains))
     for domain in domains:
         if domain.commands and with_domains:
             app.add_typer(load(domain.commands), name=domain.name)

@@ -32,6 +32,18 @@ class JobKind:
 
 
 @dataclass(frozen=True)
+class TemplateKind:
+    """A kind of settings that people keep under a name (`mistudio.templates`).
+
+    `schema` is `module:Model`, the pydantic model that such settings must fit and whose defaults they take.
+    """
+
+    name: str
+    title: str
+    schema: str
+
+
+@dataclass(frozen=True)
 class Domain:
     """A folder of the package that a user sees as one thing.
 
@@ -45,6 +57,7 @@ class Domain:
     router: str | None = None
     commands: str | None = None
     job_kinds: tuple[JobKind, ...] = ()
+    template_kinds: tuple[TemplateKind, ...] = ()
     snapshots: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from sqlalchemy import MetaData
 
 from mistudio.db import Base
-from mistudio.domain import Domain, JobKind
+from mistudio.domain import Domain, JobKind, TemplateKind
 from mistudio.errors import StudioError
 
 _BUILT_IN = (
     "mistudio.jobs",
     "mistudio.hub",
     "mistudio.models",
+    "mistudio.templates",
     "mistudio.datasets",
     "mistudio.activations",
     "mistudio.saes",
@@ -42,6 +43,11 @@ def all_domains(plugins: Sequence[str] = ()) -> list[Domain]:
 def job_kinds(domains: Sequence[Domain]) -> dict[str, JobKind]:
     """The job kinds of these domains by name."""
     return {kind.name: kind for domain in domains for kind in domain.job_kinds}
+
+
+def template_kinds(domains: Sequence[Domain]) -> dict[str, TemplateKind]:
+    """The template kinds of these domains by name."""
+    return {kind.name: kind for domain in domains for kind in domain.template_kinds}
 
 
 def import_tables(domains: Sequence[Domain]) -> MetaData:

@@ -13,7 +13,8 @@ from mistudio.activations import caches, harvesting, work
 from mistudio.activations.harvesting import open_cache, stream_activations
 from mistudio.activations.schemas import CacheCreate, HarvestSettings
 from mistudio.datasets import library, tokenizations
-from mistudio.datasets.schemas import DatasetCreate, TextSource, TokenizationCreate, TokenizationSettings
+from mistudio.datasets.schemas import DatasetCreate, TextSource
+from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenize import open_tokens
 from mistudio.engine import reading
 from mistudio.errors import Conflict, NotFound, StudioError

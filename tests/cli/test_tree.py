@@ -14,6 +14,7 @@ from mistudio.cli import build_command
 ROOMS = {"serve", "worker", "demo", "convert", "eval", "settings", "db", "jobs"} | {
     "models",
     "datasets",
+    "templates",
     "activations",
     "saes",
     "train",

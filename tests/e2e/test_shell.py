@@ -11,10 +11,12 @@ from tests.e2e.window import Window, open_window
 PLACES = [
     ("/datasets", "Data sets", "g d"),
     ("/models", "Models", "g m"),
+    ("/activations", "Activations", "g a"),
     ("/trainings", "Training", "g t"),
     ("/saes", "SAEs", "g s"),
     ("/features", "Features", "g f"),
     ("/steering", "Steering", "g x"),
+    ("/templates", "Templates", "g p"),
     ("/monitor", "Monitor", "g o"),
     ("/settings", "Settings", "g ,"),
     ("/jobs", "Jobs", "g j"),

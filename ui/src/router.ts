@@ -1,4 +1,5 @@
 import { createRoute, createRouter, redirect } from "@tanstack/react-router";
+import { activationRoutes } from "./activations/routes";
 import { datasetRoutes } from "./datasets/routes";
 import { featureRoutes } from "./features/routes";
 import { jobRoutes } from "./jobs/routes";
@@ -9,6 +10,7 @@ import { saeRoutes } from "./saes/routes";
 import { settingsRoutes } from "./settings/routes";
 import { PageError, PagePending } from "./shell/NotFound";
 import { steeringRoutes } from "./steering/routes";
+import { templateRoutes } from "./templates/routes";
 import { trainingRoutes } from "./training/routes";
 
 const startRoute = createRoute({
@@ -24,10 +26,12 @@ export const router = createRouter({
     startRoute,
     ...datasetRoutes,
     ...modelRoutes,
+    ...activationRoutes,
     ...trainingRoutes,
     ...saeRoutes,
     ...featureRoutes,
     ...steeringRoutes,
+    ...templateRoutes,
     ...jobRoutes,
     ...monitorRoutes,
     ...settingsRoutes,

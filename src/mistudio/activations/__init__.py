@@ -1,6 +1,6 @@
 """Cached activations: what a model computes at its hook points on a tokenization."""
 
-from mistudio.domain import Domain, JobKind
+from mistudio.domain import Domain, JobKind, TemplateKind
 
 domain = Domain(
     name="activations",
@@ -14,6 +14,11 @@ domain = Domain(
             params="mistudio.activations.schemas:HarvestParams",
             resource="gpu",
             resumable=True,
+        ),
+    ),
+    template_kinds=(
+        TemplateKind(
+            "extraction", "Activation extraction", "mistudio.activations.schemas:ExtractionTemplate"
         ),
     ),
 )

@@ -6,10 +6,19 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from mistudio.activations.schemas import CacheCreate, CacheForecastOut, CacheOut, HarvestParams
+from mistudio.activations.hook_patterns import expand_hooks
+from mistudio.activations.schemas import (
+    MOST_HOOKS,
+    CacheCreate,
+    CacheForecastOut,
+    CacheOut,
+    DiskOut,
+    HarvestParams,
+    HookExpansionOut,
+)
 from mistudio.activations.tables import ActivationCache
 from mistudio.datasets.tables import Tokenization
 from mistudio.datasets.tokenizations import ready_tokenization
@@ -21,6 +30,7 @@ from mistudio.models.names import add_row, choose_name
 from mistudio.models.tables import Model
 from mistudio.settings import Settings
 from mistudio.store import row_bytes
+from mistudio.templates.library import use_template
 
 # Sequence (4), position (2) and token id (4) of each row.
 _ORIGIN_BYTES = 10
@@ -32,8 +42,11 @@ _GROUP_TOKENS = 16_384
 def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tuple[ActivationCache, Job]:
     """Note a cache and queue its harvest.
 
-    Raises StudioError `hook_not_found`, `disk_full`; Conflict `tokenization_not_ready`, `name_taken`.
+    Raises StudioError `hook_not_found`, `too_many_hooks`, `disk_full`; Conflict `tokenization_not_ready`,
+    `name_taken`; NotFound for the template.
     """
+    if wanted.template_id is not None:
+        use_template(session, wanted.template_id, "extraction")
     tokenization = ready_tokenization(session, wanted.tokenization_id)
     model = ready_model(session, tokenization.model_id)
     widths = hook_widths(model, wanted.hooks)
@@ -66,31 +79,65 @@ def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tupl
     return cache, job
 
 
-def hook_widths(model: Model, hooks: Sequence[str]) -> dict[str, int]:
-    """Each hook and the width of its activations. Raises StudioError `hook_not_found` naming close ones.
+def look_up_hooks(model: Model, hooks: Sequence[str]) -> HookExpansionOut:
+    """What names and patterns mean in a model, and which it has nothing for."""
+    from mistudio.lm.errors import HookNotFound
+    from mistudio.lm.hooks import parse_hook
 
-    Paths of modules that the model's row does not list are left to the job, which has the model: their width is
-    taken for d_model.
+    names = [str(point["name"]) for point in model.hook_points]
+    found, missing = expand_hooks(hooks, names, model.n_layers or 0)
+    known: list[str] = []
+    for name in found:
+        try:
+            exists = name in names or parse_hook(name).kind == "module"
+        except HookNotFound:
+            exists = False
+        (known if exists else missing).append(name)
+    return HookExpansionOut(hooks=known, missing=missing)
+
+
+def hook_widths(model: Model, hooks: Sequence[str]) -> dict[str, int]:
+    """Each hook that the names and patterns mean, and the width of its activations.
+
+    Raises StudioError `hook_not_found` saying which there are, `too_many_hooks`. Paths of modules that the model's row
+    does not list are left to the job, which has the model: their width is taken for d_model.
     """
-    from mistudio.lm.hooks import parse_hook, place_of
+    from mistudio.lm.hooks import parse_hook
 
     known = {str(point["name"]): int(point["d"]) for point in model.hook_points}
     widths: dict[str, int] = {}
-    for hook in hooks:
+    expanded, nothing = expand_hooks(hooks, list(known), model.n_layers or 0)
+    if len(expanded) > MOST_HOOKS:
+        raise StudioError(
+            "too_many_hooks",
+            f"{len(expanded):,} hook points are more than {MOST_HOOKS:,}.",
+            hint="Harvest some of them in another cache.",
+            status=422,
+            fields={"hooks": f"at most {MOST_HOOKS:,}"},
+        )
+    for hook in [*expanded, *nothing]:
+        if hook in nothing:
+            raise _no_hook(model, hook)
         parsed = parse_hook(hook)
         name = str(parsed)
         if parsed.kind != "module" and name not in known:
-            kinds = sorted({str(point["kind"]) for point in model.hook_points})
-            raise StudioError(
-                "hook_not_found",
-                f"{model.name} has no hook point “{hook}”.",
-                hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1}, each with "
-                f"{', '.join(place_of(kind) for kind in kinds)}.",
-                status=422,
-                fields={"hooks": f"no hook point {hook}"},
-            )
+            raise _no_hook(model, hook)
         widths[name] = known.get(name, model.d_model or 0)
     return widths
+
+
+def _no_hook(model: Model, hook: str) -> StudioError:
+    from mistudio.lm.hooks import place_of
+
+    kinds = sorted({str(point["kind"]) for point in model.hook_points})
+    return StudioError(
+        "hook_not_found",
+        f"{model.name} has no hook point “{hook}”.",
+        hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1}, each with "
+        f"{', '.join(place_of(kind) for kind in kinds)}.",
+        status=422,
+        fields={"hooks": f"no hook point {hook}"},
+    )
 
 
 def forecast_cache(session: Session, settings: Settings, wanted: CacheCreate) -> CacheForecastOut:
@@ -107,30 +154,38 @@ def forecast_cache(session: Session, settings: Settings, wanted: CacheCreate) ->
     context = int(tokenization.settings["context_length"])
     footprint = estimate(model_folder(settings, model.id))
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    rate, basis = _rate(session, model, widths)
     return CacheForecastOut(
         n_tokens=n_tokens,
+        hooks=list(widths),
         bytes=n_tokens * (sum(row_bytes(wanted.dtype, d) for d in widths.values()) + _ORIGIN_BYTES),
         bytes_free=shutil.disk_usage(settings.data_dir).free,
         memory_bytes=footprint.harvest_bytes(wanted.settings.batch_sequences, context, len(widths))
         + _GROUPS * _GROUP_TOKENS * values * 4,
         memory_available=psutil.virtual_memory().available,
-        seconds=_seconds(session, model, widths, n_tokens),
+        seconds=None if rate is None else n_tokens / rate,
+        tokens_per_second=rate,
+        basis=basis,
     )
 
 
-def _seconds(session: Session, model: Model, widths: dict[str, int], n_tokens: int) -> float | None:
-    """From the speed of the newest harvest of this model, scaled by how many layers had to run."""
+def _rate(session: Session, model: Model, widths: dict[str, int]) -> tuple[float | None, str]:
+    """Tokens a second by the newest harvest of this model, scaled by how many layers have to run; and in words."""
     newest = session.scalars(
         select(ActivationCache)
         .where(ActivationCache.model_id == model.id, ActivationCache.n_tokens > 0)
         .order_by(ActivationCache.created_at.desc())
         .limit(1)
     ).one_or_none()
-    if newest is None or newest.statistics is None:
-        return None
+    if newest is None or not (newest.statistics or {}).get("seconds"):
+        return None, f"unknown: {model.name} has not been harvested on this machine yet"
+    assert newest.statistics is not None
     before, now = _depth(newest.hooks, model), _depth(list(widths), model)
-    per_token = newest.statistics["seconds"] / max(1, newest.statistics["tokens_seen"])
-    return n_tokens * per_token * now / before
+    measured = newest.statistics["tokens_seen"] / newest.statistics["seconds"]
+    basis = f"measured: {measured:,.0f} tokens/s in “{newest.name}” on this machine"
+    if before != now:
+        basis += f", scaled from {before} to {now} layers"
+    return measured * before / now, basis
 
 
 def _depth(hooks: Sequence[str], model: Model) -> int:
@@ -138,6 +193,21 @@ def _depth(hooks: Sequence[str], model: Model) -> int:
 
     layers = [layer for hook in hooks if (layer := parse_hook(hook).layer) is not None]
     return 1 + max(layers) if layers else max(1, model.n_layers or 1)
+
+
+def disk_use(session: Session, settings: Settings) -> DiskOut:
+    """How many caches there are and what they take on the disk."""
+    count, size = session.execute(select(func.count(), func.sum(ActivationCache.bytes))).one()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return DiskOut(caches=count, bytes=int(size or 0), bytes_free=shutil.disk_usage(settings.data_dir).free)
+
+
+def rename_cache(session: Session, cache_id: str, name: str) -> ActivationCache:
+    """Give a cache another name. Raises Conflict `name_taken`."""
+    cache = get_cache(session, cache_id)
+    cache.name = choose_name(session, ActivationCache.name, name, "", ActivationCache.id != cache.id)
+    session.flush()
+    return cache
 
 
 def get_cache(session: Session, cache_id: str) -> ActivationCache:

@@ -7,10 +7,23 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from mistudio.activations import caches
-from mistudio.activations.schemas import CacheCreate, CacheForecastOut, CacheOut
+from mistudio.activations.schemas import (
+    ActivationMetricOut,
+    CacheChange,
+    CacheCreate,
+    CacheForecastOut,
+    CacheOut,
+    DiskOut,
+    HookExpansion,
+    HookExpansionOut,
+    HookReport,
+)
+from mistudio.activations.statistics import report_of
 from mistudio.activations.tables import ActivationCache
+from mistudio.engine.activation_metrics import ACTIVATION_METRICS
 from mistudio.models.announce import announce
 from mistudio.models.deletion import users_of
+from mistudio.models.library import ready_model
 from mistudio.models.schemas import UserOut
 from mistudio.web import Page, PageDep, ReadingDep, SessionDep, SettingsDep, StudioDep, paginate, problems
 
@@ -72,10 +85,67 @@ def forecast_cache(wanted: CacheCreate, session: ReadingDep, settings: SettingsD
     return caches.forecast_cache(session, settings, wanted)
 
 
+@router.post(
+    "/hooks",
+    response_model=HookExpansionOut,
+    summary="Look up hook points",
+    responses=problems(404, 409, 422),
+)
+def look_up_hooks(wanted: HookExpansion, session: ReadingDep) -> HookExpansionOut:
+    """What names and patterns (`blocks.*/3.hook_resid_post`) mean in a model."""
+    return caches.look_up_hooks(ready_model(session, wanted.model_id), wanted.hooks)
+
+
+@router.get("/metrics", response_model=dict[str, ActivationMetricOut], summary="What the figures mean")
+def list_metrics() -> dict[str, ActivationMetricOut]:
+    """Title, formula and meaning of every figure about activations."""
+    return {
+        name: ActivationMetricOut(
+            title=one.title, unit=one.unit, formula=one.formula, description=one.description
+        )
+        for name, one in ACTIVATION_METRICS.items()
+    }
+
+
+@router.get("/disk", response_model=DiskOut, summary="Disk that caches take")
+def show_disk(session: ReadingDep, settings: SettingsDep) -> DiskOut:
+    """All caches together."""
+    return caches.disk_use(session, settings)
+
+
 @router.get("/{cache_id}", response_model=CacheOut, summary="One activation cache", responses=problems(404))
 def show_cache(cache_id: str, session: ReadingDep) -> CacheOut:
     """A cache with its conventions and statistics."""
     return caches.caches_out(session, [caches.get_cache(session, cache_id)])[0]
+
+
+@router.patch(
+    "/{cache_id}",
+    response_model=CacheOut,
+    summary="Rename an activation cache",
+    responses=problems(404, 409, 422),
+)
+def change_cache(cache_id: str, change: CacheChange, session: SessionDep, studio: StudioDep) -> CacheOut:
+    """Give it another name."""
+    cache = caches.rename_cache(session, cache_id, change.name)
+    announce(session, studio.events, "activation_caches", cache.id, "changed")
+    return caches.caches_out(session, [cache])[0]
+
+
+@router.get(
+    "/{cache_id}/statistics",
+    response_model=HookReport,
+    summary="Statistics of one hook",
+    responses=problems(404, 409, 422),
+)
+def show_statistics(
+    cache_id: str,
+    session: ReadingDep,
+    settings: SettingsDep,
+    hook: Annotated[str, Query(max_length=300, description="One of the cache's hook points.")],
+) -> HookReport:
+    """Figures and the data of the plots, counted while the activations were harvested."""
+    return report_of(settings, caches.ready_cache(session, cache_id), hook)
 
 
 @router.get(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
@@ -15,6 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mistudio.engine.activation_figures import (
+    HookFigures,
+    HookSummary,
+    ModelOutlier,
+    outliers_of_the_model,
+)
+from mistudio.engine.activation_sums import HookSums
 from mistudio.engine.errors import ActivationsRefused
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.reading import ActivationChunk, HarvestCounts, read_activations
@@ -32,19 +38,9 @@ _MEASURED_EVERY = 16
 
 
 @dataclass(frozen=True)
-class HookFigures:
-    """Over the kept tokens at one hook: norms of activations, root mean square of an element, and the relative RMS
-    error of the stored precision."""
-
-    mean_norm: float
-    max_norm: float
-    rms: float
-    error: float
-
-
-@dataclass(frozen=True)
 class HarvestStatistics:
-    """What a harvest counted, in tokens, and how long its model ran."""
+    """What a harvest counted, in tokens, how long it ran, and what the activations look like: see
+    `engine.activation_metrics` for the figures. outliers: dimensions that are loud through the layers."""
 
     tokens_seen: int
     tokens_special: int
@@ -52,6 +48,7 @@ class HarvestStatistics:
     tokens_outlier: int
     seconds: float
     hooks: dict[str, HookFigures] = field(default_factory=dict[str, HookFigures])
+    outliers: list[ModelOutlier] = field(default_factory=list[ModelOutlier])
 
 
 class CacheFilling:
@@ -108,8 +105,9 @@ class CacheFilling:
         if self.limit is not None:
             n = min(n, self.limit - self.n_tokens)
         kept = {hook: values[:n] for hook, values in chunk.activations.items()}
-        self.sums.add(kept, chunk.counts, n, time.monotonic() - self._began)
-        self._began = time.monotonic()
+        now = time.monotonic()
+        self.sums.add(kept, chunk, n, now - self._began)
+        self._began = now
         stored = {hook: _reduced(values, self.dtype) for hook, values in kept.items()}
         rows = {hook: array for hook, (array, _) in stored.items()}
         squares = {hook: sums for hook, (_, sums) in stored.items() if sums is not None}
@@ -210,7 +208,18 @@ def fill_cache(
 
 def statistics_of(cache: ActivationCache) -> HarvestStatistics:
     """What was counted while a cache was filled, with the error of its precision."""
-    return _Sums(cache.state["sums"]).statistics(cache)
+    state = cache.state["sums"]
+    counts = HarvestCounts(**state["counts"])
+    summaries = {hook: HookSummary(state["hooks"][hook]) for hook in cache.hooks}
+    return HarvestStatistics(
+        tokens_seen=counts.seen,
+        tokens_special=counts.special,
+        tokens_padding=counts.padding,
+        tokens_outlier=counts.outlier,
+        seconds=state["seconds"],
+        hooks={hook: summary.figures(cache.error[hook]) for hook, summary in summaries.items()},
+        outliers=outliers_of_the_model(summaries),
+    )
 
 
 def _reduced(values: Tensor, dtype: str) -> tuple[Array, tuple[float, float] | None]:
@@ -246,40 +255,22 @@ class _Sums:
     def __init__(self, state: dict[str, Any] | None) -> None:
         self.counts = HarvestCounts(**state["counts"]) if state else HarvestCounts()
         self.seconds: float = state["seconds"] if state else 0.0
-        self.hooks: dict[str, list[float]] = (
-            {hook: list(sums) for hook, sums in state["hooks"].items()} if state else {}
+        self.hooks: dict[str, HookSums] = (
+            {hook: HookSums(int(sums["d"]), sums) for hook, sums in state["hooks"].items()} if state else {}
         )
 
-    def add(self, kept: dict[str, Tensor], counts: HarvestCounts, n: int, seconds: float) -> None:
+    def add(self, kept: dict[str, Tensor], chunk: ActivationChunk, n: int, seconds: float) -> None:
         for name in ("seen", "special", "padding", "outlier"):
-            setattr(self.counts, name, getattr(self.counts, name) + getattr(counts, name))
+            setattr(self.counts, name, getattr(self.counts, name) + getattr(chunk.counts, name))
         self.counts.kept += n
         self.seconds += seconds
         for hook, values in kept.items():
-            norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float32).double()
-            sums = self.hooks.setdefault(hook, [0.0, 0.0, 0.0, float(values.shape[1])])
-            sums[0] += float(norms.sum())
-            sums[1] = max(sums[1], float(norms.max())) if len(norms) else sums[1]
-            sums[2] += float((norms**2).sum())
+            sums = self.hooks.setdefault(hook, HookSums(values.shape[1]))
+            sums.add(values, chunk.sequences[:n], chunk.positions[:n], chunk.tokens[:n])
 
     def state(self) -> dict[str, Any]:
         return {
             "counts": dict(vars(self.counts)),
             "seconds": self.seconds,
-            "hooks": {hook: list(sums) for hook, sums in self.hooks.items()},
+            "hooks": {hook: sums.state() for hook, sums in self.hooks.items()},
         }
-
-    def statistics(self, cache: ActivationCache) -> HarvestStatistics:
-        n = cache.n_tokens
-        found = {
-            hook: HookFigures(total / n, largest, math.sqrt(squares / (n * width)), cache.error[hook])
-            for hook, (total, largest, squares, width) in ((hook, self.hooks[hook]) for hook in cache.hooks)
-        }
-        return HarvestStatistics(
-            tokens_seen=self.counts.seen,
-            tokens_special=self.counts.special,
-            tokens_padding=self.counts.padding,
-            tokens_outlier=self.counts.outlier,
-            seconds=self.seconds,
-            hooks=found,
-        )

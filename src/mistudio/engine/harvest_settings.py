@@ -14,7 +14,13 @@ class HarvestSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    n_tokens: int | None = Field(default=None, ge=1, description="Activations to keep. Default: every token.")
+    n_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        title="Tokens to keep",
+        description="Activations to keep. Default: every token.",
+        json_schema_extra={"unit": "tokens"},
+    )
     order: Literal["shuffled", "sequential"] = Field(
         default="shuffled", description="Order in which sequences are read."
     )

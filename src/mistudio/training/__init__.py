@@ -1,6 +1,6 @@
 """Trainings: an SAE learned from a model's activations on a tokenization, with live metrics and checkpoints."""
 
-from mistudio.domain import Domain, JobKind
+from mistudio.domain import Domain, JobKind, TemplateKind
 
 domain = Domain(
     name="train",
@@ -16,5 +16,6 @@ domain = Domain(
             resumable=True,
         ),
     ),
+    template_kinds=(TemplateKind("training", "Training", "mistudio.training.schemas:TrainingTemplate"),),
     snapshots={"trainings": "mistudio.training.runs:snapshot"},
 )

@@ -26,6 +26,7 @@ from mistudio.sae.config import TrainerConfig
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
 from mistudio.store import downsample, folder_bytes, owner_folder, read_metrics
+from mistudio.templates.library import use_template
 from mistudio.training.forecast import (
     MeasuredRun,
     forecast,
@@ -65,6 +66,8 @@ def create_training(session: Session, request: TrainingCreate) -> Training:
 
     Raises StudioError naming the field that does not fit.
     """
+    if request.template_id is not None:
+        use_template(session, request.template_id, "training")
     tokenization, model, d_in, available, harvest = _inputs(session, request)
     config = request.config
     if available - request.held_out_tokens < config.batch_size:

@@ -55,12 +55,42 @@ class TrainingCreate(BaseModel):
         json_schema_extra={"unit": "tokens"},
     )
     config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
+    template_id: str | None = Field(
+        default=None,
+        title="Template",
+        description="The template that it was started from, whose uses it counts.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> TrainingCreate:
         if self.cache_id is not None and self.harvest is not None:
             raise ValueError("harvest settings do not apply to a cache, which was harvested under its own")
         if self.harvest is not None and self.harvest.n_tokens is not None:
+            raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
+        if self.config.skip_connection:
+            raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")
+        return self
+
+
+class TrainingTemplate(BaseModel):
+    """What a template of a training keeps: everything but the tokens, the hook point and the cache."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
+    harvest: HarvestSettings = Field(
+        default_factory=HarvestSettings,
+        title="Which activations count",
+        description="Where the model runs alongside; a cache has its own.",
+        json_schema_extra={"advanced": True},
+    )
+    held_out_tokens: int = Field(
+        default=16_384, ge=0, le=10_000_000, title="Held-out tokens", json_schema_extra={"unit": "tokens"}
+    )
+
+    @model_validator(mode="after")
+    def _of_an_autoencoder(self) -> TrainingTemplate:
+        if self.harvest.n_tokens is not None:
             raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
         if self.config.skip_connection:
             raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")

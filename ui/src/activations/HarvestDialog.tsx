@@ -1,142 +1,185 @@
-import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useDeferredValue, useState } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { BookmarkPlus } from "lucide-react";
+import { useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
-import { Dialog, ErrorNote, type FormValue, format, invalid, SchemaForm, SkeletonLines } from "@/kit";
+import {
+  Button,
+  Dialog,
+  Empty,
+  ErrorNote,
+  type FormValue,
+  format,
+  invalid,
+  SchemaForm,
+  SkeletonLines,
+} from "@/kit";
 import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
+import { SaveTemplate } from "@/templates/SaveTemplate";
+import { StartFrom } from "@/templates/StartFrom";
+import { Forecast } from "./Forecast";
 import { HookPicker } from "./HookPicker";
+import { patternsOf } from "./patterns";
 
 type Cache = components["schemas"]["CacheOut"];
-type Model = components["schemas"]["ModelOut"];
 type Wanted = components["schemas"]["CacheCreate"];
 
-const BASIC = ["tokenization_id", "hooks", "dtype", "settings.n_tokens"];
+const BASIC = ["tokenization_id", "name", "hooks", "dtype", "settings.n_tokens"];
 
 interface Props {
-  model: Model;
   open: boolean;
   onClose: () => void;
   onMade: (made: Cache) => void;
+  /** Only tokenizations by this model are offered. */
+  modelId?: string;
+  /** Chosen from the start. */
+  tokenizationId?: string;
+  hooks?: string[];
 }
 
 /** What to harvest, and what it will take. */
 export function HarvestDialog(props: Props) {
   return (
-    <Dialog
-      open={props.open}
-      onClose={props.onClose}
-      title={`Harvest activations of ${props.model.name}`}
-      wide
-    >
+    <Dialog open={props.open} onClose={props.onClose} title="Harvest activations" wide>
       <Form {...props} />
     </Dialog>
   );
 }
 
-function Form({ model, onClose, onMade }: Props) {
+function Form({ modelId, tokenizationId, hooks, onClose, onMade }: Props) {
   const schema = useSchema("CacheCreate");
   const client = useQueryClient();
+  const [typed, setTyped] = useState<FormValue | null>(null);
+  const [missing, setMissing] = useState<string[]>([]);
+  const [saving, setSaving] = useState(false);
   const tokenizations = useQuery({
-    queryKey: ["tokenizations", "choices", model.id],
+    queryKey: ["tokenizations", "choices", modelId ?? "all"],
     queryFn: ({ signal }) =>
       body(
-        api.GET("/api/v1/tokenizations", { params: { query: { model_id: model.id, limit: 200 } }, signal }),
+        api.GET("/api/v1/tokenizations", { params: { query: { model_id: modelId, limit: 200 } }, signal }),
       ),
   });
   const ready = tokenizations.data?.items.filter((one) => one.ready) ?? [];
-  const [typed, setTyped] = useState<FormValue | null>(null);
-  if (tokenizations.error)
-    return <ErrorNote error={tokenizations.error} onRetry={() => void tokenizations.refetch()} />;
-  if (!schema || !tokenizations.data) return <SkeletonLines />;
-  const value = typed ?? {
-    ...defaultsOf(schema.schema, schema.resolve),
-    tokenization_id: ready[0]?.id,
-    hooks: [],
-  };
-  const valid = Object.keys(problemsOf(schema.schema, value, schema.resolve)).length === 0;
-  return (
-    <SchemaForm
-      {...schema}
-      value={value}
-      onChange={setTyped}
-      basic={BASIC}
-      widgets={{
-        tokenization_id: ({ id, value: chosen, onChange, error }) => (
-          <select
-            id={id}
-            className="field"
-            value={String(chosen ?? "")}
-            onChange={(event) => onChange(event.target.value)}
-            {...invalid(id, error)}
-          >
-            {ready.length === 0 && <option value="">Tokenize a data set with this model first</option>}
-            {ready.map((one) => (
-              <option key={one.id} value={one.id}>
-                {one.dataset_name} / {one.name} ({format.figure(one.n_tokens)} tokens)
-              </option>
-            ))}
-          </select>
-        ),
-        hooks: (input) => <HookPicker {...input} points={model.hook_points} />,
-      }}
-      submit="Harvest"
-      onCancel={onClose}
-      onSubmit={async (wanted) => {
-        const made = await body(api.POST("/api/v1/activations", { body: wanted as unknown as Wanted }));
-        await client.invalidateQueries({ queryKey: ["activation_caches"] });
-        onMade(made);
-      }}
-    >
-      {valid && <Forecast wanted={value as unknown as Wanted} />}
-    </SchemaForm>
-  );
-}
-
-/** Disk, memory and time, before the start. */
-function Forecast({ wanted }: { wanted: Wanted }) {
-  const settled = useDeferredValue(wanted);
-  const forecast = useQuery({
-    queryKey: ["activation_caches", "forecast", settled],
-    queryFn: ({ signal }) => body(api.POST("/api/v1/activations/forecast", { body: settled, signal })),
-    placeholderData: keepPreviousData,
-    gcTime: 30_000,
+  const value: FormValue | null =
+    schema && tokenizations.data
+      ? (typed ?? {
+          ...defaultsOf(schema.schema, schema.resolve),
+          tokenization_id: (ready.find((one) => one.id === tokenizationId) ?? ready[0])?.id,
+          hooks: hooks ?? [],
+        })
+      : null;
+  const tokenization = ready.find((one) => one.id === value?.tokenization_id);
+  const model = useQuery({
+    queryKey: ["models", tokenization?.model_id],
+    enabled: tokenization !== undefined,
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/models/{model_id}", {
+          params: { path: { model_id: tokenization?.model_id ?? "" } },
+          signal,
+        }),
+      ),
   });
-  if (forecast.error) return <ErrorNote error={forecast.error} />;
-  const data = forecast.data;
-  if (!data) return <SkeletonLines lines={1} />;
-  const parts: [string, string, boolean][] = [
-    ["Activations", `${format.figure(data.n_tokens)} tokens`, false],
-    [
-      "Disk",
-      `${format.bytes(data.bytes)} of ${format.bytes(data.bytes_free)} free`,
-      data.bytes > data.bytes_free,
-    ],
-    [
-      "Memory",
-      `${format.bytes(data.memory_bytes)} of ${format.bytes(data.memory_available)} free`,
-      data.memory_bytes > data.memory_available,
-    ],
-    [
-      "Time",
-      data.seconds === null ? "known after the first harvest" : `about ${format.duration(data.seconds)}`,
-      false,
-    ],
-  ];
+  const error = tokenizations.error ?? model.error;
+  if (error) return <ErrorNote error={error} onRetry={() => void tokenizations.refetch()} />;
+  if (tokenizations.data && ready.length === 0)
+    return (
+      <Empty title="There are no tokens to run a model over">
+        Tokenize a data set {modelId ? "with this model " : ""}first: on the data set's page, under
+        Tokenizations.
+      </Empty>
+    );
+  if (!schema || !value || !model.data) return <SkeletonLines lines={6} />;
+  const points = model.data;
+  const valid = Object.keys(problemsOf(schema.schema, value, schema.resolve)).length === 0;
+  const change = async (next: FormValue) => {
+    setTyped(next);
+    // Another model's hook points are others: what it has by the same names stays.
+    const other = ready.find((one) => one.id === next.tokenization_id)?.model_id;
+    if (other && other !== tokenization?.model_id) await setHooks(next, next.hooks as string[], other);
+  };
+  const setHooks = async (next: FormValue, wanted: string[], model_id: string) => {
+    const found = await body(api.POST("/api/v1/activations/hooks", { body: { model_id, hooks: wanted } }));
+    setMissing(found.missing);
+    setTyped({ ...next, hooks: found.hooks });
+  };
   return (
-    <section
-      aria-label="Forecast"
-      className="grid grid-cols-2 gap-3 rounded-[6px] border border-line bg-surface p-3 sm:grid-cols-4"
-    >
-      {parts.map(([name, words, short]) => (
-        <div key={name}>
-          <div className="text-2xs text-muted">{name}</div>
-          <div className={short ? "font-medium text-failed" : ""}>
-            {words}
-            {short && " (too little)"}
-          </div>
-        </div>
-      ))}
-    </section>
+    <>
+      <div className="mb-4 flex items-end gap-2">
+        <StartFrom
+          kind="extraction"
+          value={value.template_id as string | null | undefined}
+          onChange={async (template) => {
+            if (!template) return setTyped({ ...value, template_id: null });
+            const { hooks: patterns, ...settings } = template.body;
+            await setHooks(
+              { ...value, ...settings, template_id: template.id },
+              patterns as string[],
+              points.id,
+            );
+          }}
+        />
+        <Button
+          icon={<BookmarkPlus size={14} />}
+          disabled={!valid}
+          hint="Keep hook points, precision and settings under a name"
+          onClick={() => setSaving(true)}
+        >
+          Save as template
+        </Button>
+      </div>
+      {missing.length > 0 && (
+        <p role="status" className="mb-3 text-warning">
+          Not in {points.name}: <code>{missing.join(", ")}</code>
+        </p>
+      )}
+      <SchemaForm
+        {...schema}
+        value={value}
+        onChange={(next) => void change(next)}
+        basic={BASIC}
+        hidden={["template_id"]}
+        widgets={{
+          tokenization_id: ({ id, value: chosen, onChange, error: wrong }) => (
+            <select
+              id={id}
+              className="field"
+              value={String(chosen ?? "")}
+              onChange={(event) => onChange(event.target.value)}
+              {...invalid(id, wrong)}
+            >
+              {ready.map((one) => (
+                <option key={one.id} value={one.id}>
+                  {one.dataset_name} / {one.name}
+                  {modelId ? "" : ` · ${one.model_name}`} ({format.figure(one.n_tokens)} tokens)
+                </option>
+              ))}
+            </select>
+          ),
+          hooks: (input) => <HookPicker {...input} model={points} />,
+        }}
+        submit="Harvest"
+        onCancel={onClose}
+        onSubmit={async (wanted) => {
+          const made = await body(api.POST("/api/v1/activations", { body: wanted as unknown as Wanted }));
+          await client.invalidateQueries({ queryKey: ["activation_caches"] });
+          void client.invalidateQueries({ queryKey: ["templates"] });
+          onMade(made);
+        }}
+      >
+        {valid && <Forecast wanted={value as unknown as Wanted} />}
+      </SchemaForm>
+      <SaveTemplate
+        open={saving}
+        onClose={() => setSaving(false)}
+        kind="extraction"
+        settings={() => ({
+          hooks: patternsOf(value.hooks as string[], points.n_layers ?? 0),
+          dtype: value.dtype,
+          settings: value.settings,
+        })}
+      />
+    </>
   );
 }

@@ -244,6 +244,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hub": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the hub is reached
+         * @description Its address, and whether there is an access token.
+         */
+        get: operations["show_hub"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hub/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Store the hub token
+         * @description Kept encrypted. One in the settings or the environment is used before it.
+         */
+        put: operations["store_token"];
+        post?: never;
+        /**
+         * Forget the stored hub token
+         * @description One in the settings or the environment stays.
+         */
+        delete: operations["forget_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -262,6 +306,26 @@ export interface paths {
          * @description From the hub, from a folder or from a GGUF file. The answer's `job` fetches it.
          */
         post: operations["create_model"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look at a model before adding it
+         * @description Files, sizes, license, the Python files that come with it, and the memory it will take in every precision.
+         */
+        post: operations["models_preview"];
         delete?: never;
         options?: never;
         head?: never;
@@ -290,10 +354,10 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Rename a model
-         * @description Give it another name.
+         * Change a model's name or loading
+         * @description Another name, or another precision, quantization or device for whatever runs from now on.
          */
-        patch: operations["rename_model"];
+        patch: operations["change_model"];
         trace?: never;
     };
     "/api/v1/models/{model_id}/users": {
@@ -356,7 +420,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/datasets": {
+    "/api/v1/models/{model_id}/memory/all": {
         parameters: {
             query?: never;
             header?: never;
@@ -364,16 +428,447 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List data sets
-         * @description Data sets with their latest job. `sort`: name, created_at, rows, bytes, id.
+         * Forecast memory in every precision
+         * @description As the forecast for one precision, with the formula of each figure.
          */
-        get: operations["list_datasets"];
+        get: operations["forecast_all"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/modules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Its modules as a tree
+         * @description Modules with their parameters' shapes and the hook points at each; equal neighbours in a list are one node.
+         */
+        get: operations["show_modules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/configuration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Its configuration
+         * @description What its files say: model, generation, tokenizer, chat template, special tokens.
+         */
+        get: operations["show_configuration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
         put?: never;
         /**
-         * Add a data set
-         * @description From the hub, or from a file or folder on the server. The answer's `job` imports it.
+         * Test its hook points
+         * @description A job that compares what is read at every hook point with what the model computes without us.
          */
-        post: operations["create_dataset"];
+        post: operations["verify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether a model is loaded
+         * @description A loaded model answers at once; a question to one that is not loads it first.
+         */
+        get: operations["models_show_session"];
+        put?: never;
+        /**
+         * Load a model for questions
+         * @description Its job keeps it loaded until nobody asks any more. One that is loaded stays as it is.
+         */
+        post: operations["open_session"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/session/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unload a model
+         * @description Frees its memory.
+         */
+        post: operations["models_end_session"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a text
+         * @description Tokens come as events on the channel `playground/{model_id}`; polling the request works too.
+         */
+        post: operations["models_generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/lens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look through the layers
+         * @description The logit lens for a prompt; get the request when it is done.
+         */
+        post: operations["lens"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was asked of a model
+         * @description Newest first, without the lens's grids. The newest hundred are kept. `sort`: created_at, id.
+         */
+        get: operations["list_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/requests/{request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One request
+         * @description What was asked and what came of it.
+         */
+        get: operations["show_request"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a request
+         * @description Stops it first if it is being served.
+         */
+        delete: operations["delete_request"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}/requests/{request_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop one request
+         * @description What is written so far stays; the model stays loaded.
+         */
+        post: operations["cancel_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List templates
+         * @description Favourites first unless sorted otherwise. `q` searches names and descriptions.
+         *
+         *     `sort`: name, kind, favourite, uses, last_used_at, created_at, updated_at, id.
+         */
+        get: operations["list_templates"];
+        put?: never;
+        /**
+         * Keep a template
+         * @description The settings are checked against the schema of the kind, and defaults filled in.
+         */
+        post: operations["create_template"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates/kinds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Kinds of templates
+         * @description Each kind with the JSON schema of its settings.
+         */
+        get: operations["list_kinds"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export templates
+         * @description A file with one, several or all templates, for `POST /templates/import`.
+         */
+        get: operations["export_templates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates/import/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview an import
+         * @description What would become of each row; nothing is written.
+         */
+        post: operations["preview_import"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import templates
+         * @description Valid rows are imported; the others are reported with what is wrong with them.
+         */
+        post: operations["import_templates"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates/{template_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One template
+         * @description A template with its settings.
+         */
+        get: operations["show_template"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a template
+         * @description What was started from it stays.
+         */
+        delete: operations["delete_template"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a template
+         * @description Rename it, describe it, make it a favourite, or change its settings.
+         */
+        patch: operations["change_template"];
+        trace?: never;
+    };
+    "/api/v1/templates/{template_id}/duplicate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Duplicate a template
+         * @description A copy under a free name.
+         */
+        post: operations["duplicate_template"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Unfinished uploads
+         * @description Files of which a part is here, newest first. They are kept for a week.
+         */
+        get: operations["list_uploads"];
+        put?: never;
+        /**
+         * Begin an upload in pieces
+         * @description Then send its bytes by PATCH, in order, in pieces of any size.
+         */
+        post: operations["start_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/uploads/{upload_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far an upload is
+         * @description `received` says where to go on.
+         */
+        get: operations["show_upload"];
+        put?: never;
+        post?: never;
+        /**
+         * Discard an upload
+         * @description Remove what has arrived of it.
+         */
+        delete: operations["discard_upload"];
+        options?: never;
+        head?: never;
+        /**
+         * Send a piece
+         * @description Bytes from `offset` on, which must be where the upload is. What arrives before a connection breaks is kept.
+         */
+        patch: operations["append_to_upload"];
+        trace?: never;
+    };
+    "/api/v1/datasets/uploads/{upload_id}/source": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What an upload is
+         * @description The source that a whole upload makes, to preview and add; its format told by its name or, for a zip, its
+         *     members.
+         */
+        get: operations["show_upload_source"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -391,9 +886,100 @@ export interface paths {
         put?: never;
         /**
          * Upload a data set
-         * @description Send a file. The answer's `job` imports it.
+         * @description Send a file in one request. The answer's `job` imports it.
          */
         post: operations["upload_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List data sets
+         * @description Data sets with their latest job; `q` searches names, hub ids and tags.
+         *
+         *     `sort`: name, created_at, rows, bytes, kind, favourite, id.
+         */
+        get: operations["list_datasets"];
+        put?: never;
+        /**
+         * Add a data set
+         * @description From the hub, or from a file or folder on the server. The answer's `job` imports it.
+         */
+        post: operations["create_dataset"];
+        /**
+         * Delete several data sets
+         * @description All of them or, when one is refused, none.
+         */
+        delete: operations["delete_datasets"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Data sets at a glance
+         * @description How many there are, what they take on the disk, and what they can be filtered by.
+         */
+        get: operations["show_summary"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview a source
+         * @description Columns, first rows, sizes and license of what would be added. Of the hub only listings and the first rows of
+         *     one file are fetched.
+         */
+        post: operations["datasets_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/consequences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What deleting data sets would take with it
+         * @description Tokenizations, caches, trainings and all that was made from those, with their sizes on disk.
+         */
+        get: operations["show_consequences"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -423,9 +1009,29 @@ export interface paths {
         head?: never;
         /**
          * Change a data set
-         * @description Rename it, or choose its text column.
+         * @description Rename it, choose its text column, star or tag it.
          */
         patch: operations["change_dataset"];
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/card": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A data set's card
+         * @description What its authors wrote about it on the hub, as Markdown; null where there is nothing.
+         */
+        get: operations["show_card"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/datasets/{dataset_id}/users": {
@@ -448,6 +1054,71 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/datasets/{dataset_id}/columns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Composed columns
+         * @description Columns made from the others, each with its latest job.
+         */
+        get: operations["list_columns"];
+        put?: never;
+        /**
+         * Compose a column
+         * @description Several columns joined by a template, or a chat rendered by a model's chat template. The answer's `job` makes
+         *     it.
+         */
+        post: operations["create_column"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/columns/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview a column
+         * @description The texts that a recipe makes of some rows, before any run.
+         */
+        post: operations["preview_column"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/columns/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a composed column
+         * @description By its id or name. Tokenizations made from it stay. Cancels its job.
+         */
+        delete: operations["delete_column"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets/{dataset_id}/rows": {
         parameters: {
             query?: never;
@@ -457,7 +1128,7 @@ export interface paths {
         };
         /**
          * Rows
-         * @description Rows of any page, or a search in their text (case does not matter).
+         * @description Rows of any page, or those that match. Searches without the index read rows for 1.5 seconds at most.
          */
         get: operations["list_rows"];
         put?: never;
@@ -503,6 +1174,58 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statistics of the text
+         * @description With what each figure means, and the job that computes them.
+         */
+        get: operations["datasets_show_statistics"];
+        put?: never;
+        /**
+         * Compute the statistics
+         * @description Anew where there are any. While a job of this is under way, that one is answered.
+         */
+        post: operations["compute_statistics"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/datasets/{dataset_id}/search-index": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The search index
+         * @description Its size, whether it is in use, and the job that builds it.
+         */
+        get: operations["show_search_index"];
+        put?: never;
+        /**
+         * Build the search index
+         * @description Anew where there is one, which answers meanwhile.
+         */
+        post: operations["build_search_index"];
+        /**
+         * Remove the search index
+         * @description Frees its disk space; searches read rows then.
+         */
+        delete: operations["remove_search_index"];
         options?: never;
         head?: never;
         patch?: never;
@@ -583,7 +1306,7 @@ export interface paths {
         put?: never;
         /**
          * Preview a tokenization
-         * @description What the first rows would become under these settings, before any run.
+         * @description What some rows would become under these settings, and what is left out of them, before any run.
          */
         post: operations["preview_tokenization"];
         delete?: never;
@@ -740,6 +1463,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/activations/hooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look up hook points
+         * @description What names and patterns (`blocks.*\/3.hook_resid_post`) mean in a model.
+         */
+        post: operations["look_up_hooks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the figures mean
+         * @description Title, formula and meaning of every figure about activations.
+         */
+        get: operations["list_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activations/disk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Disk that caches take
+         * @description All caches together.
+         */
+        get: operations["show_disk"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/activations/{cache_id}": {
         parameters: {
             query?: never;
@@ -759,6 +1542,30 @@ export interface paths {
          * @description Frees its disk space. Cancels its harvest.
          */
         delete: operations["delete_cache"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename an activation cache
+         * @description Give it another name.
+         */
+        patch: operations["change_cache"];
+        trace?: never;
+    };
+    "/api/v1/activations/{cache_id}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Statistics of one hook
+         * @description Figures and the data of the plots, counted while the activations were harvested.
+         */
+        get: operations["activations_show_statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -796,6 +1603,26 @@ export interface paths {
          * @description All dictionaries. `sort`: name, created_at, d_sae, bytes, hook, id.
          */
         get: operations["list_saes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saes/formats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Formats that are read and written
+         * @description The community's formats, in the order in which they are tried on files.
+         */
+        get: operations["list_formats"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1404,7 +2231,7 @@ export interface paths {
          * One steering session
          * @description Its model, SAEs and phase.
          */
-        get: operations["show_session"];
+        get: operations["steering_show_session"];
         put?: never;
         post?: never;
         /**
@@ -1450,7 +2277,7 @@ export interface paths {
          * End a steering session
          * @description Frees its memory; what it wrote stays.
          */
-        post: operations["end_session"];
+        post: operations["steering_end_session"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1470,7 +2297,7 @@ export interface paths {
          * Write with and without steering
          * @description Queued in the session. Tokens come as events on the channel `steering/{session_id}`; polling works too.
          */
-        post: operations["generate"];
+        post: operations["steering_generate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1586,6 +2413,49 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AboutOut
+         * @description What the source says of itself. All but `files` and `source_bytes` is known of hub data sets only.
+         */
+        AboutOut: {
+            /**
+             * Files
+             * @description Files that its rows were read from.
+             */
+            files: number;
+            /**
+             * Source Bytes
+             * @description Size of those files.
+             */
+            source_bytes: number;
+            /** Commit */
+            commit?: string | null;
+            /** License */
+            license?: string | null;
+            /**
+             * Gated
+             * @default false
+             */
+            gated: boolean;
+            /** Languages */
+            languages?: string[];
+            /** Configurations */
+            configurations?: components["schemas"]["ConfigurationOut"][];
+        };
+        /**
+         * ActivationMetricOut
+         * @description What one figure means.
+         */
+        ActivationMetricOut: {
+            /** Title */
+            title: string;
+            /** Unit */
+            unit: string;
+            /** Formula */
+            formula: string;
+            /** Description */
+            description: string;
+        };
+        /**
          * AdamConfig
          * @description Adam, and AdamW where weights decay (Kingma & Ba 2015; Loshchilov & Hutter 2019).
          */
@@ -1619,6 +2489,18 @@ export interface components {
              * @default 0
              */
             weight_decay: number;
+        };
+        /**
+         * Alternative
+         * @description A token that could have stood here. `logprob` is natural, before temperature and top p.
+         */
+        Alternative: {
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+            /** Logprob */
+            logprob: number;
         };
         /**
          * BatchTopKConfig
@@ -1660,7 +2542,7 @@ export interface components {
         Body_upload_dataset: {
             /**
              * File
-             * @description Text, JSONL, CSV or Parquet.
+             * @description Text, JSONL, CSV or Parquet, also as .gz, .zst or .zip.
              */
             file: string;
             /**
@@ -1718,29 +2600,50 @@ export interface components {
             kind: "architecture";
         };
         /**
+         * CacheChange
+         * @description Another name for a cache.
+         */
+        CacheChange: {
+            /** Name */
+            name: string;
+        };
+        /**
          * CacheCreate
          * @description A cache to harvest. The model is the tokenization's.
          */
         CacheCreate: {
-            /** Tokenization Id */
-            tokenization_id: string;
             /**
-             * Hooks
+             * Hook points
+             * @description Names, or patterns of layers that other models understand too: blocks.*.hook_resid_post is every layer, blocks.0-5.hook_mlp_out the first six, blocks.*\/3.hook_resid_post every third, blocks.50%.hook_resid_post the one in the middle.
              * @example [
              *       "blocks.6.hook_resid_post"
              *     ]
              */
             hooks: string[];
-            /** Name */
-            name?: string | null;
             /**
-             * Dtype
+             * Kept as
              * @description How a number is kept on disk. int8 keeps one scale for 64 neighbours: half of float16's size; the statistics say what the precision cost.
              * @default float16
              * @enum {string}
              */
             dtype: "float32" | "bfloat16" | "float16" | "int8";
+            /** Which activations count */
             settings?: components["schemas"]["HarvestSettings"];
+            /**
+             * Tokenization
+             * @description The tokens; it names the model too.
+             */
+            tokenization_id: string;
+            /**
+             * Name
+             * @description How it is listed. Default: model and hook point.
+             */
+            name?: string | null;
+            /**
+             * Template
+             * @description The template that it was started from, whose uses it counts.
+             */
+            template_id?: string | null;
         };
         /**
          * CacheForecastOut
@@ -1752,6 +2655,11 @@ export interface components {
              * @description Activations that would be kept (specials not yet taken off).
              */
             n_tokens: number;
+            /**
+             * Hooks
+             * @description The hook points that the patterns name.
+             */
+            hooks: string[];
             /** Bytes */
             bytes: number;
             /**
@@ -1771,6 +2679,16 @@ export interface components {
              * @description From the last harvest of this model on this machine; null before.
              */
             seconds: number | null;
+            /**
+             * Tokens Per Second
+             * @description The rate that `seconds` is computed with.
+             */
+            tokens_per_second: number | null;
+            /**
+             * Basis
+             * @description Where the rate comes from, in words.
+             */
+            basis: string;
         };
         /**
          * CacheOut
@@ -1837,6 +2755,62 @@ export interface components {
             hooks: {
                 [key: string]: components["schemas"]["HookStatistics"];
             };
+            /**
+             * Outliers
+             * @description Dimensions with |x| ≥ 6 at 6 % of the tokens or more, in a quarter of the layers or more.
+             */
+            outliers?: components["schemas"]["ModelOutlier"][];
+        };
+        /**
+         * CardOut
+         * @description What the authors of a data set wrote about it.
+         */
+        CardOut: {
+            /** Markdown */
+            markdown: string | null;
+        };
+        /**
+         * CharacterOut
+         * @description One character.
+         */
+        CharacterOut: {
+            /** Character */
+            character: string;
+            /**
+             * Name
+             * @description Its Unicode name.
+             */
+            name: string;
+            /** Count */
+            count: number;
+        };
+        /**
+         * CharactersOut
+         * @description What the text is made of.
+         */
+        CharactersOut: {
+            /**
+             * Classes
+             * @description By Unicode general category, as shares of all characters.
+             */
+            classes: components["schemas"]["ShareOut"][];
+            /**
+             * Scripts
+             * @description Letters by script, as shares of all letters.
+             */
+            scripts: components["schemas"]["ShareOut"][];
+            /**
+             * Distinct
+             * @description Different characters.
+             */
+            distinct: number;
+            /** Most Frequent */
+            most_frequent: components["schemas"]["CharacterOut"][];
+            /**
+             * Suspect
+             * @description Characters that clean text rarely holds: control characters, U+FFFD, private use, invisible ones.
+             */
+            suspect: components["schemas"]["CharacterOut"][];
         };
         /**
          * ChatMessage
@@ -1850,6 +2824,33 @@ export interface components {
             role: "system" | "user" | "assistant";
             /** Content */
             content: string;
+        };
+        /**
+         * ChatRecipe
+         * @description A column of chats, rendered by a tokenizer's chat template.
+         */
+        ChatRecipe: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "chat";
+            /**
+             * Column
+             * @description The column that holds the messages: lists of {role, content}, or of {from, value}.
+             */
+            column: string;
+            /**
+             * Model Id
+             * @description The model whose tokenizer's chat template is used (id or name).
+             */
+            model_id: string;
+            /**
+             * Generation Prompt
+             * @description End each chat with the beginning of an answer by the assistant.
+             * @default false
+             */
+            generation_prompt: boolean;
         };
         /**
          * CheckpointOut
@@ -1869,6 +2870,25 @@ export interface components {
             created_at: string;
         };
         /**
+         * ColumnCreate
+         * @description A column to compose from the others.
+         */
+        ColumnCreate: {
+            /**
+             * Name
+             * @description What the new column is called.
+             */
+            name: string;
+            /** Recipe */
+            recipe: components["schemas"]["TemplateRecipe"] | components["schemas"]["ChatRecipe"];
+            /**
+             * Use As Text
+             * @description Make it the column that tokenizations made from then on read.
+             * @default true
+             */
+            use_as_text: boolean;
+        };
+        /**
          * ColumnOut
          * @description A column.
          */
@@ -1881,6 +2901,77 @@ export interface components {
              * @example string
              */
             type: string;
+            /**
+             * Composed
+             * @description Id of the composed column that it is.
+             */
+            composed?: string | null;
+        };
+        /**
+         * ColumnPreview
+         * @description The texts that a recipe makes.
+         */
+        ColumnPreview: {
+            /** Texts */
+            texts: string[];
+        };
+        /**
+         * ComposedColumnOut
+         * @description A column composed from the others.
+         */
+        ComposedColumnOut: {
+            /** Id */
+            id: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Name */
+            name: string;
+            /** Recipe */
+            recipe: components["schemas"]["TemplateRecipe"] | components["schemas"]["ChatRecipe"];
+            /**
+             * Bytes
+             * @description Size on disk; null until it is complete.
+             */
+            bytes: number | null;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * ConfigurationOut
+         * @description A configuration (subset) of a data set on the hub.
+         */
+        ConfigurationOut: {
+            /** Name */
+            name: string;
+            /** Splits */
+            splits: components["schemas"]["SplitOut"][];
+        };
+        /**
+         * ConsequencesOut
+         * @description What a deletion would take with it.
+         */
+        ConsequencesOut: {
+            /**
+             * Items
+             * @description All but the thing itself; at most 500.
+             */
+            items: components["schemas"]["TakenOut"][];
+            /**
+             * Count
+             * @description How many there are.
+             */
+            count: number;
+            /**
+             * Bytes
+             * @description Disk space freed in all, the thing itself among it.
+             */
+            bytes: number;
         };
         /**
          * Conventions
@@ -1919,6 +3010,16 @@ export interface components {
              * @example W_dec @ W_U
              */
             logits: string;
+        };
+        /**
+         * CountOut
+         * @description A value to filter by, and how many data sets have it.
+         */
+        CountOut: {
+            /** Value */
+            value: string;
+            /** Count */
+            count: number;
         };
         /**
          * Cpu
@@ -1991,13 +3092,23 @@ export interface components {
         };
         /**
          * DatasetChange
-         * @description What may be changed about a data set: its name, and which column is its text.
+         * @description What may be changed about a data set: its name, its text column, and how it is found.
          */
         DatasetChange: {
             /** Name */
             name?: string | null;
             /** Text Column */
             text_column?: string | null;
+            /**
+             * Favourite
+             * @description Whether it is marked with a star.
+             */
+            favourite?: boolean | null;
+            /**
+             * Tags
+             * @description All its tags, in place of those it has.
+             */
+            tags?: string[] | null;
         };
         /**
          * DatasetCreate
@@ -2012,10 +3123,22 @@ export interface components {
             /** Source */
             source: components["schemas"]["TextSource"] | components["schemas"]["JsonLinesSource"] | components["schemas"]["CsvSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["FolderSource"] | components["schemas"]["HubSource"];
             /**
+             * Upload
+             * @description Id of a finished upload, whose file the source is.
+             */
+            upload?: string | null;
+            /**
              * Text Column
              * @description The column that holds the text. Default: `text`, or the only column of strings.
              */
             text_column?: string | null;
+            /** @description Compose the text from other columns, as the last step of the import. */
+            compose?: components["schemas"]["ColumnCreate"] | null;
+            /**
+             * Tags
+             * @description Words to find it by.
+             */
+            tags?: string[];
         };
         /**
          * DatasetOut
@@ -2039,6 +3162,14 @@ export interface components {
             /** Ready */
             ready: boolean;
             /**
+             * Favourite
+             * @default false
+             */
+            favourite: boolean;
+            /** Tags */
+            tags?: string[];
+            about?: components["schemas"]["AboutOut"] | null;
+            /**
              * Created At
              * Format: date-time
              */
@@ -2049,6 +3180,107 @@ export interface components {
              */
             tokenization_count: number;
             job?: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * DatasetPreview
+         * @description What would be added.
+         */
+        DatasetPreview: {
+            /**
+             * Name
+             * @description The file's or repository's name.
+             */
+            name: string;
+            about: components["schemas"]["AboutOut"];
+            /**
+             * Card
+             * @description The data set's card, as Markdown; null where there is none.
+             */
+            card: string | null;
+            /**
+             * Config
+             * @description The configuration that is shown.
+             */
+            config: string | null;
+            /**
+             * Split
+             * @description The split that is shown.
+             */
+            split: string | null;
+            /**
+             * Columns
+             * @description As they look in the rows shown; later rows may widen a type.
+             */
+            columns: components["schemas"]["ColumnOut"][];
+            /**
+             * Chat Columns
+             * @description Columns that hold chats.
+             */
+            chat_columns: string[];
+            /**
+             * Text Column
+             * @description The column that would be the text; null where one must choose.
+             */
+            text_column: string | null;
+            /** Rows */
+            rows: components["schemas"]["RowOut"][];
+            /**
+             * Free Bytes
+             * @description Bytes free in the data folder.
+             */
+            free_bytes: number;
+        };
+        /**
+         * DatasetStatisticsOut
+         * @description The statistics of a data set, what each figure means, and the job that makes them.
+         */
+        DatasetStatisticsOut: {
+            /** @description Null until they are computed. */
+            statistics: components["schemas"]["StatisticsOut"] | null;
+            /**
+             * Stale
+             * @description Computed for another column than the present text column.
+             */
+            stale: boolean;
+            /** Definitions */
+            definitions: {
+                [key: string]: components["schemas"]["FigureInfo"];
+            };
+            job: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * DatasetSummary
+         * @description All data sets at a glance.
+         */
+        DatasetSummary: {
+            /** Count */
+            count: number;
+            /**
+             * Bytes
+             * @description What they take on the disk.
+             */
+            bytes: number;
+            /** Rows */
+            rows: number;
+            /** Kinds */
+            kinds: components["schemas"]["CountOut"][];
+            /** Statuses */
+            statuses: components["schemas"]["CountOut"][];
+            /** Tags */
+            tags: components["schemas"]["CountOut"][];
+            /** Favourites */
+            favourites: number;
+        };
+        /**
+         * DeletedOut
+         * @description What went.
+         */
+        DeletedOut: {
+            /**
+             * Deleted
+             * @description Ids of everything that was deleted.
+             */
+            deleted: string[];
         };
         /**
          * Disk
@@ -2071,6 +3303,52 @@ export interface components {
             read_rate: number | null;
             /** Write Rate */
             write_rate: number | null;
+        };
+        /**
+         * DiskOut
+         * @description What all caches take.
+         */
+        DiskOut: {
+            /** Caches */
+            caches: number;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Bytes Free
+             * @description Free on the disk of the data folder.
+             */
+            bytes_free: number;
+        };
+        /**
+         * DroppedExample
+         * @description One row that was left out.
+         */
+        DroppedExample: {
+            /** Row */
+            row: number;
+            /**
+             * Text
+             * @description Its beginning.
+             */
+            text: string;
+        };
+        /**
+         * DuplicatesOut
+         * @description Rows that hold exactly the same text as an earlier row.
+         */
+        DuplicatesOut: {
+            /**
+             * Rows
+             * @description Rows that repeat an earlier one, those without text not counted.
+             */
+            rows: number;
+            /**
+             * Texts
+             * @description Different texts among the rows that have one.
+             */
+            texts: number;
+            /** Most Repeated */
+            most_repeated: components["schemas"]["RepeatedTextOut"][];
         };
         /**
          * EvaluationCreate
@@ -2387,6 +3665,30 @@ export interface components {
             offset: number | null;
         };
         /**
+         * ExportedTemplate
+         * @description A template in an exported file.
+         */
+        ExportedTemplate: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /**
+             * Description
+             * @default
+             */
+            description: string;
+            /**
+             * Favourite
+             * @default false
+             */
+            favourite: boolean;
+            /** Body */
+            body: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * ExtractionChange
          * @description An extraction's new name.
          */
@@ -2640,7 +3942,7 @@ export interface components {
              * Token Counts
              * @description Strongest tokens of the examples.
              */
-            token_counts: components["schemas"]["TokenCount"][];
+            token_counts: components["schemas"]["mistudio__features__schemas__TokenCount"][];
             /** Decoder Norm */
             decoder_norm: number;
         };
@@ -2689,6 +3991,46 @@ export interface components {
             notes: string;
         };
         /**
+         * FigureInfo
+         * @description What a figure means.
+         */
+        FigureInfo: {
+            /** Title */
+            title: string;
+            /**
+             * Unit
+             * @description Unit; empty for a plain count or share.
+             */
+            unit: string;
+            /**
+             * Definition
+             * @description How it is counted, in a sentence or two.
+             */
+            definition: string;
+            /**
+             * Exact
+             * @description Whether every row was counted; else the definition states the error.
+             */
+            exact: boolean;
+        };
+        /**
+         * FinishedUpload
+         * @description Which file format an upload has, as far as its name and content tell.
+         */
+        FinishedUpload: {
+            /** Id */
+            id: string;
+            /** Filename */
+            filename: string;
+            /** Size */
+            size: number;
+            /**
+             * Source
+             * @description A source for it, to preview and add; null where its format must be said.
+             */
+            source: (components["schemas"]["TextSource"] | components["schemas"]["JsonLinesSource"] | components["schemas"]["CsvSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["FolderSource"] | components["schemas"]["HubSource"]) | null;
+        };
+        /**
          * FolderModelSource
          * @description A folder on the server with config.json, safetensors weights and a tokenizer.
          */
@@ -2703,7 +4045,7 @@ export interface components {
         };
         /**
          * FolderSource
-         * @description A folder of UTF-8 text files, one row each, with columns read from the file names.
+         * @description A folder of files on the server: UTF-8 texts, one row each, or JSONL, CSV or Parquet files, plain or packed.
          */
         FolderSource: {
             /**
@@ -2720,13 +4062,25 @@ export interface components {
             path: string;
             /**
              * Pattern
-             * @description Which files, e.g. *.txt or **\/*.md.
+             * @description Which files, e.g. *.txt or **\/*.jsonl.gz.
              * @default *.txt
              */
             pattern: string;
             /**
+             * Format
+             * @description What the files are. Default: by their endings, text where those say nothing.
+             */
+            format?: ("text" | "jsonl" | "csv" | "parquet") | null;
+            /**
+             * Documents
+             * @description Text files: what is one row: the whole file, each line, or each paragraph.
+             * @default file
+             * @enum {string}
+             */
+            documents: "file" | "line" | "paragraph";
+            /**
              * Name Pattern
-             * @description Regular expression with named groups; each group becomes a column. It must match every file's name without its ending.
+             * @description Text files: regular expression with named groups; each group becomes a column. It must match every file's name without its ending.
              * @example (?P<year>\d+)_(?P<president>.+)_(?P<party>\w+)
              */
             name_pattern?: string | null;
@@ -2762,6 +4116,33 @@ export interface components {
             available_disk_bytes: number;
             /** Warnings */
             warnings: string[];
+        };
+        /**
+         * FormatOut
+         * @description A community format.
+         */
+        FormatOut: {
+            /**
+             * Name
+             * @description What `mistudio convert --to` calls it.
+             * @example sae_lens
+             */
+            name: string;
+            /**
+             * Title
+             * @example SAELens
+             */
+            title: string;
+            /**
+             * Files
+             * @description What lies in its folder.
+             */
+            files: string;
+            /**
+             * Cannot Hold
+             * @description What cannot be written in it.
+             */
+            cannot_hold: string;
         };
         /**
          * GatedConfig
@@ -2851,6 +4232,29 @@ export interface components {
             stop?: string[];
         };
         /**
+         * GeneratedPiece
+         * @description One generated token.
+         */
+        GeneratedPiece: {
+            /** Id */
+            id: number;
+            /**
+             * Text
+             * @description What it adds to the text; empty while a character is incomplete.
+             */
+            text: string;
+            /**
+             * Logprob
+             * @description Natural log probability, before temperature and top p.
+             */
+            logprob: number;
+            /**
+             * Alternatives
+             * @description The most probable tokens at this place, best first.
+             */
+            alternatives?: components["schemas"]["Alternative"][];
+        };
+        /**
          * GenerationOut
          * @description A request and what came of it. While it is being written, `outputs` is at most a second old.
          *
@@ -2889,6 +4293,77 @@ export interface components {
             started_at: string | null;
             /** Finished At */
             finished_at: string | null;
+        };
+        /**
+         * GenerationResult
+         * @description What was written so far.
+         */
+        GenerationResult: {
+            /** Prompt Tokens */
+            prompt_tokens?: components["schemas"]["PromptToken"][];
+            /** Tokens */
+            tokens?: components["schemas"]["GeneratedPiece"][];
+            /**
+             * Text
+             * @default
+             */
+            text: string;
+            /**
+             * Finish
+             * @description Why it ended; null while it is being written.
+             */
+            finish?: ("eos" | "stop" | "length" | "context" | "cancelled") | null;
+        };
+        /**
+         * GenerationWanted
+         * @description A text to continue.
+         */
+        GenerationWanted: {
+            /**
+             * Prompt
+             * @description Text to continue.
+             */
+            prompt?: string | null;
+            /**
+             * Messages
+             * @description A chat, in the model's own template.
+             */
+            messages?: components["schemas"]["ChatMessage"][] | null;
+            /**
+             * New tokens
+             * @description At most this many.
+             * @default 64
+             */
+            max_new_tokens: number;
+            /**
+             * Temperature
+             * @description Logits are divided by it before the draw. 0 takes the most probable token.
+             * @default 0
+             */
+            temperature: number;
+            /**
+             * Top p
+             * @description Draw only among the most probable tokens whose probabilities together reach this.
+             * @default 1
+             */
+            top_p: number;
+            /**
+             * Seed
+             * @description Equal seeds give equal texts.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Alternatives
+             * @description How many of the most probable tokens to report at each place, with their probabilities.
+             * @default 5
+             */
+            alternatives: number;
+            /**
+             * Stop texts
+             * @description Texts at which writing ends.
+             */
+            stop?: string[];
         };
         /**
          * GgufModelSource
@@ -2968,7 +4443,7 @@ export interface components {
          */
         HarvestSettings: {
             /**
-             * N Tokens
+             * Tokens to keep
              * @description Activations to keep. Default: every token.
              */
             n_tokens?: number | null;
@@ -3068,6 +4543,32 @@ export interface components {
             gpus: components["schemas"]["GpuHistory"][];
         };
         /**
+         * HookExpansion
+         * @description Hook points to look up in a model, patterns among them.
+         */
+        HookExpansion: {
+            /** Model Id */
+            model_id: string;
+            /** Hooks */
+            hooks: string[];
+        };
+        /**
+         * HookExpansionOut
+         * @description What the patterns name in that model.
+         */
+        HookExpansionOut: {
+            /**
+             * Hooks
+             * @description Hook points that it has.
+             */
+            hooks: string[];
+            /**
+             * Missing
+             * @description Names and patterns that it has nothing for.
+             */
+            missing: string[];
+        };
+        /**
          * HookPointOut
          * @description A place in the model where activations can be read and changed.
          */
@@ -3089,26 +4590,171 @@ export interface components {
              * @description Width of the activation there.
              */
             d: number;
+            /**
+             * N Heads
+             * @description At attn.hook_z: how many heads share the width, side by side.
+             */
+            n_heads?: number | null;
+        };
+        /**
+         * HookReport
+         * @description Everything about the activations at one hook: figures, and the data of the plots.
+         */
+        HookReport: {
+            /** Hook */
+            hook: string;
+            /**
+             * N
+             * @description Tokens.
+             */
+            n: number;
+            /** D */
+            d: number;
+            figures: components["schemas"]["HookStatistics"];
+            /**
+             * Norm Edges
+             * @description Edges of the bins of ‖x‖: one more than the counts.
+             */
+            norm_edges: number[];
+            /** Norm Counts */
+            norm_counts: number[];
+            /**
+             * Position Starts
+             * @description First position of each group of positions in the sequence.
+             */
+            position_starts: number[];
+            /**
+             * Position Norms
+             * @description Mean norm there.
+             */
+            position_norms: number[];
+            /** Position Counts */
+            position_counts: number[];
+            /**
+             * Mean
+             * @description Per dimension.
+             */
+            mean: number[];
+            /** Std */
+            std: number[];
+            /**
+             * Peak
+             * @description Largest magnitude of each dimension.
+             */
+            peak: number[];
+            /**
+             * Share
+             * @description Share of tokens with a magnitude of 6 or more, per dimension.
+             */
+            share: number[];
+            /**
+             * Kurtosis
+             * @description Over tokens, per dimension; null where it is constant.
+             */
+            kurtosis: (number | null)[];
+            /** Outliers */
+            outliers: components["schemas"]["OutlierDimension"][];
+            /** Largest */
+            largest: components["schemas"]["LargeValueOut"][];
+            /**
+             * Massive Dimensions
+             * @description Massive activations by dimension.
+             */
+            massive_dimensions: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * HookReportOut
+         * @description The self-test of a model's hook points.
+         */
+        HookReportOut: {
+            /** Passed */
+            passed: boolean;
+            /** Verdicts */
+            verdicts: components["schemas"]["KindVerdictOut"][];
+            /** Dtype */
+            dtype: string;
+            /** Device */
+            device: string;
+            /**
+             * Tokens
+             * @description How many random tokens it was run on.
+             */
+            tokens: number;
+            /** Seconds */
+            seconds: number;
+        };
+        /**
+         * HookSiteOut
+         * @description A hook point of a module.
+         */
+        HookSiteOut: {
+            /** Name */
+            name: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Side
+             * @description Whether it is the module's input or its output.
+             * @enum {string}
+             */
+            side: "in" | "out";
+            /** D */
+            d: number;
         };
         /**
          * HookStatistics
-         * @description Over the kept tokens at one hook.
+         * @description Over the kept tokens at one hook; `GET /activations/metrics` has the formulas.
+         *
+         *     What came with later versions is null in caches that were harvested before.
          */
         HookStatistics: {
             /** Mean Norm */
             mean_norm: number;
             /** Max Norm */
             max_norm: number;
-            /**
-             * Rms
-             * @description Root of the mean square of an element.
-             */
+            /** Rms */
             rms: number;
-            /**
-             * Error
-             * @description What the stored precision cost: root of Σ(stored − given)² / Σ given², over every 16th token.
-             */
+            /** Error */
             error?: number | null;
+            /** Std Norm */
+            std_norm?: number | null;
+            /**
+             * Norm Percentiles
+             * @description By per cent of the tokens.
+             */
+            norm_percentiles?: {
+                [key: string]: number;
+            } | null;
+            /** Mean */
+            mean?: number | null;
+            /** Std */
+            std?: number | null;
+            /** Mean Share */
+            mean_share?: number | null;
+            /** Token Kurtosis */
+            token_kurtosis?: number | null;
+            /** Dimension Kurtosis */
+            dimension_kurtosis?: number | null;
+            /** Rms Kurtosis */
+            rms_kurtosis?: number | null;
+            /** Zeros */
+            zeros?: number | null;
+            /** Hoyer */
+            hoyer?: number | null;
+            /** Peak */
+            peak?: number | null;
+            /** Loud Dimensions */
+            loud_dimensions?: number | null;
+            /** Far Dimensions */
+            far_dimensions?: number | null;
+            /** Massive Values */
+            massive_values?: number | null;
+            /** Massive Tokens */
+            massive_tokens?: number | null;
+            /** Massive Dimensions */
+            massive_dimensions?: number | null;
         };
         /**
          * HubModelSource
@@ -3121,7 +4767,7 @@ export interface components {
              */
             kind: "hub";
             /**
-             * Repo
+             * Repository
              * @example HuggingFaceTB/SmolLM2-135M-Instruct
              */
             repo: string;
@@ -3131,6 +4777,32 @@ export interface components {
              * @default main
              */
             revision: string;
+            /**
+             * GGUF file
+             * @description Which file to take from a repository that holds several quantizations.
+             */
+            gguf_file?: string | null;
+        };
+        /**
+         * HubOut
+         * @description How this server reaches the hub.
+         */
+        HubOut: {
+            /**
+             * Endpoint
+             * @description The hub's address; HF_ENDPOINT names a mirror.
+             */
+            endpoint: string;
+            /**
+             * Offline
+             * @description Whether HF_HUB_OFFLINE keeps the server off the hub.
+             */
+            offline: boolean;
+            /**
+             * Token
+             * @description Where the access token comes from; null when there is none. The token itself is never shown.
+             */
+            token: ("settings" | "environment" | "stored") | null;
         };
         /**
          * HubSource
@@ -3168,6 +4840,92 @@ export interface components {
              * @default main
              */
             revision: string;
+            /**
+             * Documents
+             * @description Text files: what is one row: the whole file, each line, or each paragraph.
+             * @default line
+             * @enum {string}
+             */
+            documents: "file" | "line" | "paragraph";
+        };
+        /**
+         * ImportReport
+         * @description Every row of an imported file.
+         */
+        ImportReport: {
+            /** Rows */
+            rows: components["schemas"]["ImportRow"][];
+            /**
+             * Imported
+             * @description Rows that were, or would be, added or replaced.
+             */
+            imported: number;
+        };
+        /**
+         * ImportRequest
+         * @description An exported file, and what to do where a name is taken already.
+         */
+        ImportRequest: {
+            /**
+             * Document
+             * @description The content of an exported file.
+             */
+            document: {
+                [key: string]: unknown;
+            };
+            /**
+             * Where a name is taken
+             * @description rename: add it under a free name; replace: overwrite the settings of the one that is there; skip: keep the one that is there.
+             * @default rename
+             * @enum {string}
+             */
+            on_conflict: "rename" | "replace" | "skip";
+            /**
+             * Choices
+             * @description Other choices for some rows, by the row's number in the file, counted from 1.
+             */
+            choices?: {
+                [key: string]: "rename" | "replace" | "skip";
+            };
+        };
+        /**
+         * ImportRow
+         * @description What becomes of one row of an imported file.
+         */
+        ImportRow: {
+            /**
+             * Row
+             * @description Its number in the file, counted from 1.
+             */
+            row: number;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /**
+             * State
+             * @description new: its name is free; taken: another template has its name; same: that one is equal; invalid: it cannot be imported.
+             * @enum {string}
+             */
+            state: "new" | "taken" | "same" | "invalid";
+            /**
+             * Errors
+             * @description What is wrong with an invalid row, by field.
+             */
+            errors: {
+                [key: string]: string;
+            };
+            /**
+             * Action
+             * @description What importing does with it under the choices given.
+             * @enum {string}
+             */
+            action: "add" | "rename" | "replace" | "skip" | "refuse";
+            /**
+             * Imported As
+             * @description The name that it got or would get.
+             */
+            imported_as?: string | null;
         };
         /**
          * ImportedOrigin
@@ -3408,6 +5166,48 @@ export interface components {
             bytes: number;
         };
         /**
+         * KindVerdictOut
+         * @description What the self-test found of one kind of hook point.
+         */
+        KindVerdictOut: {
+            /**
+             * Kind
+             * @example resid_post
+             */
+            kind: string;
+            /**
+             * Check
+             * @description What it was compared with.
+             */
+            check: string;
+            /**
+             * Verdict
+             * @description exact: bit for bit. close: up to the rounding of the dtype. absent: the model has no such place.
+             * @enum {string}
+             */
+            verdict: "exact" | "close" | "wrong" | "absent";
+            /**
+             * Layers
+             * @description In how many layers it is.
+             */
+            layers: number;
+            /**
+             * Shape
+             * @description Whether all activations there had the announced width.
+             */
+            shape: boolean;
+            /**
+             * Gap
+             * @description Largest difference to what it must equal, in standard deviations of that.
+             */
+            gap: number | null;
+            /**
+             * Writes
+             * @description Whether handing back what was read leaves the logits as they are, bit for bit, and zeros change them.
+             */
+            writes: boolean | null;
+        };
+        /**
          * LabelOut
          * @description One label that a feature was given.
          */
@@ -3627,6 +5427,181 @@ export interface components {
             history: components["schemas"]["LabelOut"][];
         };
         /**
+         * LanguagesOut
+         * @description Languages of a random sample of rows.
+         */
+        LanguagesOut: {
+            /**
+             * Sampled
+             * @description Rows that were looked at.
+             */
+            sampled: number;
+            /**
+             * Shares
+             * @description ISO 639-1 code, most frequent first; `short` has too few letters, `uncertain` no clear winner.
+             */
+            shares: components["schemas"]["ShareOut"][];
+            /**
+             * Standard Error
+             * @description Largest standard error of a share, from the sampling.
+             */
+            standard_error: number;
+        };
+        /**
+         * LargeValueOut
+         * @description The largest value of a token, with the token in its text.
+         */
+        LargeValueOut: {
+            /** Value */
+            value: number;
+            /** Dimension */
+            dimension: number;
+            /** Sequence */
+            sequence: number;
+            /** Position */
+            position: number;
+            /** Token */
+            token: number;
+            /**
+             * Text
+             * @description The token's characters.
+             */
+            text: string;
+            /**
+             * Before
+             * @description The text in front of it, a few tokens of it.
+             */
+            before: string;
+            /**
+             * Median
+             * @description Of the magnitudes of that token's values.
+             */
+            median: number;
+            /** Massive */
+            massive: boolean;
+        };
+        /**
+         * LengthsOut
+         * @description How long the rows are, in one unit. Every row counts; percentiles are values that occur (nearest rank).
+         */
+        LengthsOut: {
+            /**
+             * Total
+             * @description Over all rows.
+             */
+            total: number;
+            /** Mean */
+            mean: number;
+            /**
+             * Deviation
+             * @description Standard deviation over the rows.
+             */
+            deviation: number;
+            /** Minimum */
+            minimum: number;
+            /** Maximum */
+            maximum: number;
+            /**
+             * Percentiles
+             * @description The smallest length that at least this share of the rows (in per cent) does not exceed.
+             * @example {
+             *       "50": 120,
+             *       "95": 900
+             *     }
+             */
+            percentiles: {
+                [key: string]: number;
+            };
+            /**
+             * Edges
+             * @description Edges of the histogram's bins, each bin without its upper edge.
+             */
+            edges: number[];
+            /**
+             * Counts
+             * @description Rows in each bin.
+             */
+            counts: number[];
+            /**
+             * Logarithmic
+             * @description Whether the bins widen with the length.
+             */
+            logarithmic: boolean;
+        };
+        /**
+         * LensResult
+         * @description Layers × positions: what the model would say next if each layer were its last.
+         *
+         *     A row of every grid is a hook point, a column a position. At each the final norm and the unembedding are applied to
+         *     the residual stream.
+         */
+        LensResult: {
+            /** Prompt Tokens */
+            prompt_tokens: components["schemas"]["PromptToken"][];
+            /**
+             * First
+             * @description Place in the prompt of the first column.
+             */
+            first: number;
+            /**
+             * Hooks
+             * @description The hook point of each row: the first block's input, then each block's output.
+             */
+            hooks: string[];
+            /**
+             * Ids
+             * @description [rows][columns][k] most probable next tokens, best first.
+             */
+            ids: number[][][];
+            /** Probabilities */
+            probabilities: number[][][];
+            /**
+             * Kl
+             * @description KL(model ‖ row) in nats.
+             */
+            kl: number[][];
+            /**
+             * Rank
+             * @description Place, from 1, of the model's own most probable token.
+             */
+            rank: number[][];
+            /**
+             * Texts
+             * @description The text of every token id above.
+             */
+            texts: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * LensWanted
+         * @description A prompt to look through the layers of.
+         */
+        LensWanted: {
+            /**
+             * Prompt
+             * @description Text to continue.
+             */
+            prompt?: string | null;
+            /**
+             * Messages
+             * @description A chat, in the model's own template.
+             */
+            messages?: components["schemas"]["ChatMessage"][] | null;
+            /**
+             * Positions
+             * @description How many of the prompt's last tokens to look at.
+             * @default 64
+             */
+            last: number;
+            /**
+             * Top k
+             * @description How many of the most probable tokens to report at each place.
+             * @default 5
+             */
+            top_k: number;
+        };
+        /**
          * LetterAbsorption
          * @description One letter of the spelling task.
          */
@@ -3660,6 +5635,22 @@ export interface components {
              * @description Whether the probe is good enough for the letter to count.
              */
             evaluated: boolean;
+        };
+        /**
+         * MarkOut
+         * @description A place that matches.
+         */
+        MarkOut: {
+            /**
+             * Start
+             * @description Its first character (code point).
+             */
+            start: number;
+            /**
+             * End
+             * @description The character after its last.
+             */
+            end: number;
         };
         /**
          * MatryoshkaConfig
@@ -3752,6 +5743,18 @@ export interface components {
              * @description Memory free on this machine now.
              */
             available: number;
+            /**
+             * Formulas
+             * @description How each figure was reached, with its numbers.
+             */
+            formulas?: {
+                [key: string]: string;
+            };
+            /**
+             * Obstacle
+             * @description Why a model cannot be loaded so here; null where it can.
+             */
+            obstacle?: string | null;
         };
         /**
          * MetricOut
@@ -3792,6 +5795,88 @@ export interface components {
             last_step: number;
         };
         /**
+         * ModelChange
+         * @description What to change about a model: what is left out stays.
+         */
+        ModelChange: {
+            /** Name */
+            name?: string | null;
+            loading?: components["schemas"]["ModelLoading"] | null;
+        };
+        /**
+         * ModelCodeFile
+         * @description A Python file that comes with a model.
+         */
+        ModelCodeFile: {
+            /** Name */
+            name: string;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Text
+             * @description Its first 200,000 characters.
+             */
+            text: string;
+        };
+        /**
+         * ModelCodeOut
+         * @description The Python files that come with a model, to be read before they are trusted.
+         */
+        ModelCodeOut: {
+            /**
+             * Digest
+             * @description Stands for exactly these files; consenting means giving it back.
+             */
+            digest: string;
+            /** Files */
+            files: components["schemas"]["ModelCodeFile"][];
+        };
+        /**
+         * ModelConfigOut
+         * @description What a model's own files say of it.
+         */
+        ModelConfigOut: {
+            /**
+             * Config
+             * @description config.json.
+             */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Generation Config */
+            generation_config: {
+                [key: string]: unknown;
+            };
+            /**
+             * Tokenizer Config
+             * @description tokenizer_config.json without chat template and token table.
+             */
+            tokenizer_config: {
+                [key: string]: unknown;
+            };
+            /** Chat Template */
+            chat_template: string | null;
+            /** Special Tokens */
+            special_tokens: components["schemas"]["SpecialTokenOut"][];
+        };
+        /**
+         * ModelConsent
+         * @description What a person allows for this one model. Nothing is allowed by default.
+         */
+        ModelConsent: {
+            /**
+             * Its code
+             * @description Run the Python files that come with it, if they are those with this digest (see the preview). They can do whatever your user can.
+             */
+            code?: string | null;
+            /**
+             * Pickle files
+             * @description Read weights that exist only as pickle files, once, to turn them into safetensors. PyTorch reads them without running code; a flaw in it would let them.
+             * @default false
+             */
+            pickle: boolean;
+        };
+        /**
          * ModelCreate
          * @description A model to add.
          */
@@ -3803,10 +5888,54 @@ export interface components {
             name?: string | null;
             /** Source */
             source: components["schemas"]["HubModelSource"] | components["schemas"]["FolderModelSource"] | components["schemas"]["GgufModelSource"] | components["schemas"]["RegistryModelSource"];
+            loading?: components["schemas"]["ModelLoading"];
+            consent?: components["schemas"]["ModelConsent"];
+        };
+        /**
+         * ModelFileOut
+         * @description A file of what would be added.
+         */
+        ModelFileOut: {
+            /** Name */
+            name: string;
+            /** Bytes */
+            bytes: number;
+            /**
+             * Needed
+             * @description Whether it would be fetched.
+             */
+            needed: boolean;
+        };
+        /**
+         * ModelLoading
+         * @description How a model is loaded whenever it runs: harvests, trainings, playground. The files on disk stay as they are.
+         */
+        ModelLoading: {
+            /**
+             * Precision
+             * @description The type of weights and activations while it runs; auto is as stored. Half the bytes are twice the speed on a GPU, and often slower on a CPU.
+             * @default float32
+             * @enum {string}
+             */
+            dtype: "float32" | "bfloat16" | "float16" | "auto";
+            /**
+             * Quantization
+             * @description Linear layers in 8 bits (LLM.int8) or 4 bits (NF4) by bitsandbytes: less memory, and activations that are not quite the model's own.
+             * @default none
+             * @enum {string}
+             */
+            quantization: "none" | "int8" | "int4";
+            /**
+             * Device
+             * @description auto: a GPU where the job was given one, else the CPU.
+             * @default auto
+             * @enum {string}
+             */
+            device: "auto" | "cpu" | "cuda";
         };
         /**
          * ModelOut
-         * @description A model. Fields after `source` are null until it is complete.
+         * @description A model. Fields after `consent` are null until it is complete.
          */
         ModelOut: {
             /** Id */
@@ -3815,6 +5944,8 @@ export interface components {
             name: string;
             /** Source */
             source: components["schemas"]["HubModelSource"] | components["schemas"]["FolderModelSource"] | components["schemas"]["GgufModelSource"] | components["schemas"]["RegistryModelSource"];
+            loading: components["schemas"]["ModelLoading"];
+            consent: components["schemas"]["ModelConsent"];
             /** Architecture */
             architecture: string | null;
             /** N Layers */
@@ -3836,6 +5967,8 @@ export interface components {
             bytes: number | null;
             /** Hook Points */
             hook_points: components["schemas"]["HookPointOut"][];
+            /** @description The last self-test of the hook points. */
+            hook_report: components["schemas"]["HookReportOut"] | null;
             /** Has Chat Template */
             has_chat_template: boolean;
             /** Ready */
@@ -3848,12 +5981,220 @@ export interface components {
             job?: components["schemas"]["JobOut"] | null;
         };
         /**
-         * ModelRename
-         * @description A model's new name.
+         * ModelOutlier
+         * @description A dimension that is loud at `hooks` of the `of` hook points of one kind (`place`) that were harvested.
          */
-        ModelRename: {
+        ModelOutlier: {
+            /** Place */
+            place: string;
+            /** Dimension */
+            dimension: number;
+            /** Hooks */
+            hooks: number;
+            /** Of */
+            of: number;
+        };
+        /**
+         * ModelPreviewOut
+         * @description A model before it is added. What its files do not say is null.
+         */
+        ModelPreviewOut: {
             /** Name */
             name: string;
+            /**
+             * Commit
+             * @description For the hub: what the revision is now.
+             */
+            commit: string | null;
+            /** Gated */
+            gated: boolean;
+            /** License */
+            license: string | null;
+            /**
+             * Weights
+             * @enum {string}
+             */
+            weights: "safetensors" | "gguf" | "pickle";
+            /** Files */
+            files: components["schemas"]["ModelFileOut"][];
+            /**
+             * Bytes
+             * @description What would be fetched or copied.
+             */
+            bytes: number;
+            /**
+             * Bytes Free
+             * @description Free on the disk of the data folder.
+             */
+            bytes_free: number;
+            /** Architecture */
+            architecture: string | null;
+            /** Model Type */
+            model_type: string | null;
+            /** N Layers */
+            n_layers: number | null;
+            /** D Model */
+            d_model: number | null;
+            /** Vocab Size */
+            vocab_size: number | null;
+            /** Context Length */
+            context_length: number | null;
+            /** Parameters */
+            parameters: number | null;
+            /**
+             * Parameters Approximate
+             * @description Whether they were reckoned from the size of the files, which do not say it themselves.
+             */
+            parameters_approximate: boolean;
+            /**
+             * Stored As
+             * @description Parameters by the type in which they are stored.
+             */
+            stored_as: {
+                [key: string]: number;
+            };
+            code: components["schemas"]["ModelCodeOut"] | null;
+            /**
+             * Memory
+             * @description One for each precision; empty where sizes are unknown.
+             */
+            memory: components["schemas"]["MemoryForecastOut"][];
+        };
+        /**
+         * ModelPreviewWanted
+         * @description What to look at before adding it, and for which use to forecast its memory.
+         */
+        ModelPreviewWanted: {
+            /** Source */
+            source: components["schemas"]["HubModelSource"] | components["schemas"]["FolderModelSource"] | components["schemas"]["GgufModelSource"] | components["schemas"]["RegistryModelSource"];
+            /**
+             * Batch
+             * @description Texts at once.
+             * @default 16
+             */
+            batch_size: number;
+            /**
+             * Context
+             * @description Tokens in each text.
+             * @default 128
+             */
+            context_length: number;
+        };
+        /**
+         * ModelRequestOut
+         * @description Something asked of a model, and what came of it.
+         *
+         *     On the channel `playground/{model_id}` come events `request` (data: this object without a lens's grid, when its
+         *     state changes), `tokens` (data: ModelTokensEvent) and `deleted`.
+         */
+        ModelRequestOut: {
+            /** Id */
+            id: string;
+            /** Model Id */
+            model_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "generate" | "lens";
+            /** Request */
+            request: components["schemas"]["GenerationWanted"] | components["schemas"]["LensWanted"];
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "waiting" | "writing" | "done" | "cancelled" | "failed";
+            /** @description Of kind generate. */
+            generation?: components["schemas"]["GenerationResult"] | null;
+            /** @description Of kind lens, once it is done. */
+            lens?: components["schemas"]["LensResult"] | null;
+            error: components["schemas"]["JobError"] | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+        };
+        /**
+         * ModelSessionOut
+         * @description Whether the model is loaded for questions.
+         */
+        ModelSessionOut: {
+            /**
+             * Phase
+             * @description Derived from the job.
+             * @enum {string}
+             */
+            phase: "waiting" | "loading" | "ready" | "writing" | "ending" | "ended" | "failed";
+            /** @description How it is loaded; null before it ever was. */
+            loading: components["schemas"]["ModelLoading"] | null;
+            job: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * ModelSessionWanted
+         * @description How long a model stays loaded.
+         */
+        ModelSessionWanted: {
+            /**
+             * Idle Seconds
+             * @description It is unloaded after so long without a request.
+             * @default 900
+             */
+            idle_seconds: number;
+            /**
+             * Yield Seconds
+             * @description It is unloaded after so long without a request when other work waits for its place.
+             * @default 30
+             */
+            yield_seconds: number;
+        };
+        /**
+         * ModuleNodeOut
+         * @description A module, or neighbours in a list that are built alike: what is said of them is said of the first.
+         */
+        ModuleNodeOut: {
+            /** Name */
+            name: string;
+            /**
+             * Path
+             * @description From the model's root; also the name of a hook point at its output.
+             */
+            path: string;
+            /**
+             * Kind
+             * @description Its class.
+             */
+            kind: string;
+            /**
+             * Parameters
+             * @description All below it, each counted where it is met first.
+             */
+            parameters: number;
+            /**
+             * Shapes
+             * @description Of its own parameters.
+             */
+            shapes: {
+                [key: string]: number[];
+            };
+            /**
+             * Tied
+             * @description Own parameters that are another module's too.
+             */
+            tied: string[];
+            /** Hooks */
+            hooks: components["schemas"]["HookSiteOut"][];
+            /**
+             * Last
+             * @description For neighbours built alike: the index of the last one.
+             */
+            last: number | null;
+            /** Children */
+            children: components["schemas"]["ModuleNodeOut"][];
         };
         /**
          * MuonConfig
@@ -3892,6 +6233,44 @@ export interface components {
             weight_decay: number;
         };
         /**
+         * NearDuplicatesOut
+         * @description Rows that say nearly the same as an earlier row, but not exactly.
+         */
+        NearDuplicatesOut: {
+            /**
+             * Rows
+             * @description How many; an estimate where `compared` is below `candidates`.
+             */
+            rows: number;
+            /**
+             * Standard Error
+             * @description Of `rows`, in rows; 0 where all candidates were compared.
+             */
+            standard_error: number;
+            /**
+             * Threshold
+             * @description Least Jaccard similarity of two near duplicates.
+             */
+            threshold: number;
+            /**
+             * Considered
+             * @description Rows among which they were sought.
+             */
+            considered: number;
+            /**
+             * Candidates
+             * @description Rows whose signature met an earlier row's.
+             */
+            candidates: number;
+            /**
+             * Compared
+             * @description Candidates that were compared word for word.
+             */
+            compared: number;
+            /** Examples */
+            examples: components["schemas"]["SimilarRowsOut"][];
+        };
+        /**
          * Neighbour
          * @description A latent whose decoder direction is close.
          */
@@ -3919,6 +6298,31 @@ export interface components {
             received_rate: number | null;
             /** Sent Rate */
             sent_rate: number | null;
+        };
+        /**
+         * OutlierDimension
+         * @description A dimension that one of the two rules calls an outlier.
+         *
+         *     loud: by Dettmers' rule at this hook. far: by the 3σ rule. share: of tokens with |xⱼ| ≥ 6. sigmas: how far ⟨xⱼ⟩
+         *     lies from the mean over dimensions, in standard deviations over dimensions.
+         */
+        OutlierDimension: {
+            /** Dimension */
+            dimension: number;
+            /** Mean */
+            mean: number;
+            /** Std */
+            std: number;
+            /** Peak */
+            peak: number;
+            /** Share */
+            share: number;
+            /** Sigmas */
+            sigmas: number;
+            /** Loud */
+            loud: boolean;
+            /** Far */
+            far: boolean;
         };
         /** Page[CacheOut] */
         Page_CacheOut_: {
@@ -4040,6 +6444,21 @@ export interface components {
              */
             next_cursor?: string | null;
         };
+        /** Page[ModelRequestOut] */
+        Page_ModelRequestOut_: {
+            /** Items */
+            items: components["schemas"]["ModelRequestOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
         /** Page[SaeOut] */
         Page_SaeOut_: {
             /** Items */
@@ -4059,6 +6478,21 @@ export interface components {
         Page_SessionOut_: {
             /** Items */
             items: components["schemas"]["SessionOut"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
+        /** Page[TemplateOut] */
+        Page_TemplateOut_: {
+            /** Items */
+            items: components["schemas"]["TemplateOut"][];
             /**
              * Total
              * @description How many there are over all pages.
@@ -4128,6 +6562,50 @@ export interface components {
             kind: "parquet";
         };
         /**
+         * PreviewRequest
+         * @description A source to look at before it is added.
+         */
+        PreviewRequest: {
+            /** Source */
+            source: components["schemas"]["TextSource"] | components["schemas"]["JsonLinesSource"] | components["schemas"]["CsvSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["FolderSource"] | components["schemas"]["HubSource"];
+            /**
+             * Upload
+             * @description Id of a finished upload, whose file the source is.
+             */
+            upload?: string | null;
+            /**
+             * Rows
+             * @description Rows to show.
+             * @default 10
+             */
+            rows: number;
+        };
+        /**
+         * PreviewRow
+         * @description A row and what becomes of it.
+         */
+        PreviewRow: {
+            /** Index */
+            index: number;
+            /**
+             * Text
+             * @description Its beginning.
+             */
+            text: string;
+            /** Characters */
+            characters: number;
+            /**
+             * Tokens
+             * @description Tokens of its text; null when it is left out.
+             */
+            tokens: number | null;
+            /**
+             * Dropped
+             * @description Why it is left out.
+             */
+            dropped: string | null;
+        };
+        /**
          * ProbeSetResult
          * @description Accuracies on one set of labelled texts, mean over its classes.
          */
@@ -4154,6 +6632,18 @@ export interface components {
             all_channels: number;
         };
         /**
+         * PromptToken
+         * @description One token of the prompt as the model saw it.
+         */
+        PromptToken: {
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+            /** Special */
+            special: boolean;
+        };
+        /**
          * ReadyOut
          * @description Whether the server can do its work, and what keeps it from it.
          */
@@ -4167,6 +6657,14 @@ export interface components {
             checks: {
                 [key: string]: string | null;
             };
+        };
+        /**
+         * RecipeIn
+         * @description A recipe to try.
+         */
+        RecipeIn: {
+            /** Recipe */
+            recipe: components["schemas"]["TemplateRecipe"] | components["schemas"]["ChatRecipe"];
         };
         /**
          * RegistryModelSource
@@ -4185,6 +6683,27 @@ export interface components {
             package: string;
             /** Path */
             path: string;
+        };
+        /**
+         * RepeatedTextOut
+         * @description A text that several rows hold.
+         */
+        RepeatedTextOut: {
+            /**
+             * First Row
+             * @description The first row that holds it.
+             */
+            first_row: number;
+            /**
+             * Count
+             * @description How many rows hold it.
+             */
+            count: number;
+            /**
+             * Text
+             * @description Its beginning.
+             */
+            text: string;
         };
         /**
          * Report
@@ -4336,8 +6855,50 @@ export interface components {
             label: string | null;
         };
         /**
+         * RowFilterSettings
+         * @description Which rows are left out before they are tokenized. A row is counted under the first reason that holds.
+         *
+         *     Of a row longer than four megabytes the first megabyte is judged.
+         */
+        RowFilterSettings: {
+            /**
+             * Minimum length
+             * @description Shorter rows are left out; spaces around the text do not count. Empty rows always are.
+             * @default 1
+             */
+            min_characters: number;
+            /**
+             * Only rows with
+             * @description Regular expression (RE2's kind, which takes linear time): rows without a match are left out.
+             * @example (?i)\bcongress\b
+             */
+            keep_pattern?: string | null;
+            /**
+             * No rows with
+             * @description Regular expression (RE2's kind, which takes linear time): rows with a match are left out.
+             * @example https?://|<[a-z]+>
+             */
+            drop_pattern?: string | null;
+            /**
+             * At most special characters
+             * @description Rows with a larger share of special characters are left out: what is neither letter, mark, digit, punctuation nor space, such as symbols, emoji, control and broken characters.
+             */
+            max_special_share?: number | null;
+            /**
+             * At most punctuation and space
+             * @description Rows with a larger share of characters other than letters, marks and digits are left out. Prose has about 0.2, source code 0.4.
+             */
+            max_punctuation_share?: number | null;
+            /**
+             * No near duplicates
+             * @description Rows that nearly repeat an earlier row are left out: their sets of five-word shingles have a Jaccard similarity of about 0.8 or more, as estimated by MinHash (found with probability 0.78 at 0.8, 0.998 at 0.9, 0.002 at 0.5).
+             * @default false
+             */
+            near_duplicates: boolean;
+        };
+        /**
          * RowOut
-         * @description One row. Long texts are cut to a window (around the match, when searching); `cut` says where.
+         * @description One row. Long texts are cut to a window (around the first match, when searching); `cut` says where.
          */
         RowOut: {
             /** Index */
@@ -4350,6 +6911,11 @@ export interface components {
             cut?: {
                 [key: string]: components["schemas"]["CutOut"];
             };
+            /**
+             * Marks
+             * @description Where the text column matches, in the value as shown.
+             */
+            marks?: components["schemas"]["MarkOut"][];
         };
         /**
          * RowPage
@@ -4360,14 +6926,29 @@ export interface components {
             items: components["schemas"]["RowOut"][];
             /**
              * Total
-             * @description Rows in all; with `q` the number of matches, null while unknown.
+             * @description Rows in all; with `q` the number of matches, counted on the first page, null where unknown.
              */
             total: number | null;
+            /**
+             * At Least
+             * @description With `q`, where counting was cut short: there are at least so many matches.
+             */
+            at_least?: number | null;
             /**
              * Next Offset
              * @description Where the next page starts; null at the end.
              */
             next_offset: number | null;
+            /**
+             * Searched
+             * @description With `q`: whether the search index answered, or rows were read one by one.
+             */
+            searched?: ("index" | "scan") | null;
+            /**
+             * Note
+             * @description What limits this answer, in a sentence.
+             */
+            note?: string | null;
         };
         /**
          * SaeChange
@@ -4568,14 +7149,63 @@ export interface components {
             };
         };
         /**
+         * SearchIndexOut
+         * @description The full-text index of a data set, and the job that builds it.
+         */
+        SearchIndexOut: {
+            /**
+             * Ready
+             * @description Whether searches for words are answered by the index.
+             */
+            ready: boolean;
+            /**
+             * Text Column
+             * @description The column it was built from.
+             */
+            text_column: string | null;
+            /**
+             * Stale
+             * @description Built from another column than the present text column, so not used.
+             */
+            stale: boolean;
+            /**
+             * Bytes
+             * @description What it takes on the disk.
+             */
+            bytes: number | null;
+            job: components["schemas"]["JobOut"] | null;
+        };
+        /**
          * SequenceOut
          * @description One sequence as tokens, padding left out.
          */
         SequenceOut: {
             /** Index */
             index: number;
+            /**
+             * Row
+             * @description The row in which it begins.
+             */
+            row: number;
+            /**
+             * Offset
+             * @description The character of that row's text at which it begins.
+             */
+            offset: number;
+            /**
+             * Length
+             * @description Tokens in it; more than are shown where it is very long.
+             */
+            length: number;
             /** Tokens */
             tokens: components["schemas"]["TokenOut"][];
+            /**
+             * Metadata
+             * @description Values of the columns kept, in the row in which it begins.
+             */
+            metadata?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * SequencePage
@@ -4586,7 +7216,7 @@ export interface components {
             items: components["schemas"]["SequenceOut"][];
             /**
              * Total
-             * @description Sequences in all; null in a preview, which reads only some rows.
+             * @description Sequences in all.
              */
             total: number | null;
             /** Next Offset */
@@ -4707,6 +7337,21 @@ export interface components {
             secret: boolean;
         };
         /**
+         * ShareOut
+         * @description One kind among others.
+         */
+        ShareOut: {
+            /** Name */
+            name: string;
+            /** Count */
+            count: number;
+            /**
+             * Share
+             * @description 0 to 1.
+             */
+            share: number;
+        };
+        /**
          * SignumConfig
          * @description Every weight moves by the learning rate, in the direction of its gradients' running mean (Bernstein et al. 2018,
          *     arXiv 1802.04434). One moment where Adam keeps two; wants a smaller learning rate than Adam.
@@ -4731,6 +7376,21 @@ export interface components {
             weight_decay: number;
         };
         /**
+         * SimilarRowsOut
+         * @description Two rows that say nearly the same.
+         */
+        SimilarRowsOut: {
+            /** Row */
+            row: number;
+            /** Earlier Row */
+            earlier_row: number;
+            /**
+             * Similarity
+             * @description Jaccard similarity of their 5-word shingles, 0 to 1.
+             */
+            similarity: number;
+        };
+        /**
          * SourceInfo
          * @description A source of labels and whether it can be used now.
          */
@@ -4748,6 +7408,41 @@ export interface components {
             available: boolean;
             /** Why Not */
             why_not?: string | null;
+        };
+        /**
+         * SpecialTokenOut
+         * @description A special token of the vocabulary.
+         */
+        SpecialTokenOut: {
+            /** Id */
+            id: number;
+            /** Text */
+            text: string;
+            /**
+             * Roles
+             * @description What it is for: bos, eos, pad, unk; empty for the others.
+             */
+            roles: string[];
+        };
+        /**
+         * SplitOut
+         * @description A split of a data set on the hub.
+         */
+        SplitOut: {
+            /** Name */
+            name: string;
+            /** Files */
+            files: number;
+            /**
+             * Bytes
+             * @description Size of its files as they lie on the hub.
+             */
+            bytes: number;
+            /**
+             * Rows
+             * @description As the data set's card says; null where it does not.
+             */
+            rows?: number | null;
         };
         /**
          * StandardConfig
@@ -4818,6 +7513,57 @@ export interface components {
             } | null;
         };
         /**
+         * StatisticsOut
+         * @description Statistics of the text of a data set.
+         */
+        StatisticsOut: {
+            /**
+             * Version
+             * @default 1
+             */
+            version: number;
+            /** Text Column */
+            text_column: string;
+            /** Rows */
+            rows: number;
+            /**
+             * Missing
+             * @description Rows whose text is null.
+             */
+            missing: number;
+            /**
+             * Empty
+             * @description Rows whose text has no character; null counts too.
+             */
+            empty: number;
+            /**
+             * Blank
+             * @description Rows with nothing but white space, empty ones included.
+             */
+            blank: number;
+            /**
+             * Bytes
+             * @description UTF-8 bytes of the text.
+             */
+            bytes: number;
+            characters: components["schemas"]["LengthsOut"];
+            words: components["schemas"]["LengthsOut"];
+            duplicates: components["schemas"]["DuplicatesOut"];
+            near_duplicates: components["schemas"]["NearDuplicatesOut"];
+            languages: components["schemas"]["LanguagesOut"];
+            character_classes: components["schemas"]["CharactersOut"];
+            /**
+             * Seconds
+             * @description What the computation took.
+             */
+            seconds: number;
+            /**
+             * Computed At
+             * Format: date-time
+             */
+            computed_at: string;
+        };
+        /**
          * SteeredFeature
          * @description A latent to change while the model runs.
          */
@@ -4882,6 +7628,188 @@ export interface components {
             history: components["schemas"]["History"];
         };
         /**
+         * TakenOut
+         * @description Something that would go as well.
+         */
+        TakenOut: {
+            /**
+             * Table
+             * @example trainings
+             */
+            table: string;
+            /**
+             * Kind
+             * @example training
+             */
+            kind: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Bytes
+             * @description Its size on disk.
+             */
+            bytes: number;
+        };
+        /**
+         * TemplateCreate
+         * @description Settings to keep under a name.
+         */
+        TemplateCreate: {
+            /**
+             * Kind
+             * @description What it is a template of.
+             * @example extraction
+             */
+            kind: string;
+            /**
+             * Name
+             * @description Unique among templates of its kind.
+             */
+            name: string;
+            /**
+             * Description
+             * @description What it is good for.
+             * @default
+             */
+            description: string;
+            /**
+             * Favourite
+             * @description Listed before the others.
+             * @default false
+             */
+            favourite: boolean;
+            /**
+             * Settings
+             * @description They must fit the schema of the kind.
+             */
+            body: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * TemplateExport
+         * @description An exported file: what it is, its version, and the templates.
+         */
+        TemplateExport: {
+            /**
+             * Format
+             * @default mistudio-templates
+             * @constant
+             */
+            format: "mistudio-templates";
+            /**
+             * Version
+             * @default 1
+             */
+            version: number;
+            /**
+             * Exported At
+             * Format: date-time
+             */
+            exported_at: string;
+            /** Templates */
+            templates: components["schemas"]["ExportedTemplate"][];
+        };
+        /**
+         * TemplateKindOut
+         * @description A kind of template and the form that its settings have.
+         */
+        TemplateKindOut: {
+            /**
+             * Name
+             * @example extraction
+             */
+            name: string;
+            /**
+             * Title
+             * @example Activation extraction
+             */
+            title: string;
+            /**
+             * Form
+             * @description JSON schema of the settings.
+             */
+            form: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * TemplateOut
+         * @description A template.
+         */
+        TemplateOut: {
+            /**
+             * Id
+             * @example tp_01jd3m8x5k7q2r9w
+             */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Description */
+            description: string;
+            /** Favourite */
+            favourite: boolean;
+            /** Body */
+            body: {
+                [key: string]: unknown;
+            };
+            /**
+             * Uses
+             * @description How often something was started from it.
+             */
+            uses: number;
+            /** Last Used At */
+            last_used_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * TemplateRecipe
+         * @description Columns joined by a template.
+         */
+        TemplateRecipe: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "template";
+            /**
+             * Template
+             * @description Text with columns in braces: {question}. Fields within a column by dots: {meta.title}. A brace itself is doubled: {{.
+             * @example Question: {question}
+             *     Answer: {answer}
+             */
+            template: string;
+        };
+        /**
+         * TemplateUpdate
+         * @description Changes; what is left out stays.
+         */
+        TemplateUpdate: {
+            /** Name */
+            name?: string | null;
+            /** Description */
+            description?: string | null;
+            /** Favourite */
+            favourite?: boolean | null;
+            /** Body */
+            body?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
          * TextOutput
          * @description What one side wrote.
          */
@@ -4906,7 +7834,7 @@ export interface components {
         };
         /**
          * TextSource
-         * @description A plain text file, UTF-8.
+         * @description A plain text file, UTF-8. Like every file it may be packed: .gz, .zst, .zip.
          */
         TextSource: {
             /**
@@ -4939,16 +7867,16 @@ export interface components {
             documents: "file" | "line" | "paragraph";
         };
         /**
-         * TokenCount
-         * @description How often a token was the strongest of an example.
+         * TokenIn
+         * @description An access token for gated and private repositories.
          */
-        TokenCount: {
-            /** Token */
+        TokenIn: {
+            /**
+             * Token
+             * Format: password
+             * @description Kept encrypted in the data folder.
+             */
             token: string;
-            /** Count */
-            count: number;
-            /** Max Activation */
-            max_activation: number;
         };
         /**
          * TokenLogit
@@ -5016,6 +7944,11 @@ export interface components {
             model_id: string;
             /** Name */
             name?: string | null;
+            /**
+             * Text Column
+             * @description The column that is read. Default: the data set's text column.
+             */
+            text_column?: string | null;
             settings?: components["schemas"]["TokenizationSettings"];
         };
         /**
@@ -5035,6 +7968,11 @@ export interface components {
             model_name: string;
             /** Name */
             name: string;
+            /**
+             * Text Column
+             * @description The column of the data set that is read.
+             */
+            text_column: string | null;
             settings: components["schemas"]["TokenizationSettings"];
             /** N Sequences */
             n_sequences: number | null;
@@ -5053,74 +7991,131 @@ export interface components {
             job?: components["schemas"]["JobOut"] | null;
         };
         /**
+         * TokenizationPreview
+         * @description What some rows would become, before any run.
+         */
+        TokenizationPreview: {
+            /** Rows */
+            rows: components["schemas"]["PreviewRow"][];
+            /**
+             * Items
+             * @description The sequences as they would be stored.
+             */
+            items: components["schemas"]["SequenceOut"][];
+            /**
+             * N Sequences
+             * @description Sequences that these rows make; more than are shown where there are many.
+             */
+            n_sequences: number;
+            /**
+             * Dropped
+             * @description What is left out of these rows, by reason.
+             */
+            dropped: {
+                [key: string]: number;
+            };
+            /**
+             * Next Offset
+             * @description Where the next rows begin; null at the end.
+             */
+            next_offset: number | null;
+            /**
+             * Seconds
+             * @description What it took.
+             */
+            seconds: number;
+        };
+        /**
          * TokenizationSettings
          * @description How rows become sequences of tokens.
          */
         TokenizationSettings: {
             /**
-             * Context Length
-             * @description Tokens in a sequence.
+             * Maximum length
+             * @description Tokens in a sequence, BOS included.
              * @default 128
              */
             context_length: number;
             /**
              * Packing
-             * @description concatenate: rows are joined into one stream and cut into full sequences (the rest at the very end is dropped). one_per_row: a sequence never spans two rows; short ones are padded.
+             * @description concatenate: rows are joined into one stream and cut into full sequences. best_fit: whole rows are put together so that they fill sequences; only rows longer than a sequence are cut. one_per_row: a sequence never holds two rows.
              * @default concatenate
              * @enum {string}
              */
-            packing: "concatenate" | "one_per_row";
+            packing: "concatenate" | "best_fit" | "one_per_row";
             /**
-             * Eos Between Rows
-             * @description concatenate: put the end-of-text token between rows. one_per_row: end each row so.
+             * Unfilled sequences
+             * @description pad: they are filled up with padding, which counts as no token. drop: only full sequences are kept. auto: drop when concatenating (the rest at the very end), pad otherwise.
+             * @default auto
+             * @enum {string}
+             */
+            padding: "auto" | "pad" | "drop";
+            /**
+             * End rows with EOS
+             * @description Put the end-of-text token behind each row.
              * @default true
              */
             eos_between_rows: boolean;
             /**
-             * Prepend Bos
+             * Begin with BOS
              * @description Begin every sequence with the beginning-of-text token. auto: when the tokenizer does so itself.
              * @default auto
              */
             prepend_bos: boolean | "auto";
             /**
-             * Long Rows
-             * @description one_per_row: a row longer than a sequence is split into several, or only its beginning is kept.
+             * Special tokens in the text
+             * @description A special token's name in the text, such as <|endoftext|>, becomes that token (parse), or is encoded like any other text (as_text).
+             * @default parse
+             * @enum {string}
+             */
+            special_tokens_in_text: "parse" | "as_text";
+            /**
+             * Long rows
+             * @description best_fit and one_per_row: a row longer than a sequence is split into several, or one part of it is kept.
              * @default split
              * @enum {string}
              */
             long_rows: "split" | "truncate";
             /**
-             * Overlap
-             * @description Tokens that a sequence repeats from the end of the one before (of the same row).
+             * Truncate on the
+             * @description With long rows truncated: cut off the row's end (right) or its beginning (left).
+             * @default right
+             * @enum {string}
+             */
+            truncation_side: "right" | "left";
+            /**
+             * Stride overlap
+             * @description Tokens that a sequence repeats from the end of the one before (of the same row, unless concatenating). The stride is the length of a sequence less this.
              * @default 0
              */
             overlap: number;
             /**
-             * Min Characters
-             * @description Shorter rows (without surrounding spaces) are dropped.
-             * @default 1
-             */
-            min_characters: number;
-            /**
-             * Min Tokens
-             * @description one_per_row: sequences with fewer tokens (BOS and EOS not counted) are dropped.
+             * Minimum tokens
+             * @description best_fit and one_per_row: parts of rows with fewer tokens (BOS and EOS not counted) are left out.
              * @default 1
              */
             min_tokens: number;
             /**
-             * Max Rows
+             * Rows at most
              * @description Read only the first rows.
              */
             max_rows?: number | null;
             /**
-             * Max Tokens
+             * Tokens at most
              * @description Stop after this many tokens.
              */
             max_tokens?: number | null;
+            /**
+             * Columns kept
+             * @description Columns of the data set shown with each sequence: their values in the row in which it begins.
+             */
+            metadata_columns?: string[];
+            /** Rows left out */
+            filters?: components["schemas"]["RowFilterSettings"];
         };
         /**
          * TokenizationStatistics
-         * @description What the run counted.
+         * @description What the run counted, exactly. What earlier versions did not count is null.
          */
         TokenizationStatistics: {
             /** Rows Read */
@@ -5129,18 +8124,38 @@ export interface components {
             rows_used: number;
             /**
              * Dropped
-             * @description Rows or sequences left out, by reason: rows_empty, rows_too_short, rows_truncated, sequences_too_short; tokens_at_end counts the tokens of the last, unfinished sequence.
+             * @description Rows or parts left out, by reason: rows_empty, rows_too_short, rows_without_pattern, rows_with_pattern, rows_special_characters, rows_mostly_punctuation, rows_near_duplicate; rows_truncated lost a part; sequences_too_short, sequences_unfilled; tokens_at_end counts the tokens of the last, unfinished sequence.
              */
             dropped: {
                 [key: string]: number;
             };
-            /** Characters */
+            /**
+             * Dropped Examples
+             * @description The first rows left out, by reason.
+             */
+            dropped_examples?: {
+                [key: string]: components["schemas"]["DroppedExample"][];
+            };
+            /**
+             * Characters
+             * @description Characters of the rows used.
+             */
             characters: number;
+            /**
+             * Text Tokens
+             * @description Tokens that those characters became: BOS, EOS, padding, overlap not counted.
+             */
+            text_tokens?: number | null;
             /**
              * Vocabulary Used
              * @description Distinct tokens that occur.
              */
             vocabulary_used: number;
+            /**
+             * Vocabulary Size
+             * @description Tokens there are.
+             */
+            vocabulary_size?: number | null;
             /**
              * Special Tokens
              * @description Occurrences of special tokens, padding not counted.
@@ -5150,6 +8165,17 @@ export interface components {
             unknown_tokens: number;
             /** Padding Tokens */
             padding_tokens: number;
+            /** Most Frequent */
+            most_frequent?: components["schemas"]["mistudio__datasets__tokenization_schemas__TokenCount"][];
+            /**
+             * Least Frequent
+             * @description Of the tokens that occur.
+             */
+            least_frequent?: components["schemas"]["mistudio__datasets__tokenization_schemas__TokenCount"][];
+            /** @description Tokens of the rows used, without BOS and EOS. */
+            row_lengths?: components["schemas"]["LengthsOut"] | null;
+            /** @description Tokens of the sequences, without padding. */
+            sequence_lengths?: components["schemas"]["LengthsOut"] | null;
         };
         /**
          * TokenizeOut
@@ -5445,6 +8471,11 @@ export interface components {
             held_out_tokens: number;
             /** Hyperparameters */
             config?: components["schemas"]["TrainerConfig"];
+            /**
+             * Template
+             * @description The template that it was started from, whose uses it counts.
+             */
+            template_id?: string | null;
         };
         /**
          * TrainingDetail
@@ -5584,6 +8615,44 @@ export interface components {
             notes?: string | null;
         };
         /**
+         * UploadOut
+         * @description A file sent in pieces. It is whole when `received` is `size`.
+         */
+        UploadOut: {
+            /** Id */
+            id: string;
+            /** Filename */
+            filename: string;
+            /**
+             * Size
+             * @description Bytes in all.
+             */
+            size: number;
+            /**
+             * Received
+             * @description Bytes that are here: where the next piece begins.
+             */
+            received: number;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * UploadStart
+         * @description A file about to be sent in pieces.
+         */
+        UploadStart: {
+            /** Filename */
+            filename: string;
+            /**
+             * Size
+             * @description Its size in bytes.
+             */
+            size: number;
+        };
+        /**
          * UserOut
          * @description Something that uses the object that was asked about.
          */
@@ -5631,6 +8700,33 @@ export interface components {
              * @description GPU memory held; null without a GPU.
              */
             gpu_memory?: number | null;
+        };
+        /**
+         * TokenCount
+         * @description How often a token occurs.
+         */
+        mistudio__datasets__tokenization_schemas__TokenCount: {
+            /** Id */
+            id: number;
+            /**
+             * Text
+             * @description The characters it stands for; � where they are a part of one.
+             */
+            text: string;
+            /** Count */
+            count: number;
+        };
+        /**
+         * TokenCount
+         * @description How often a token was the strongest of an example.
+         */
+        mistudio__features__schemas__TokenCount: {
+            /** Token */
+            token: string;
+            /** Count */
+            count: number;
+            /** Max Activation */
+            max_activation: number;
         };
         /**
          * Problem
@@ -6650,6 +9746,212 @@ export interface operations {
             };
         };
     };
+    show_hub: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HubOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    store_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HubOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    forget_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_models: {
         parameters: {
             query?: {
@@ -6804,6 +10106,111 @@ export interface operations {
             };
             /** @description A defect in miStudio; the log has the details under the request id. */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    models_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelPreviewWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPreviewOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another server that this needed did not answer as it should. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server cannot answer just now. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6975,7 +10382,7 @@ export interface operations {
             };
         };
     };
-    rename_model: {
+    change_model: {
         parameters: {
             query?: never;
             header?: never;
@@ -6986,7 +10393,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ModelRename"];
+                "application/json": components["schemas"]["ModelChange"];
             };
         };
         responses: {
@@ -6997,6 +10404,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -7320,9 +10736,2485 @@ export interface operations {
             };
         };
     };
+    forecast_all: {
+        parameters: {
+            query?: {
+                /** @description Texts at once. */
+                batch_size?: number;
+                /** @description Tokens in each. */
+                context_length?: number;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemoryForecastOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_modules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModuleNodeOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_configuration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelConfigOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    models_show_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelSessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    open_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelSessionWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelSessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    models_end_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelSessionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    models_generate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerationWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRequestOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    lens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LensWanted"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRequestOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_requests: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                kind?: ("generate" | "lens") | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ModelRequestOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRequestOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelRequestOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_templates: {
+        parameters: {
+            query?: {
+                /** @description Only those of this kind. */
+                kind?: string | null;
+                /** @description Only favourites, or only the others. */
+                favourite?: boolean | null;
+                /** @description Text to search for. */
+                q?: string | null;
+                /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
+                sort?: string | null;
+                /** @description Items a page. */
+                limit?: number;
+                /** @description Items to skip. */
+                offset?: number;
+                /** @description `next_cursor` of the page before; beats `offset`. */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TemplateOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TemplateCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_kinds: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateKindOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_templates: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                id?: string[] | null;
+                /** @description Only those of this kind. */
+                kind?: string | null;
+                /** @description Only favourites, or only the others. */
+                favourite?: boolean | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateExport"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_import: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_templates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TemplateUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    duplicate_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_uploads: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadStart"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    append_to_upload: {
+        parameters: {
+            query: {
+                /** @description The byte of the file where this piece begins. */
+                offset: number;
+            };
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_upload_source: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FinishedUpload"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    upload_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_upload_dataset"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetOut"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_datasets: {
         parameters: {
             query?: {
+                /** @description Where it came from; any of these. */
+                kind?: ("hub" | "upload" | "file" | "folder")[] | null;
+                /** @description How its import stands; any of these. */
+                status?: ("ready" | "queued" | "running" | "failed" | "cancelled")[] | null;
+                /** @description Tags that it must have, all of them. */
+                tag?: string[] | null;
+                /** @description Only those with a star, or without. */
+                favourite?: boolean | null;
                 /** @description Text to search for. */
                 q?: string | null;
                 /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
@@ -7483,30 +13375,31 @@ export interface operations {
             };
         };
     };
-    upload_dataset: {
+    delete_datasets: {
         parameters: {
-            query?: never;
+            query: {
+                /** @description The data sets. */
+                id: string[];
+                /** @description Also delete everything that was made from them. */
+                force?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody: {
-            content: {
-                "multipart/form-data": components["schemas"]["Body_upload_dataset"];
-            };
-        };
+        requestBody?: never;
         responses: {
             /** @description Successful Response */
-            202: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["DatasetOut"];
+                    "application/json": components["schemas"]["DeletedOut"];
                 };
             };
-            /** @description The request cannot be carried out as it stands. */
-            400: {
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7514,8 +13407,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7568,8 +13461,237 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The disk is full. */
-            507: {
+        };
+    };
+    show_summary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetSummary"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PreviewRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetPreview"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_consequences: {
+        parameters: {
+            query: {
+                /** @description The data sets. */
+                id: string[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsequencesOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7839,6 +13961,82 @@ export interface operations {
             };
         };
     };
+    show_card: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CardOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     datasets_list_users: {
         parameters: {
             query?: never;
@@ -7915,14 +14113,361 @@ export interface operations {
             };
         };
     };
+    list_columns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComposedColumnOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_column: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ColumnCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComposedColumnOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_column: {
+        parameters: {
+            query?: {
+                /** @description First row. */
+                offset?: number;
+                /** @description How many rows. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RecipeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ColumnPreview"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_column: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_rows: {
         parameters: {
             query?: {
-                /** @description First row; with `q` where the search starts. */
+                /** @description First row; with `q` the row where the search starts, or by rank the place in the ranking. */
                 offset?: number;
                 limit?: number;
-                /** @description Only rows whose text holds this. */
+                /** @description Only rows whose text matches this (see `mode`). */
                 q?: string | null;
+                /** @description words: all of these words, whatever their case and accents ("a phrase", begin*, -without, this OR that), by the search index. text: exactly this text, ignoring case. regex: RE2's syntax. */
+                mode?: "words" | "text" | "regex";
+                /** @description By row number, or by BM25 (words only). */
+                order?: "row" | "rank";
                 /** @description Longer texts are cut to this. */
                 characters?: number;
             };
@@ -8095,7 +14640,12 @@ export interface operations {
     };
     show_row: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Mark what matches this. */
+                q?: string | null;
+                /** @description How `q` is understood. */
+                mode?: "words" | "text" | "regex";
+            };
             header?: never;
             path: {
                 dataset_id: string;
@@ -8134,6 +14684,402 @@ export interface operations {
             };
             /** @description The present state forbids it: in use, still running, or the name is taken. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    datasets_show_statistics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetStatisticsOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compute_statistics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetStatisticsOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_search_index: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchIndexOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    build_search_index: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchIndexOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_search_index: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8523,6 +15469,10 @@ export interface operations {
     preview_tokenization: {
         parameters: {
             query?: {
+                /** @description First row. */
+                offset?: number;
+                /** @description Rows read. */
+                rows?: number;
                 /** @description Sequences shown. */
                 limit?: number;
             };
@@ -8544,7 +15494,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["SequencePage"];
+                    "application/json": components["schemas"]["TokenizationPreview"];
                 };
             };
             /** @description The request cannot be carried out as it stands. */
@@ -9404,6 +16354,225 @@ export interface operations {
             };
         };
     };
+    look_up_hooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HookExpansion"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookExpansionOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: components["schemas"]["ActivationMetricOut"];
+                    };
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_disk: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiskOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     show_cache: {
         parameters: {
             query?: never;
@@ -9500,6 +16669,183 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_cache: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                cache_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CacheChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CacheOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations_show_statistics: {
+        parameters: {
+            query: {
+                /** @description One of the cache's hook points. */
+                hook: string;
+            };
+            header?: never;
+            path: {
+                cache_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HookReport"];
+                };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
             403: {
@@ -9673,6 +17019,71 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_SaeOut_"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_formats: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FormatOut"][];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -12905,7 +20316,7 @@ export interface operations {
             };
         };
     };
-    show_session: {
+    steering_show_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -13140,7 +20551,7 @@ export interface operations {
             };
         };
     };
-    end_session: {
+    steering_end_session: {
         parameters: {
             query?: never;
             header?: never;
@@ -13225,7 +20636,7 @@ export interface operations {
             };
         };
     };
-    generate: {
+    steering_generate: {
         parameters: {
             query?: never;
             header?: never;

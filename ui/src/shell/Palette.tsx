@@ -17,6 +17,7 @@ interface Found {
 const KINDS = [
   { kind: "Data set", list: "/api/v1/datasets", page: "/datasets/$id" },
   { kind: "Model", list: "/api/v1/models", page: "/models/$id" },
+  { kind: "Activations", list: "/api/v1/activations", page: "/activations/$id" },
   { kind: "Training", list: "/api/v1/trainings", page: "/trainings/$id" },
   { kind: "SAE", list: "/api/v1/saes", page: "/saes/$id" },
 ] as const;
@@ -24,6 +25,7 @@ const KINDS = [
 const ACTIONS = [
   { label: "Add a data set", to: "/datasets", search: { add: true } },
   { label: "Add a model", to: "/models", search: { add: true } },
+  { label: "Harvest activations", to: "/activations", search: { add: true } },
   { label: "Start a training", to: "/trainings", search: { new: true } },
 ] as const;
 

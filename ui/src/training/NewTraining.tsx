@@ -1,9 +1,11 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { BookmarkPlus } from "lucide-react";
 import { useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import {
+  Button,
   Empty,
   ErrorNote,
   type FormValue,
@@ -15,6 +17,8 @@ import {
   useSearchParams,
 } from "@/kit";
 import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
+import { SaveTemplate } from "@/templates/SaveTemplate";
+import { StartFrom } from "@/templates/StartFrom";
 import { ForecastPanel } from "./ForecastPanel";
 import { useTrainingForm } from "./form";
 import { KINDS } from "./words";
@@ -44,6 +48,7 @@ export function NewTraining() {
   const client = useQueryClient();
   const [search] = useSearchParams();
   const [typed, setTyped] = useState<FormValue | null>(null);
+  const [saving, setSaving] = useState(false);
   const tokenizations = useQuery({
     queryKey: ["tokenizations", "choices"],
     queryFn: ({ signal }) =>
@@ -54,8 +59,11 @@ export function NewTraining() {
     form && tokenizations.data
       ? {
           ...defaultsOf(form.schema, form.resolve),
-          harvest: defaultsOf(form.resolve("#/$defs/HarvestSettings"), form.resolve),
+          // A cache was harvested under its own conventions.
+          harvest: search.cache ? null : defaultsOf(form.resolve("#/$defs/HarvestSettings"), form.resolve),
           tokenization_id: ready.find((one) => one.id === search.tokenization)?.id ?? ready[0]?.id,
+          ...(search.hook ? { hook: String(search.hook) } : {}),
+          ...(search.cache ? { cache_id: String(search.cache) } : {}),
         }
       : null;
   const value = typed ?? start;
@@ -127,6 +135,41 @@ export function NewTraining() {
             {error && <ErrorNote error={error} onRetry={() => void tokenizations.refetch()} />}
             {!loaded && !error && <SkeletonLines lines={8} />}
             {loaded && (
+              <div className="mb-4 flex items-end gap-2">
+                <StartFrom
+                  kind="training"
+                  value={value.template_id as string | null | undefined}
+                  onChange={(template) =>
+                    change(
+                      template
+                        ? { ...value, ...template.body, template_id: template.id }
+                        : { ...value, template_id: null },
+                    )
+                  }
+                />
+                <Button
+                  icon={<BookmarkPlus size={14} />}
+                  disabled={!valid}
+                  hint="Keep hyperparameters and settings under a name"
+                  onClick={() => setSaving(true)}
+                >
+                  Save as template
+                </Button>
+              </div>
+            )}
+            {loaded && (
+              <SaveTemplate
+                open={saving}
+                onClose={() => setSaving(false)}
+                kind="training"
+                settings={() => ({
+                  config: value.config,
+                  held_out_tokens: value.held_out_tokens,
+                  ...(value.harvest ? { harvest: value.harvest } : {}),
+                })}
+              />
+            )}
+            {loaded && (
               <SchemaForm
                 schema={form.schema}
                 resolve={form.resolve}
@@ -134,7 +177,7 @@ export function NewTraining() {
                 onChange={change}
                 basic={BASIC}
                 kinds={KINDS}
-                hidden={[...HIDDEN, value.cache_id ? "harvest" : "harvest.n_tokens"]}
+                hidden={[...HIDDEN, "template_id", value.cache_id ? "harvest" : "harvest.n_tokens"]}
                 widgets={{
                   tokenization_id: (input) => (
                     <Choice

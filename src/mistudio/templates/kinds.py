@@ -1,0 +1,61 @@
+"""The kinds of templates that this process knows, registered at its start by whoever assembled the domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mistudio.domain import TemplateKind, load
+from mistudio.errors import StudioError
+
+_kinds: dict[str, TemplateKind] = {}
+
+
+def register_template_kinds(kinds: Mapping[str, TemplateKind]) -> None:
+    """Make these kinds known; a later registration of a name replaces the earlier one."""
+    _kinds.update(kinds)
+
+
+def template_kinds() -> list[TemplateKind]:
+    """Every kind that is known, in the order of the pipeline."""
+    return list(_kinds.values())
+
+
+def schema_of(kind: str) -> type[BaseModel]:
+    """The model that a template of this kind must fit. Raises StudioError `template_kind_unknown`."""
+    if kind not in _kinds:
+        raise StudioError(
+            "template_kind_unknown",
+            f"There is no kind of template “{kind}”.",
+            hint=f"Kinds are {', '.join(_kinds)}.",
+            status=422,
+            fields={"kind": "unknown kind"},
+        )
+    return load(_kinds[kind].schema)
+
+
+def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The settings with every default filled in. Raises StudioError `template_invalid` naming each wrong field."""
+    try:
+        return schema_of(kind).model_validate(body).model_dump(mode="json")
+    except ValidationError as error:
+        fields = problems_of(error)
+        first = next(iter(fields.items()))
+        raise StudioError(
+            "template_invalid",
+            f"The settings do not fit a template of the kind “{kind}”: {first[0]}: {first[1]}",
+            hint="Mend what is named, or leave it out for its default.",
+            status=422,
+            fields={f"body.{path}" if path != "body" else path: words for path, words in fields.items()},
+        ) from error
+
+
+def problems_of(error: ValidationError) -> dict[str, str]:
+    """What is wrong, by field path; a problem of the whole stands under `body`."""
+    found: dict[str, str] = {}
+    for one in error.errors(include_url=False, include_context=False, include_input=False):
+        path = ".".join(str(part) for part in one["loc"]) or "body"
+        found.setdefault(path, str(one["msg"]).removeprefix("Value error, "))
+    return found

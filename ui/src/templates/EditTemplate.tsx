@@ -1,0 +1,139 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+import { toast } from "sonner";
+import { api, body } from "@/api/client";
+import { Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
+import { defaultsOf, type JsonSchema, resolver } from "@/kit/jsonSchema";
+import type { Template } from "./StartFrom";
+import type { Kind } from "./TemplatesPage";
+
+interface Props {
+  open: boolean;
+  onClose: () => void;
+  /** Null: a new one. */
+  template: Template | null;
+  kinds: Kind[];
+}
+
+/** Changes a template, or makes one from nothing, checked while one types by the schema of its kind. */
+export function EditTemplate(props: Props) {
+  const { template } = props;
+  return (
+    <Dialog
+      open={props.open}
+      onClose={props.onClose}
+      title={template ? `Edit “${template.name}”` : "New template"}
+      wide
+    >
+      <Form {...props} />
+    </Dialog>
+  );
+}
+
+function Form({ template, kinds, onClose }: Props) {
+  const client = useQueryClient();
+  const [kind, setKind] = useState(template?.kind ?? kinds[0]?.name ?? "");
+  const form = kinds.find((one) => one.name === kind)?.form as JsonSchema | undefined;
+  const resolve = useMemo(() => resolver(form ?? {}), [form]);
+  const [typed, setTyped] = useState<FormValue | null>(null);
+  if (!form) return <SkeletonLines lines={6} />;
+  const schema: JsonSchema = {
+    type: "object",
+    required: ["name", "body"],
+    properties: {
+      name: { type: "string", title: "Name", minLength: 1, maxLength: 200 },
+      description: {
+        type: "string",
+        title: "Description",
+        description: "What it is good for.",
+        maxLength: 5000,
+        default: "",
+      },
+      favourite: {
+        type: "boolean",
+        title: "Favourite",
+        description: "Listed before the others.",
+        default: false,
+      },
+      body: { ...form, title: "Settings" },
+    },
+  };
+  const value: FormValue =
+    typed ??
+    (template
+      ? {
+          name: template.name,
+          description: template.description,
+          favourite: template.favourite,
+          body: template.body,
+        }
+      : defaultsOf(schema, resolve));
+  return (
+    <>
+      {!template && (
+        <label className="mb-4 block">
+          <span className="mb-1 block text-xs text-muted">Kind</span>
+          <select
+            className="field"
+            value={kind}
+            onChange={(event) => {
+              setKind(event.target.value);
+              setTyped(null);
+            }}
+          >
+            {kinds.map((one) => (
+              <option key={one.name} value={one.name}>
+                {one.title}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      <SchemaForm
+        schema={schema}
+        resolve={resolve}
+        value={value}
+        onChange={setTyped}
+        widgets={{ "body.hooks": Patterns }}
+        submit={template ? "Save changes" : "Save template"}
+        onCancel={onClose}
+        onSubmit={async (wanted) => {
+          const change = wanted as { name: string; description: string; favourite: boolean };
+          const settings = wanted.body as Record<string, unknown>;
+          if (template)
+            await body(
+              api.PATCH("/api/v1/templates/{template_id}", {
+                params: { path: { template_id: template.id } },
+                body: { ...change, body: settings },
+              }),
+            );
+          else await body(api.POST("/api/v1/templates", { body: { ...change, kind, body: settings } }));
+          await client.invalidateQueries({ queryKey: ["templates"] });
+          toast.success(`Template “${change.name}” saved`);
+          onClose();
+        }}
+      />
+    </>
+  );
+}
+
+/** Hook points and patterns, one a line. */
+const Patterns: Widget = ({ id, value, onChange, error }) => (
+  <textarea
+    id={id}
+    className="field"
+    rows={3}
+    spellCheck={false}
+    placeholder={"blocks.*/3.hook_resid_post\nblocks.50%.hook_mlp_out"}
+    aria-invalid={error ? true : undefined}
+    defaultValue={((value as string[] | undefined) ?? []).join("\n")}
+    onChange={(event) =>
+      onChange(
+        event.target.value
+          .split(/[\s,]+/)
+          .map((line) => line.trim())
+          .filter(Boolean),
+      )
+    }
+  />
+);

@@ -1,0 +1,54 @@
+import { useQuery } from "@tanstack/react-query";
+import { useId } from "react";
+import { api, body } from "@/api/client";
+import type { components } from "@/api/schema";
+import { useRefetchOn } from "@/api/useChannel";
+import { Field } from "@/kit";
+
+export type Template = components["schemas"]["TemplateOut"];
+
+/** Fills a form from a template of its kind; favourites come first. */
+export function StartFrom({
+  kind,
+  value,
+  onChange,
+}: {
+  kind: string;
+  /** Id of the one that was chosen. */
+  value: string | null | undefined;
+  onChange: (template: Template | null) => unknown;
+}) {
+  const id = useId();
+  const templates = useQuery({
+    queryKey: ["templates", "choices", kind],
+    queryFn: ({ signal }) =>
+      body(api.GET("/api/v1/templates", { params: { query: { kind, limit: 500 } }, signal })),
+  });
+  useRefetchOn("templates", ["templates"]);
+  const found = templates.data?.items ?? [];
+  return (
+    <div className="min-w-0 flex-1">
+      <Field
+        id={id}
+        label="Start from a template"
+        hint="Fills in what the template keeps; it can be changed."
+      >
+        <select
+          id={id}
+          className="field"
+          value={value ?? ""}
+          disabled={found.length === 0}
+          onChange={(event) => void onChange(found.find((one) => one.id === event.target.value) ?? null)}
+        >
+          <option value="">{found.length === 0 ? "none kept yet" : "none"}</option>
+          {found.map((one) => (
+            <option key={one.id} value={one.id}>
+              {one.favourite ? "★ " : ""}
+              {one.name}
+            </option>
+          ))}
+        </select>
+      </Field>
+    </div>
+  );
+}

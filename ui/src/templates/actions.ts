@@ -1,0 +1,77 @@
+import { toast } from "sonner";
+import { api, body, queryClient } from "@/api/client";
+import { Problem } from "@/api/problem";
+import type { Template } from "./StartFrom";
+
+/** Do it, read the list again and say what happened; a refusal is shown in its own words. */
+async function act<T>(work: Promise<T>, said?: (done: T) => void): Promise<T | null> {
+  try {
+    const done = await work;
+    void queryClient.invalidateQueries({ queryKey: ["templates"] });
+    said?.(done);
+    return done;
+  } catch (error) {
+    const problem = Problem.from(error);
+    toast.error(problem.detail, { description: problem.hint ?? undefined });
+    return null;
+  }
+}
+
+const at = (template: Pick<Template, "id">) => ({ params: { path: { template_id: template.id } } });
+
+export const star = (template: Template) =>
+  act(
+    body(
+      api.PATCH("/api/v1/templates/{template_id}", {
+        ...at(template),
+        body: { favourite: !template.favourite },
+      }),
+    ),
+  );
+
+export const duplicate = (template: Template) =>
+  act(body(api.POST("/api/v1/templates/{template_id}/duplicate", at(template))), (made) =>
+    toast.success(`Copied as “${made.name}”`),
+  );
+
+/** Delete, with a way back: the same settings under the same name. */
+export async function remove(templates: Template[]): Promise<void> {
+  const gone: Template[] = [];
+  for (const template of templates) {
+    const done = await act(api.DELETE("/api/v1/templates/{template_id}", at(template)).then(() => template));
+    if (done) gone.push(done);
+  }
+  if (gone.length === 0) return;
+  toast.success(
+    gone.length === 1 ? `Template “${gone[0]?.name}” deleted` : `${gone.length} templates deleted`,
+    {
+      duration: 10_000,
+      action: { label: "Undo", onClick: () => void restore(gone) },
+    },
+  );
+}
+
+async function restore(templates: Template[]): Promise<void> {
+  for (const { kind, name, description, favourite, body: settings } of templates)
+    await act(
+      body(api.POST("/api/v1/templates", { body: { kind, name, description, favourite, body: settings } })),
+    );
+}
+
+/** Save some templates (or all of a kind) as a JSON file. */
+export async function download(templates: Template[]): Promise<void> {
+  const document = await act(
+    body(api.GET("/api/v1/templates/export", { params: { query: { id: templates.map((one) => one.id) } } })),
+  );
+  if (!document) return;
+  const link = window.document.createElement("a");
+  link.href = URL.createObjectURL(
+    new Blob([JSON.stringify(document, null, 2)], { type: "application/json" }),
+  );
+  link.download =
+    templates.length === 1
+      ? `${templates[0]?.name.replaceAll(/[^\w.-]+/g, "-")}.template.json`
+      : "mistudio-templates.json";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
