@@ -9,6 +9,7 @@ int8 is LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339); int4 is NF4 in bloc
 from __future__ import annotations
 
 import importlib.util
+import logging
 import platform
 from typing import Any, Literal
 
@@ -33,6 +34,8 @@ def quantization_config(kind: Literal["int8", "int4"], compute: Any) -> Any:
     """Transformers' configuration; `compute` is the torch dtype of the products with 4-bit weights."""
     from transformers import BitsAndBytesConfig
 
+    # It would say at every layer of every pass that LLM.int8() casts its inputs.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if kind == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
