@@ -118,15 +118,20 @@ def _agree(theirs: Any) -> bool:
 
 def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
     """Queries and keys `[batch, heads, tokens, d_head]`, each half of a head turned by its angles against the other
-    (Su et al. 2021, "RoFormer", arXiv 2104.09864, equation 34). cos, sin: `[batch or 1, tokens, d_head]`."""
+    (Su et al. 2021, "RoFormer", arXiv 2104.09864, equation 34).
+
+    cos, sin: `[batch or 1, tokens, width]`; what a head has beyond `width` stays as it is.
+    """
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-    half = cos.shape[-1] // 2
+    width = cos.shape[-1]
+    half = width // 2
     turned: list[Tensor] = []
     for x in (q, k):
-        first, second = x[..., :half], x[..., half:]
+        first, second = x[..., :half], x[..., half:width]
         out = torch.empty_like(x)
         torch.mul(first, cos[..., :half], out=out[..., :half]).addcmul_(second, sin[..., :half], value=-1)
-        torch.mul(second, cos[..., half:], out=out[..., half:]).addcmul_(first, sin[..., half:])
+        torch.mul(second, cos[..., half:], out=out[..., half:width]).addcmul_(first, sin[..., half:])
+        out[..., width:] = x[..., width:]
         turned.append(out)
     return turned[0], turned[1]
 
