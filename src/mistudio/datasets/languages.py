@@ -11,8 +11,8 @@ from typing import Any
 from mistudio.datasets.statistics import shares
 from mistudio.datasets.statistics_schemas import LanguagesOut
 
-SAMPLE = 10_000
-CHARACTERS = 500
+SAMPLE = 5_000
+CHARACTERS = 300
 _LEAST_LETTERS = 20
 _CERTAIN = 0.5
 

@@ -19,15 +19,21 @@ class CutOut(BaseModel):
     length: int = Field(description="Characters of the whole text.")
 
 
+class MarkOut(BaseModel):
+    """A place that matches."""
+
+    start: int = Field(description="Its first character (code point).")
+    end: int = Field(description="The character after its last.")
+
+
 class RowOut(BaseModel):
     """One row. Long texts are cut to a window (around the first match, when searching); `cut` says where."""
 
     index: int
     values: dict[str, Any]
     cut: dict[str, CutOut] = Field(default_factory=dict[str, CutOut])
-    marks: list[tuple[int, int]] = Field(
-        default_factory=list[tuple[int, int]],
-        description="Where the text column matches: [start, end) in characters (code points) of the value as shown.",
+    marks: list[MarkOut] = Field(
+        default_factory=list[MarkOut], description="Where the text column matches, in the value as shown."
     )
 
 

@@ -80,9 +80,7 @@ def _open_part(path: Path, column: str, n_rows: int) -> sqlite3.Connection:
     connection.execute("PRAGMA page_size = 8192")
     _tune(connection)
     connection.execute("BEGIN")
-    connection.execute(
-        f"CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='{TOKENIZER}', prefix='2 3')"
-    )
+    connection.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='{TOKENIZER}')")
     # Larger pieces in memory mean fewer to merge on the disk.
     connection.execute("INSERT INTO words(words, rank) VALUES ('hashsize', ?)", (_COMMIT_BYTES,))
     connection.execute("CREATE TABLE about (text_column TEXT, n_rows INTEGER, next_row INTEGER)")

@@ -157,7 +157,7 @@ def _pairs(
     many for the memory, only those of a random part of the rows are kept.
     """
     met = np.zeros(len(rows), bool)
-    kept = np.zeros((0, 2), np.int64)
+    kept = np.zeros(0, np.int64)  # later row · 2³² + earlier row: a number sorts faster than a pair
     part = 1.0
     for number, read in enumerate(bands):
         check("bands", number, len(bands))
@@ -170,15 +170,12 @@ def _pairs(
         met[order[again]] = True
         again = again[_drawn(rows[order[again]], part)]
         first = np.maximum.accumulate(np.where(new, np.arange(len(ordered)), 0))[again]
-        later = rows[order[again]]
-        before = np.stack([rows[order[again - 1]], later], axis=1)
-        kept = np.unique(
-            np.concatenate([kept, before, np.stack([rows[order[first]], later], axis=1)]), axis=0
-        )
+        later = rows[order[again]] << 32
+        kept = np.unique(np.concatenate([kept, later | rows[order[again - 1]], later | rows[order[first]]]))
         while len(kept) > _PAIRS_AT_ONCE:
             part /= 2
-            kept = kept[_drawn(kept[:, 1], part)]
-    return met, kept, part
+            kept = kept[_drawn(kept >> 32, part)]
+    return met, np.stack([kept & 0xFFFFFFFF, kept >> 32], axis=1), part
 
 
 def _drawn(rows: NDArray[np.int64], part: float) -> NDArray[np.bool_]:

@@ -183,7 +183,7 @@ DEFINITIONS: dict[str, FigureInfo] = {
     "languages": info(
         "Languages",
         "rows",
-        "The most likely of 140 languages for the first 500 characters of up to 10 000 random rows (py3langid, naive "
+        "The most likely of 140 languages for the first 300 characters of up to 5 000 random rows (py3langid, naive "
         "Bayes over byte n-grams). Under 20 letters: short; under 50% certain: uncertain.",
         exact=False,
     ),

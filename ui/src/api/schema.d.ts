@@ -2436,10 +2436,16 @@ export interface components {
              * @default false
              */
             gated: boolean;
-            /** Languages */
-            languages?: string[];
-            /** Configurations */
-            configurations?: components["schemas"]["ConfigurationOut"][];
+            /**
+             * Languages
+             * @default []
+             */
+            languages: string[];
+            /**
+             * Configurations
+             * @default []
+             */
+            configurations: components["schemas"]["ConfigurationOut"][];
         };
         /**
          * ActivationMetricOut
@@ -3166,8 +3172,11 @@ export interface components {
              * @default false
              */
             favourite: boolean;
-            /** Tags */
-            tags?: string[];
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
             about?: components["schemas"]["AboutOut"] | null;
             /**
              * Created At

@@ -1,220 +1,172 @@
-import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { Dices } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+import { toast } from "sonner";
 import { api, body } from "@/api/client";
-import type { components } from "@/api/schema";
-import {
-  Button,
-  type Column,
-  CopyButton,
-  DataTable,
-  Empty,
-  ErrorNote,
-  format,
-  SearchField,
-  SidePanel,
-  SkeletonLines,
-  useKeys,
-  usePages,
-  useRows,
-  useUrlState,
-} from "@/kit";
+import { Problem } from "@/api/problem";
+import { useRefetchOn } from "@/api/useChannel";
+import { Button, Empty, format, SearchField, useKeys, useUrlState } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
+import { AllRows, FoundRows, type Search } from "./SampleRows";
+import { SearchIndexState } from "./SearchIndexState";
+import { WholeRow } from "./WholeRow";
 
-type Row = components["schemas"]["RowOut"];
+const MODES = {
+  words: [
+    "Words",
+    'All of these words, whatever their case and accents: "a phrase", begin*, -without, this OR that',
+  ],
+  text: ["Exact text", "Exactly this text, ignoring case"],
+  regex: ["Regex", "A regular expression (RE2), ignoring case"],
+} as const;
 
-/** The rows themselves: paged through, searched, one at a time in full at the side. */
+/** The rows themselves: paged through, searched, jumped to; one at a time in full at the side. */
 export function Samples({ dataset }: { dataset: Dataset }) {
   const [q, setQ] = useUrlState("rows", "");
-  const [open, setOpen] = useState<number | null>(null);
+  const [mode, setMode] = useUrlState("mode", "words");
+  const [order, setOrder] = useUrlState("order", "row");
+  const [opened, setOpen] = useUrlState("row", -1);
+  const open = opened >= 0 ? opened : null;
+  const close = () => setOpen(-1);
+  useKeys("Side panel", [{ keys: "escape", label: "close the side panel", run: close }], open !== null);
+  const index = useQuery({
+    queryKey: ["dataset_search", dataset.id],
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/datasets/{dataset_id}/search-index", {
+          params: { path: { dataset_id: dataset.id } },
+          signal,
+        }),
+      ),
+  });
+  useRefetchOn(`dataset_search/${dataset.id}`, ["dataset_search", dataset.id]);
+  const random = async () => {
+    try {
+      const row = await body(
+        api.GET("/api/v1/datasets/{dataset_id}/rows/random", {
+          params: { path: { dataset_id: dataset.id } },
+        }),
+      );
+      setOpen(row.index);
+    } catch (error) {
+      toast.error(Problem.from(error).detail);
+    }
+  };
+  const goTo = useRef<HTMLInputElement>(null);
   useKeys(
-    "Side panel",
-    [{ keys: "escape", label: "close the side panel", run: () => setOpen(null) }],
-    open !== null,
+    "Rows",
+    [
+      { keys: "r", label: "a random row", run: () => void random() },
+      { keys: "#", label: "go to a row by its number", run: () => goTo.current?.focus() },
+    ],
+    dataset.ready,
   );
   if (!dataset.ready) return <Empty title="The rows are shown once the data set is complete" />;
-  const table = { dataset, open, onPreview: (row: Row | null) => setOpen(row?.index ?? null) };
+  const search: Search = {
+    q: q.trim(),
+    mode: mode in MODES ? (mode as Search["mode"]) : "words",
+    order: order === "rank" && mode === "words" && index.data?.ready ? "rank" : "row",
+    indexed: index.data?.ready ?? false,
+  };
+  const table = { dataset, open, onPreview: (row: { index: number } | null) => setOpen(row?.index ?? -1) };
   return (
     <div className="relative flex min-h-0 flex-1">
       <div className="flex min-w-0 flex-1 flex-col">
-        <div className="flex h-11 shrink-0 items-center gap-3 px-5">
-          <SearchField value={q} onChange={setQ} label="Search text" />
+        <div className="flex min-h-11 shrink-0 flex-wrap items-center gap-2 px-5 py-2">
+          <SearchField value={q} onChange={setQ} label="Search rows" />
+          <fieldset aria-label="How to search" className="flex rounded-[5px] border border-line-strong">
+            {Object.entries(MODES).map(([one, [label, hint]]) => (
+              <Button
+                key={one}
+                aria-pressed={search.mode === one}
+                look="quiet"
+                size="h-[26px] px-2"
+                hint={hint}
+                className={search.mode === one ? "bg-accent-wash text-ink" : ""}
+                onClick={() => setMode(one)}
+              >
+                {label}
+              </Button>
+            ))}
+          </fieldset>
+          {search.q && search.mode === "words" && search.indexed && (
+            <select
+              aria-label="Order of the rows found"
+              className="field w-[124px]"
+              value={search.order}
+              onChange={(event) => setOrder(event.target.value)}
+            >
+              <option value="row">in row order</option>
+              <option value="rank">best match first</option>
+            </select>
+          )}
+          <span className="flex-1" />
+          <SearchIndexState dataset={dataset} index={index.data} />
+          <GoTo rows={dataset.rows ?? 0} input={goTo} onGo={setOpen} />
+          <Button icon={<Dices size={14} />} hint="A random row ( r )" onClick={() => void random()}>
+            Random
+          </Button>
         </div>
-        {q ? <FoundRows key={q} q={q} {...table} /> : <AllRows {...table} />}
+        {search.q ? (
+          <FoundRows key={JSON.stringify(search)} search={search} {...table} />
+        ) : (
+          <AllRows {...table} />
+        )}
       </div>
-      {open !== null && <WholeRow dataset={dataset} index={open} onClose={() => setOpen(null)} />}
+      {open !== null && (
+        <WholeRow dataset={dataset} index={open} search={search} onGo={setOpen} onClose={close} />
+      )}
     </div>
   );
 }
 
-interface TableProps {
-  dataset: Dataset;
-  open: number | null;
-  onPreview: (row: Row | null) => void;
-}
-
-function columnsOf(dataset: Dataset, q = ""): Column<Row>[] {
-  const text = dataset.text_column;
-  const others = dataset.columns.filter((column) => column.name !== text).slice(0, 6);
-  return [
-    {
-      id: "#",
-      header: "#",
-      width: "80px",
-      align: "right",
-      cell: (row) => <span className="text-muted">{format.figure(row.index)}</span>,
-    },
-    ...(text
-      ? [
-          {
-            id: text,
-            header: text,
-            width: "minmax(320px, 4fr)",
-            cell: (row: Row) => <Found text={row.values[text]} q={q} />,
-          },
-        ]
-      : []),
-    ...others.map((column) => ({
-      id: column.name,
-      header: column.name,
-      width: "minmax(100px, 1fr)",
-      hint: column.type,
-      cell: (row: Row) => <Cell value={row.values[column.name]} />,
-    })),
-  ];
-}
-
-/** The place of the first match, marked, with a little of what stands before it. */
-function Found({ text, q }: { text: unknown; q: string }) {
-  const at = q && typeof text === "string" ? text.toLowerCase().indexOf(q.toLowerCase()) : -1;
-  if (at < 0 || typeof text !== "string") return <Cell value={text} />;
-  const from = Math.max(0, at - 40);
+/** Jump to a row by its number. */
+function GoTo({
+  rows,
+  input,
+  onGo,
+}: {
+  rows: number;
+  input: React.RefObject<HTMLInputElement | null>;
+  onGo: (row: number) => void;
+}) {
+  const [text, setText] = useState("");
+  const row = Number(text.replaceAll(/[\s,_\u2009]/g, ""));
+  const wrong = text !== "" && !(Number.isInteger(row) && row >= 0 && row < rows);
+  const [said, setSaid] = useState(false);
+  useEffect(() => {
+    if (!wrong) setSaid(false);
+  }, [wrong]);
   return (
-    <>
-      {from > 0 && "…"}
-      {text.slice(from, at)}
-      <mark className="rounded-[2px] bg-heat text-ink">{text.slice(at, at + q.length)}</mark>
-      {text.slice(at + q.length, at + 400)}
-    </>
-  );
-}
-
-function Cell({ value }: { value: unknown }) {
-  if (value === null || value === undefined) return <span className="text-faint">null</span>;
-  return <>{typeof value === "string" ? value.slice(0, 400) : JSON.stringify(value)}</>;
-}
-
-const rowsAt = (
-  dataset: Dataset,
-  query: { offset: number; limit: number; q?: string },
-  signal: AbortSignal,
-) =>
-  body(
-    api.GET("/api/v1/datasets/{dataset_id}/rows", {
-      params: { path: { dataset_id: dataset.id }, query: { ...query, characters: 400 } },
-      signal,
-    }),
-  );
-
-function AllRows({ dataset, open, onPreview }: TableProps) {
-  const source = usePages<Row>(["datasets", dataset.id, "rows"], async (offset, limit, signal) => {
-    const page = await rowsAt(dataset, { offset, limit }, signal);
-    return { items: page.items, total: page.total ?? dataset.rows ?? 0 };
-  });
-  return (
-    <DataTable
-      label="Rows"
-      columns={columnsOf(dataset)}
-      source={source}
-      id={(row) => String(row.index)}
-      onPreview={onPreview}
-      previewed={open === null ? null : String(open)}
-      empty={<Empty title="This data set has no rows" />}
-    />
-  );
-}
-
-function FoundRows({ dataset, open, onPreview, q }: TableProps & { q: string }) {
-  const search = useInfiniteQuery({
-    queryKey: ["datasets", dataset.id, "rows", "search", q],
-    queryFn: ({ pageParam, signal }) => rowsAt(dataset, { q, offset: pageParam, limit: 50 }, signal),
-    initialPageParam: 0,
-    getNextPageParam: (page) => page.next_offset ?? undefined,
-  });
-  const rows = search.data?.pages.flatMap((page) => page.items);
-  const source = useRows(rows);
-  if (search.error)
-    return (
-      <div className="p-5">
-        <ErrorNote error={search.error} onRetry={() => void search.refetch()} />
-      </div>
-    );
-  return (
-    <>
-      <DataTable
-        label="Rows found"
-        columns={columnsOf(dataset, q)}
-        source={source}
-        id={(row) => String(row.index)}
-        onPreview={onPreview}
-        previewed={open === null ? null : String(open)}
-        empty={
-          <p className="px-5 py-10 text-center text-muted">
-            {search.hasNextPage ? `Nothing contains “${q}” so far.` : `No text contains “${q}”.`}
-          </p>
+    <form
+      className="relative"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (wrong) setSaid(true);
+        else if (text !== "") {
+          onGo(row);
+          input.current?.blur();
         }
+      }}
+    >
+      <input
+        ref={input}
+        aria-label="Go to row"
+        aria-invalid={wrong || undefined}
+        className="field w-[112px]"
+        inputMode="numeric"
+        placeholder="Go to row ( # )"
+        value={text}
+        onChange={(event) => setText(event.target.value)}
       />
-      {rows && (
-        <div className="flex h-10 shrink-0 items-center gap-3 border-t border-line px-5 text-muted">
-          {format.plural(rows.length, "row")} found{search.hasNextPage ? " so far" : ", all of them"}
-          {search.hasNextPage && (
-            <Button busy={search.isFetchingNextPage} onClick={() => void search.fetchNextPage()}>
-              Search further
-            </Button>
-          )}
+      {said && (
+        <div
+          role="alert"
+          className="absolute top-8 right-0 z-20 w-max rounded-[5px] border border-line bg-raised px-2 py-1 text-xs shadow-pop"
+        >
+          Rows are 0 to {format.exact(rows - 1)}
         </div>
       )}
-    </>
-  );
-}
-
-function WholeRow({ dataset, index, onClose }: { dataset: Dataset; index: number; onClose: () => void }) {
-  const row = useQuery({
-    queryKey: ["datasets", dataset.id, "rows", "one", index],
-    queryFn: ({ signal }) =>
-      body(
-        api.GET("/api/v1/datasets/{dataset_id}/rows/{index}", {
-          params: { path: { dataset_id: dataset.id, index } },
-          signal,
-        }),
-      ),
-    placeholderData: keepPreviousData,
-  });
-  const values = Object.entries(row.data?.values ?? {});
-  values.sort(
-    ([one], [other]) => Number(other === dataset.text_column) - Number(one === dataset.text_column),
-  );
-  return (
-    <SidePanel title={`Row ${format.figure(index)}`} onClose={onClose}>
-      {row.error ? (
-        <ErrorNote error={row.error} />
-      ) : row.data ? (
-        <div className="flex flex-col gap-4">
-          {values.map(([name, value]) => {
-            const text = typeof value === "string" ? value : JSON.stringify(value, null, 1);
-            return (
-              <section key={name}>
-                <h3 className="flex items-center gap-1 text-xs text-muted">
-                  {name}
-                  {text !== undefined && text !== "null" && <CopyButton text={text} label={`Copy ${name}`} />}
-                </h3>
-                <p className="break-words whitespace-pre-wrap">{text}</p>
-              </section>
-            );
-          })}
-        </div>
-      ) : (
-        <SkeletonLines />
-      )}
-    </SidePanel>
+    </form>
   );
 }

@@ -35,6 +35,8 @@ export interface DataTableProps<T> {
   /** Click or space: what the side panel shows; null when it is to close. */
   onPreview?: (row: T | null) => void;
   previewed?: string | null;
+  /** The position that is to be in view: when it changes, the table goes there. */
+  reveal?: number | null;
   /** Given a selection, rows can be ticked (`x`) and this bar appears. */
   bulk?: (rows: T[], clear: () => void) => ReactNode;
   empty: ReactNode;
@@ -70,6 +72,14 @@ export function DataTable<T>(props: DataTableProps<T>) {
   useEffect(() => want(first, last), [want, first, last]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: measured anew when the density changes.
   useEffect(() => virtual.measure(), [density]);
+  const { reveal = null } = props;
+  const ready = total > 0;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: it is the wish that moves the table, not the scrolling.
+  useEffect(() => {
+    if (reveal === null || !ready) return;
+    setActive(reveal);
+    if (reveal < first || reveal > last) virtual.scrollToIndex(reveal, { align: "center" });
+  }, [reveal, ready]);
 
   const move = (to: number) => {
     if (total === 0) return;

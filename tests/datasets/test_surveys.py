@@ -1,0 +1,145 @@
+"""Statistics and search index of a data set: on arrival, over HTTP, by the command line, killed and cancelled."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mistudio.jobs import JobCancelled
+from mistudio.jobs.context import JobInterrupted
+from tests.models.api import Api
+from tests.models.job_runs import run_here
+
+LINES = [f"Fellow citizens of the Senate, this is message {number} to you." for number in range(200)]
+LINES += [LINES[3], LINES[3], "  ", "Liebe Mitbürger, dies ist eine Nachricht über den Zustand des Landes."]
+
+
+def added(api: Api, lines: list[str] = LINES) -> Any:
+    rows = "".join(json.dumps({"text": line, "other": line[::-1]}) + "\n" for line in lines)
+    path = api.settings.data_dir.parent / "rows.jsonl"
+    path.write_text(rows)
+    data = api.ask(
+        "POST", "/datasets", 202, json={"source": {"kind": "jsonl", "path": str(path)}, "text_column": "text"}
+    )
+    api.work(data)
+    return api.ask("GET", f"/datasets/{data['id']}")
+
+
+def test_statistics_come_by_themselves(api: Api) -> None:
+    data = added(api)
+    root = f"/datasets/{data['id']}/statistics"
+    before = api.ask("GET", root)
+    assert before["statistics"] is None and before["job"]["state"] == "queued"
+    api.work(before)
+    after = api.ask("GET", root)
+    found = after["statistics"]
+    assert (found["rows"], found["blank"], found["empty"], found["missing"]) == (204, 1, 0, 0)
+    assert found["words"]["total"] == sum(len(line.split()) for line in LINES)
+    assert found["characters"]["total"] == sum(map(len, LINES))
+    assert found["duplicates"]["rows"] == 2
+    assert found["duplicates"]["most_repeated"][0] | {"text": ""} == {"first_row": 3, "count": 3, "text": ""}
+    languages = {one["name"]: one["count"] for one in found["languages"]["shares"]}
+    assert languages["en"] > 190 and languages["de"] == 1 and languages["short"] == 1
+    assert found["languages"]["standard_error"] == 0
+    assert not after["stale"] and after["definitions"]["languages"]["exact"]
+    assert not (api.settings.data_dir / "surveys" / data["id"] / "statistics.part").exists()
+
+
+def test_another_text_column_makes_them_stale(api: Api) -> None:
+    data = added(api, LINES[:20])
+    root = f"/datasets/{data['id']}"
+    api.work(api.ask("GET", f"{root}/statistics"))
+    api.work(api.ask("GET", f"{root}/search-index"))
+    assert api.ask("GET", f"{root}/rows", params={"q": "senate"})["searched"] == "index"
+    api.ask("PATCH", root, json={"text_column": "other"})
+    assert api.ask("GET", f"{root}/statistics")["stale"]
+    index = api.ask("GET", f"{root}/search-index")
+    assert index["stale"] and not index["ready"] and index["bytes"] > 0
+    assert api.ask("GET", f"{root}/rows", params={"q": "etaneS"})["searched"] == "scan"
+    again = api.ask("POST", f"{root}/search-index", 202)
+    assert api.ask("POST", f"{root}/search-index", 202)["job"]["id"] == again["job"]["id"]
+    api.work(again)
+    found = api.ask("GET", f"{root}/rows", params={"q": "etaneS"})
+    assert found["searched"] == "index" and found["total"] == 20
+    api.ask("DELETE", f"{root}/search-index", 204)
+    assert not api.ask("GET", f"{root}/search-index")["ready"]
+
+
+def test_rows_over_http(api: Api) -> None:
+    data = added(api)
+    root = f"/datasets/{data['id']}"
+    api.work(api.ask("GET", f"{root}/search-index"))
+    page = api.ask("GET", f"{root}/rows", params={"q": '"message 17"', "characters": 40})
+    assert page["total"] == 1 and page["items"][0]["index"] == 17
+    assert page["items"][0]["marks"]
+    whole = api.ask("GET", f"{root}/rows/17", params={"q": "senate"})
+    [mark] = whole["marks"]
+    assert whole["values"]["text"][mark["start"] : mark["end"]] == "Senate"
+    best = api.ask("GET", f"{root}/rows", params={"q": "message", "order": "rank", "limit": 3})
+    assert len(best["items"]) == 3 and best["next_offset"] == 3
+    for q, mode in (('"open', "words"), ("[", "regex")):
+        refused = api.ask("GET", f"{root}/rows", 422, params={"q": q, "mode": mode})
+        assert refused["code"] == "query_invalid"
+    api.ask("GET", f"{root}/rows", 422, params={"q": "x", "mode": "other"})
+    api.ask("GET", f"{root}/rows/4000", 404)
+
+
+def test_a_killed_run_keeps_its_shards_and_a_cancelled_one_nothing(api: Api) -> None:
+    data = added(api)
+    job = api.ask("GET", f"/datasets/{data['id']}/statistics")["job"]
+    part = api.settings.data_dir / "surveys" / data["id"] / "statistics.part"
+
+    def interrupt(progress: dict[str, Any], asked: Any) -> None:
+        if progress["stage"] == "Tell languages":
+            asked.interrupt.set()
+
+    with pytest.raises(JobInterrupted):
+        run_here(api.settings, api.database, job["id"], on_progress=interrupt)
+    assert sorted(path.name for path in part.iterdir()) == [
+        "bands-000000.npy",
+        "counts-000000.npz",
+        "plan.json",
+    ]
+
+    def cancel(progress: dict[str, Any], asked: Any) -> None:
+        asked.cancel.set()
+
+    with pytest.raises(JobCancelled):
+        run_here(api.settings, api.database, job["id"], on_progress=cancel)
+    assert not part.exists()
+    api.work({"job": job | {"state": "queued"}})
+    assert api.ask("GET", f"/datasets/{data['id']}/statistics")["statistics"]["rows"] == len(LINES)
+
+
+def test_deleting_a_data_set_takes_its_surveys(api: Api) -> None:
+    data = added(api)
+    statistics = api.ask("GET", f"/datasets/{data['id']}/statistics")
+    api.work(statistics)
+    index = api.ask("GET", f"/datasets/{data['id']}/search-index")
+    folder = api.settings.data_dir / "surveys" / data["id"]
+    assert folder.exists()
+
+    def delete(progress: dict[str, Any], asked: Any) -> None:
+        if progress["done"] == 0 and progress["stage"] == "Index":
+            api.ask("DELETE", f"/datasets/{data['id']}", 204)
+
+    with pytest.raises(JobCancelled):
+        run_here(api.settings, api.database, index["job"]["id"], on_progress=delete)
+    assert not folder.exists()
+    assert api.ask("GET", f"/jobs/{index['job']['id']}")["state"] == "cancelled"
+
+
+def test_large_data_sets_are_surveyed_only_when_asked(api: Api) -> None:
+    from mistudio.datasets.surveys import survey_on_arrival
+    from mistudio.datasets.tables import Dataset
+
+    data = added(api)
+    small = api.settings.model_copy(update={"survey_up_to_bytes": 10})
+    with api.database.session() as session:
+        row = session.get(Dataset, data["id"])
+        assert row is not None
+        before = api.ask("GET", "/jobs")["total"]
+        survey_on_arrival(session, small, row)
+    assert api.ask("GET", "/jobs")["total"] == before

@@ -1,0 +1,128 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { ChevronLeft, ChevronRight } from "lucide-react";
+import { useEffect, useRef, useState } from "react";
+import { api, body } from "@/api/client";
+import { CopyButton, ErrorNote, format, IconButton, SidePanel, SkeletonLines, useKeys } from "@/kit";
+import type { Dataset } from "./DatasetFacts";
+import { type Mark, Marked } from "./Marked";
+import type { Search } from "./SampleRows";
+
+/** Longer texts are folded until one asks for them. */
+const FOLDED = 2_000;
+
+/** One row in full: the text first, matches marked, long texts folded; its neighbours one key away. */
+export function WholeRow({
+  dataset,
+  index,
+  search,
+  onGo,
+  onClose,
+}: {
+  dataset: Dataset;
+  index: number;
+  search: Search;
+  onGo: (row: number) => void;
+  onClose: () => void;
+}) {
+  const { q, mode } = search;
+  const row = useQuery({
+    queryKey: ["datasets", dataset.id, "rows", "one", index, q, mode],
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/datasets/{dataset_id}/rows/{index}", {
+          params: { path: { dataset_id: dataset.id, index }, query: q ? { q, mode } : {} },
+          signal,
+        }),
+      ),
+    placeholderData: keepPreviousData,
+    retry: false,
+  });
+  const last = (dataset.rows ?? 1) - 1;
+  useKeys("Row", [
+    { keys: "[", label: "the row before", run: () => index > 0 && onGo(index - 1) },
+    { keys: "]", label: "the row after", run: () => index < last && onGo(index + 1) },
+  ]);
+  const values = Object.entries(row.data?.values ?? {});
+  values.sort(
+    ([one], [other]) => Number(other === dataset.text_column) - Number(one === dataset.text_column),
+  );
+  const marks = row.data?.marks ?? [];
+  return (
+    <SidePanel
+      title={`Row ${format.exact(index)}`}
+      onClose={onClose}
+      actions={
+        <>
+          <IconButton label="The row before ( [ )" disabled={index === 0} onClick={() => onGo(index - 1)}>
+            <ChevronLeft size={15} />
+          </IconButton>
+          <IconButton label="The row after ( ] )" disabled={index >= last} onClick={() => onGo(index + 1)}>
+            <ChevronRight size={15} />
+          </IconButton>
+        </>
+      }
+    >
+      {row.error ? (
+        <ErrorNote error={row.error} />
+      ) : row.data ? (
+        <div className="flex flex-col gap-4">
+          {values.map(([name, value]) => {
+            const text = typeof value === "string" ? value : JSON.stringify(value, null, 1);
+            const own = name === dataset.text_column ? marks : [];
+            return (
+              <section key={name}>
+                <h3 className="flex min-h-5 items-center gap-1.5 text-xs text-muted">
+                  {name}
+                  {value !== null && <CopyButton text={text} label={`Copy ${name}`} />}
+                  {typeof value === "string" && (
+                    <span className="ml-auto">{format.plural([...value].length, "character")}</span>
+                  )}
+                </h3>
+                {own.length > 0 && (
+                  <div className="text-xs text-muted">{format.plural(own.length, "match", "matches")}</div>
+                )}
+                {value === null ? (
+                  <span className="text-faint">null</span>
+                ) : text === "" ? (
+                  <span className="text-faint">empty</span>
+                ) : (
+                  <Foldable key={`${row.data.index} ${q} ${mode}`} text={text} marks={own} />
+                )}
+              </section>
+            );
+          })}
+        </div>
+      ) : (
+        <SkeletonLines />
+      )}
+    </SidePanel>
+  );
+}
+
+/** A text whose end is folded away when it is long; with matches, it opens where the first one is. */
+function Foldable({ text, marks }: { text: string; marks: Mark[] }) {
+  const first = marks[0]?.start ?? 0;
+  const long = text.length > FOLDED * 1.25;
+  const [whole, setWhole] = useState(false);
+  const from = whole || !long || first < FOLDED / 2 ? 0 : first - 200;
+  const shown = whole || !long ? text : [...text].slice(0, from + FOLDED).join("");
+  const fold = long && (
+    <button type="button" className="mt-1 rounded-[3px] link" onClick={() => setWhole(!whole)}>
+      {whole ? "Fold" : `Show all ${format.plural(text.length, "character")}`}
+    </button>
+  );
+  const box = useRef<HTMLParagraphElement>(null);
+  useEffect(() => {
+    if (!whole && marks.length > 0) box.current?.querySelector("mark")?.scrollIntoView({ block: "center" });
+  }, [whole, marks]);
+  return (
+    <>
+      <p ref={box} className="break-words whitespace-pre-wrap">
+        {from > 0 && "…"}
+        <Marked text={shown} marks={marks} from={from} />
+        {shown.length < text.length && "…"}
+      </p>
+      {fold}
+    </>
+  );
+}
