@@ -217,8 +217,8 @@ class AboutOut(BaseModel):
     commit: str | None = None
     license: str | None = None
     gated: bool = False
-    languages: list[str] = Field(default_factory=list[str])
-    configurations: list[ConfigurationOut] = Field(default_factory=list[ConfigurationOut])
+    languages: list[str] = []
+    configurations: list[ConfigurationOut] = []
 
 
 class ComposedColumnOut(BaseModel):
@@ -250,7 +250,7 @@ class DatasetOut(BaseModel):
     bytes: int | None
     ready: bool
     favourite: bool = False
-    tags: list[str] = Field(default_factory=list[str])
+    tags: list[str] = []
     about: AboutOut | None = None
     created_at: datetime
     tokenization_count: int = 0

@@ -1,27 +1,32 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { Tabs as Radix } from "radix-ui";
-import { useState } from "react";
-import { api, body } from "@/api/client";
+import { useCallback, useState } from "react";
 import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
 import { Dialog, type FormValue, SchemaForm, SkeletonLines } from "@/kit";
+import { AddFromPreview } from "./AddFromPreview";
 import type { Dataset } from "./DatasetFacts";
-import { UploadForm } from "./UploadForm";
+import { HubAccess } from "./HubAccess";
+import { type FinishedUpload, UploadForm } from "./UploadForm";
+import { UploadFormat } from "./UploadFormat";
 
+export type Source = components["schemas"]["DatasetCreate"]["source"];
+
+const TABS = { upload: "Upload", hub: "From the hub", path: "On the server" };
 const KINDS = {
   source: {
     text: "Text file",
     jsonl: "JSON Lines file",
     csv: "CSV file",
     parquet: "Parquet file",
-    folder: "Folder of text files",
+    folder: "Folder of files",
   },
 };
-const HIDDEN = ["source.uploaded"];
-const TABS = { upload: "Upload", hub: "From the hub", path: "On the server" };
+const HUB_HIDDEN = ["kind", "config", "split", "max_rows"];
+const HIDDEN = ["upload", "rows", "source.uploaded", "source.max_rows"];
 
-/** Adds a data set by upload, from the hub, or from a path on the server. */
+/** Adds a data set by upload, from the hub, or from a path on the server; each is looked at before it is added. */
 export function AddDataset({ open, onClose }: { open: boolean; onClose: () => void }) {
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -30,7 +35,7 @@ export function AddDataset({ open, onClose }: { open: boolean; onClose: () => vo
     await navigate({ to: "/datasets/$id", params: { id: dataset.id } });
   };
   return (
-    <Dialog open={open} onClose={onClose} title="Add a data set">
+    <Dialog open={open} onClose={onClose} title="Add a data set" wide>
       <Radix.Root defaultValue="upload">
         <Radix.List
           aria-label="Where it comes from"
@@ -47,11 +52,11 @@ export function AddDataset({ open, onClose }: { open: boolean; onClose: () => vo
           ))}
         </Radix.List>
         <Radix.Content value="upload">
-          <UploadForm onAdded={added} onCancel={onClose} />
+          <FromUpload onAdded={added} onCancel={onClose} />
         </Radix.Content>
         <Radix.Content value="hub">
-          <SourceForm
-            initial={{ kind: "hub", split: "train", revision: "main" }}
+          <FromSource
+            initial={{ kind: "hub", split: "train", revision: "main", documents: "line" }}
             onAdded={added}
             onCancel={onClose}
           />
@@ -60,42 +65,68 @@ export function AddDataset({ open, onClose }: { open: boolean; onClose: () => vo
           <p className="mb-3 text-muted">
             The server reads only below the folders of its setting <code>import_folders</code>.
           </p>
-          <SourceForm initial={{ kind: "text", documents: "paragraph" }} onAdded={added} onCancel={onClose} />
+          <FromSource initial={{ kind: "text", documents: "paragraph" }} onAdded={added} onCancel={onClose} />
         </Radix.Content>
       </Radix.Root>
     </Dialog>
   );
 }
 
-function SourceForm({
-  initial,
-  onAdded,
-  onCancel,
-}: {
-  initial: FormValue;
+interface Ends {
   onAdded: (dataset: Dataset) => Promise<void>;
   onCancel: () => void;
-}) {
-  const schema = useSchema("DatasetCreate");
-  const [value, setValue] = useState<FormValue>({ source: initial, name: null, text_column: null });
+}
+
+function FromUpload(ends: Ends) {
+  const [upload, setUpload] = useState<FinishedUpload | null>(null);
+  const [source, setSource] = useState<Source | null>(null);
+  const whole = useCallback((finished: FinishedUpload | null) => {
+    setUpload(finished);
+    setSource(finished?.source ?? null);
+  }, []);
+  return (
+    <div className="flex flex-col gap-4">
+      <UploadForm onWhole={whole} />
+      {upload && <UploadFormat upload={upload} source={source} onChange={setSource} />}
+      {upload && source && (
+        <AddFromPreview
+          key={`${upload.id} ${source.kind}`}
+          source={source}
+          upload={upload.id}
+          onSource={setSource}
+          {...ends}
+        />
+      )}
+    </div>
+  );
+}
+
+/** A form for the source from the API's schema, then what it holds. */
+function FromSource({ initial, ...ends }: Ends & { initial: FormValue }) {
+  const hub = initial.kind === "hub";
+  const schema = useSchema(hub ? "HubSource" : "PreviewRequest");
+  const [value, setValue] = useState<FormValue>(hub ? initial : { source: initial });
+  const [looked, setLooked] = useState<Source | null>(null);
   if (!schema) return <SkeletonLines />;
   return (
-    <SchemaForm
-      {...schema}
-      value={value}
-      onChange={setValue}
-      basic={["source"]}
-      hidden={initial.kind === "hub" ? [...HIDDEN, "source.kind"] : HIDDEN}
-      kinds={KINDS}
-      submit="Add data set"
-      onCancel={onCancel}
-      onSubmit={async (wanted) =>
-        onAdded(
-          await body(
-            api.POST("/api/v1/datasets", { body: wanted as components["schemas"]["DatasetCreate"] }),
-          ),
-        )
-      }
-    />
+    <div className="flex flex-col gap-4">
+      <SchemaForm
+        {...schema}
+        value={value}
+        onChange={(next) => {
+          setValue(next);
+          setLooked(null);
+        }}
+        basic={hub ? ["repo", "revision"] : ["source"]}
+        hidden={hub ? HUB_HIDDEN : HIDDEN}
+        kinds={KINDS}
+        submit={looked ? "Look again" : "Look at it"}
+        onCancel={looked ? undefined : ends.onCancel}
+        onSubmit={async (wanted) => setLooked({ ...((hub ? wanted : wanted.source) as object) } as Source)}
+      >
+        {hub && <HubAccess />}
+      </SchemaForm>
+      {looked && <AddFromPreview source={looked} onSource={setLooked} {...ends} />}
+    </div>
   );
 }

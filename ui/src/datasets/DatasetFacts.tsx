@@ -1,5 +1,6 @@
+import type { ReactNode } from "react";
 import type { components } from "@/api/schema";
-import { Bytes, Code, Facts, Num, RelativeTime } from "@/kit";
+import { Bytes, Code, Facts, format, Num, RelativeTime } from "@/kit";
 
 export type Dataset = components["schemas"]["DatasetOut"];
 
@@ -14,18 +15,39 @@ export function sourceWords(source: Dataset["source"]): string {
 }
 
 export function DatasetFacts({ dataset }: { dataset: Dataset }) {
-  return (
-    <Facts
-      facts={[
-        ["Id", <Code key="id">{dataset.id}</Code>],
-        ["Source", sourceWords(dataset.source)],
-        ["Rows", <Num key="rows" value={dataset.rows} />],
-        ["On disk", <Bytes key="bytes" value={dataset.bytes} />],
-        ["Text column", dataset.text_column ? <code key="text">{dataset.text_column}</code> : "–"],
-        ["Columns", dataset.columns.map((column) => `${column.name} (${column.type})`).join(", ") || "–"],
-        ["Tokenizations", <Num key="tokenizations" value={dataset.tokenization_count} />],
-        ["Added", <RelativeTime key="added" at={dataset.created_at} />],
-      ]}
-    />
+  const { about } = dataset;
+  const facts: [string, ReactNode][] = [
+    ["Id", <Code key="id">{dataset.id}</Code>],
+    ["Source", sourceWords(dataset.source)],
+  ];
+  if (about?.commit) facts.push(["Commit", <Code key="commit">{about.commit}</Code>]);
+  if (dataset.source.kind === "hub")
+    facts.push([
+      "License",
+      about?.license ?? (
+        <span key="license" className="text-muted">
+          none named
+        </span>
+      ),
+    ]);
+  if (about && about.languages.length > 0) facts.push(["Languages", about.languages.join(", ")]);
+  facts.push(["Rows", <Num key="rows" value={dataset.rows} />]);
+  if (dataset.source.max_rows)
+    facts.push(["Limited to", <Num key="limit" value={dataset.source.max_rows} unit="rows" />]);
+  facts.push(["On disk", <Bytes key="bytes" value={dataset.bytes} />]);
+  if (about)
+    facts.push([
+      "Read from",
+      <span key="read">
+        {format.amount(about.files)} {about.files === 1 ? "file" : "files"},{" "}
+        {format.bytes(about.source_bytes)}
+      </span>,
+    ]);
+  facts.push(["Text column", dataset.text_column ? <code key="text">{dataset.text_column}</code> : "–"]);
+  if (dataset.tags.length > 0) facts.push(["Tags", dataset.tags.join(", ")]);
+  facts.push(
+    ["Tokenizations", <Num key="tokenizations" value={dataset.tokenization_count} />],
+    ["Added", <RelativeTime key="added" at={dataset.created_at} />],
   );
+  return <Facts facts={facts} />;
 }

@@ -1,26 +1,19 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useParams } from "@tanstack/react-router";
-import { Pencil, Trash2 } from "lucide-react";
+import { Pencil, Star, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { toast } from "sonner";
 import { api, body } from "@/api/client";
-import { Problem } from "@/api/problem";
+import type { components } from "@/api/schema";
 import { useRefetchOn } from "@/api/useChannel";
 import { cancelJob, retryJob } from "@/jobs/actions";
 import { JobBanner, JobCell } from "@/jobs/JobState";
-import {
-  DeleteDialog,
-  ErrorNote,
-  Field,
-  IconButton,
-  PageHeader,
-  RenameDialog,
-  SkeletonLines,
-  Tabs,
-} from "@/kit";
-import { type Dataset, DatasetFacts } from "./DatasetFacts";
+import { ConfirmDialog, ErrorNote, IconButton, PageHeader, RenameDialog, SkeletonLines, Tabs } from "@/kit";
+import { Consequences, useConsequences } from "./Consequences";
+import { DatasetStatistics } from "./DatasetStatistics";
+import { Overview } from "./Overview";
 import { Samples } from "./Samples";
 import { Tokenizations } from "./Tokenizations";
+import { Uses } from "./Uses";
 
 const CRUMBS = [{ label: "Data sets", to: "/datasets" }];
 
@@ -40,6 +33,7 @@ export function DatasetPage() {
     queryFn: ({ signal }) => body(api.GET("/api/v1/datasets/{dataset_id}", { ...at, signal })),
   });
   useRefetchOn(`datasets/${id}`, ["datasets", id]);
+  const taken = useConsequences([id], deleting);
   if (!dataset)
     return (
       <>
@@ -49,7 +43,7 @@ export function DatasetPage() {
         </div>
       </>
     );
-  const change = async (wanted: { name?: string; text_column?: string }) => {
+  const change = async (wanted: components["schemas"]["DatasetChange"]) => {
     await body(api.PATCH("/api/v1/datasets/{dataset_id}", { ...at, body: wanted }));
     await client.invalidateQueries({ queryKey: ["datasets"] });
   };
@@ -61,6 +55,17 @@ export function DatasetPage() {
         state={<JobCell job={dataset.job} ready={dataset.ready} />}
         actions={
           <>
+            <IconButton
+              label={dataset.favourite ? "Take the star away" : "Star"}
+              aria-pressed={dataset.favourite}
+              onClick={() => void change({ favourite: !dataset.favourite })}
+            >
+              <Star
+                size={15}
+                className={dataset.favourite ? "text-warning" : ""}
+                fill={dataset.favourite ? "currentColor" : "none"}
+              />
+            </IconButton>
             <IconButton label="Rename" onClick={() => setRenaming(true)}>
               <Pencil size={15} />
             </IconButton>
@@ -77,12 +82,7 @@ export function DatasetPage() {
           {
             id: "overview",
             label: "Overview",
-            content: () => (
-              <div className="flex max-w-2xl flex-col gap-5 p-5">
-                <DatasetFacts dataset={dataset} />
-                <TextColumn dataset={dataset} onChange={(column) => change({ text_column: column })} />
-              </div>
-            ),
+            content: () => <Overview dataset={dataset} onChange={change} />,
           },
           {
             id: "samples",
@@ -91,10 +91,20 @@ export function DatasetPage() {
             content: () => <Samples dataset={dataset} />,
           },
           {
+            id: "statistics",
+            label: "Statistics",
+            content: () => <DatasetStatistics dataset={dataset} />,
+          },
+          {
             id: "tokenizations",
             label: "Tokenizations",
             count: dataset.tokenization_count,
             content: () => <Tokenizations dataset={dataset} />,
+          },
+          {
+            id: "uses",
+            label: "Where used",
+            content: () => <Uses dataset={dataset} />,
           },
         ]}
       />
@@ -104,14 +114,12 @@ export function DatasetPage() {
         name={dataset.name}
         onRename={(name) => change({ name })}
       />
-      <DeleteDialog
+      <ConfirmDialog
         open={deleting}
         onClose={() => setDeleting(false)}
-        noun="data set"
-        name={dataset.name}
-        bytes={dataset.bytes}
-        readUsers={() => body(api.GET("/api/v1/datasets/{dataset_id}/users", at))}
-        onDelete={async () => {
+        title={`Delete data set “${dataset.name}”?`}
+        action={taken.data && taken.data.count > 0 ? `Delete all ${taken.data.count + 1}` : "Delete data set"}
+        onConfirm={async () => {
           await api.DELETE("/api/v1/datasets/{dataset_id}", {
             params: { path: { dataset_id: id }, query: { force: true } },
           });
@@ -119,41 +127,9 @@ export function DatasetPage() {
           client.removeQueries({ queryKey: ["datasets", id] });
           void client.invalidateQueries({ queryKey: ["datasets"] });
         }}
-      />
+      >
+        <Consequences taken={taken} />
+      </ConfirmDialog>
     </>
-  );
-}
-
-/** Which column is the text: what tokenizations made from now on read. */
-function TextColumn({
-  dataset,
-  onChange,
-}: {
-  dataset: Dataset;
-  onChange: (column: string) => Promise<void>;
-}) {
-  const texts = dataset.columns.filter((column) => /string/.test(column.type));
-  if (!dataset.ready || texts.length < 2) return null;
-  return (
-    <div className="max-w-64">
-      <Field id="text-column" label="Text column" hint="Tokenizations made from now on read this column.">
-        <select
-          id="text-column"
-          className="field"
-          value={dataset.text_column ?? ""}
-          onChange={async (event) => {
-            try {
-              await onChange(event.target.value);
-            } catch (error) {
-              toast.error(Problem.from(error).detail);
-            }
-          }}
-        >
-          {texts.map((column) => (
-            <option key={column.name}>{column.name}</option>
-          ))}
-        </select>
-      </Field>
-    </div>
   );
 }

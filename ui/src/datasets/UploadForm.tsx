@@ -1,50 +1,46 @@
-import { Upload } from "lucide-react";
-import { type FormEvent, useId, useRef, useState } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Upload as Icon } from "lucide-react";
+import { useEffect, useId, useState } from "react";
+import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
-import { upload } from "@/api/upload";
-import { Button, ErrorNote, Field, format, type Progress, ProgressBar } from "@/kit";
-import type { Dataset } from "./DatasetFacts";
+import { Button, ErrorNote, format, ProgressBar } from "@/kit";
+import { useUpload } from "./useUpload";
 
-type Documents = components["schemas"]["TextSource"]["documents"];
+export type FinishedUpload = components["schemas"]["FinishedUpload"];
 
-/** Choose or drop a file; it is sent with a bar that tells how fast. */
-export function UploadForm({
-  onAdded,
-  onCancel,
-}: {
-  onAdded: (dataset: Dataset) => Promise<void>;
-  onCancel: () => void;
-}) {
+const ENDINGS = [".txt", ".text", ".md", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"];
+const ACCEPT = [...ENDINGS, ".gz", ".zst", ".zip"].join(",");
+
+/** Choose or drop a file; it is sent at once, in pieces, and goes on where it stopped. */
+export function UploadForm({ onWhole }: { onWhole: (upload: FinishedUpload | null) => void }) {
   const id = useId();
+  const client = useQueryClient();
   const [file, setFile] = useState<File | null>(null);
-  const [name, setName] = useState("");
-  const [column, setColumn] = useState("");
-  const [documents, setDocuments] = useState<Documents>("paragraph");
   const [over, setOver] = useState(false);
-  const [progress, setProgress] = useState<Progress | null>(null);
-  const [error, setError] = useState<unknown>(null);
-  const sending = useRef<XMLHttpRequest>(null);
-  const isText = file !== null && !/\.(jsonl|ndjson|csv|tsv|parquet)$/i.test(file.name);
-
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    if (!file) return;
-    const form = new FormData();
-    if (name.trim()) form.append("name", name.trim());
-    if (column.trim()) form.append("text_column", column.trim());
-    if (isText) form.append("documents", documents);
-    form.append("file", file);
-    setError(null);
-    try {
-      await onAdded(await upload<Dataset>("/api/v1/datasets/upload", form, sending, setProgress));
-    } catch (thrown) {
-      setError(thrown);
-    } finally {
-      setProgress(null);
-    }
+  const { progress, error, whole, send, stop } = useUpload();
+  const source = useQuery({
+    queryKey: ["upload-source", whole?.id],
+    enabled: whole !== null,
+    staleTime: Number.POSITIVE_INFINITY,
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/datasets/uploads/{upload_id}/source", {
+          params: { path: { upload_id: whole?.id ?? "" } },
+          signal,
+        }),
+      ),
+  });
+  useEffect(() => {
+    if (source.data) onWhole(source.data);
+  }, [source.data, onWhole]);
+  const choose = (chosen: File | null | undefined) => {
+    if (!chosen) return;
+    setFile(chosen);
+    onWhole(null);
+    void send(chosen);
   };
   return (
-    <form onSubmit={submit} className="flex flex-col gap-4">
+    <div className="flex flex-col gap-3">
       <label
         htmlFor={id}
         onDragOver={(event) => {
@@ -55,84 +51,82 @@ export function UploadForm({
         onDrop={(event) => {
           event.preventDefault();
           setOver(false);
-          setFile(event.dataTransfer.files[0] ?? null);
+          choose(event.dataTransfer.files[0]);
         }}
-        className={`flex cursor-pointer flex-col items-center gap-1 rounded-[7px] border border-dashed px-4 py-6 text-center focus-within:outline-2 focus-within:outline-accent ${over ? "border-accent bg-accent-wash" : "border-line-strong hover:bg-hover"}`}
+        className={`flex cursor-pointer flex-col items-center gap-1 rounded-[7px] border border-dashed px-4 text-center focus-within:outline-2 focus-within:outline-accent ${file ? "py-3" : "py-8"} ${over ? "border-accent bg-accent-wash" : "border-line-strong hover:bg-hover"}`}
       >
-        <Upload size={18} aria-hidden="true" className="text-muted" />
+        <Icon size={18} aria-hidden="true" className="text-muted" />
         <span className="max-w-full truncate font-medium">
           {file ? file.name : "Choose a file, or drop it here"}
         </span>
         <span className="text-xs text-muted">
-          {file ? format.bytes(file.size) : "Text (UTF-8), JSONL, CSV or Parquet"}
+          {file ? format.bytes(file.size) : "Text (UTF-8), JSONL, CSV or Parquet, also as .gz, .zst or .zip"}
         </span>
         <input
           id={id}
           type="file"
-          accept=".txt,.text,.md,.jsonl,.ndjson,.csv,.tsv,.parquet"
+          accept={ACCEPT}
           className="sr-only"
-          onChange={(event) => setFile(event.target.files?.[0] ?? null)}
+          onChange={(event) => choose(event.target.files?.[0])}
         />
       </label>
-      <div className="grid gap-x-4 gap-y-3 sm:grid-cols-2">
-        <Field id={`${id}-name`} label="Name" hint="Default: the file's name.">
-          <input
-            id={`${id}-name`}
-            className="field"
-            maxLength={200}
-            placeholder={file?.name.replace(/\.\w+$/, "") ?? ""}
-            value={name}
-            onChange={(event) => setName(event.target.value)}
-          />
-        </Field>
-        {isText ? (
-          <Field
-            id={`${id}-documents`}
-            label="One row is"
-            hint="What becomes one row of the data set: paragraphs end at a blank line."
+      {progress && (
+        <div className="flex items-center gap-3">
+          <div className="min-w-0 flex-1">
+            <ProgressBar progress={progress} label="Upload" />
+          </div>
+          <Button
+            onClick={() => {
+              stop();
+              setFile(null);
+              void client.invalidateQueries({ queryKey: ["uploads"] });
+            }}
           >
-            <select
-              id={`${id}-documents`}
-              className="field"
-              value={documents}
-              onChange={(event) => setDocuments(event.target.value as Documents)}
+            Stop
+          </Button>
+        </div>
+      )}
+      {error !== null && <ErrorNote error={error} onRetry={() => file && void send(file)} />}
+      {source.error && <ErrorNote error={source.error} />}
+      {!file && <Unfinished />}
+    </div>
+  );
+}
+
+/** What was left half sent: choosing the same file goes on with it. */
+function Unfinished() {
+  const client = useQueryClient();
+  const { data = [] } = useQuery({
+    queryKey: ["uploads"],
+    queryFn: ({ signal }) => body(api.GET("/api/v1/datasets/uploads", { signal })),
+    staleTime: 0,
+  });
+  if (data.length === 0) return null;
+  return (
+    <section aria-label="Unfinished uploads">
+      <h3 className="mb-1 text-xs text-muted">Half sent: choose the same file again to go on with it</h3>
+      <ul>
+        {data.map((upload) => (
+          <li key={upload.id} className="flex h-7 items-center gap-3 border-b border-line/60">
+            <span className="min-w-0 flex-1 truncate">{upload.filename}</span>
+            <span className="text-muted">
+              {format.bytes(upload.received)} of {format.bytes(upload.size)}
+            </span>
+            <button
+              type="button"
+              className="link"
+              onClick={async () => {
+                await api.DELETE("/api/v1/datasets/uploads/{upload_id}", {
+                  params: { path: { upload_id: upload.id } },
+                });
+                await client.invalidateQueries({ queryKey: ["uploads"] });
+              }}
             >
-              <option value="paragraph">a paragraph</option>
-              <option value="line">a line</option>
-              <option value="file">the whole file</option>
-            </select>
-          </Field>
-        ) : (
-          <Field
-            id={`${id}-column`}
-            label="Text column"
-            hint="The column that holds the text. Default: “text”, or the only column of strings."
-          >
-            <input
-              id={`${id}-column`}
-              className="field"
-              value={column}
-              placeholder="found by itself"
-              onChange={(event) => setColumn(event.target.value)}
-            />
-          </Field>
-        )}
-      </div>
-      {progress && <ProgressBar progress={progress} label="Upload" />}
-      {error !== null && <ErrorNote error={error} />}
-      <div className="flex justify-end gap-2">
-        <Button
-          onClick={() => {
-            sending.current?.abort();
-            onCancel();
-          }}
-        >
-          Cancel
-        </Button>
-        <Button type="submit" look="primary" disabled={!file} busy={progress !== null}>
-          Upload
-        </Button>
-      </div>
-    </form>
+              Discard
+            </button>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
