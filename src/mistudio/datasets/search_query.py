@@ -118,7 +118,8 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
         end = text.find('"', at)
         if end < 0:
             raise _invalid(
-                f"The quotation mark at character {begin + 1} is never closed", 'Close the phrase with “"”.'
+                f"The quotation mark at character {begin + 1} is never closed",
+                "Close the phrase with another one.",
             )
         found.append(("phrase", text[at:end], begin))
         at = end + 1

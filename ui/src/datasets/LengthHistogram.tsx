@@ -43,6 +43,11 @@ export function LengthHistogram({
     return bin + (width > 1 ? (length - low) / width : 0.5);
   };
   const x = (bin: number) => (bin / Math.max(1, bins)) * 100;
+  // The median's label comes first; the others only where they do not run into it.
+  const middle = x(place(lengths.percentiles["50"] ?? 0));
+  const labelled = SHOWN.filter(
+    (one) => one === "50" || Math.abs(x(place(lengths.percentiles[one] ?? 0)) - middle) > 9,
+  );
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * bins));
   return (
     <figure className="m-0 min-w-0">
@@ -100,7 +105,7 @@ export function LengthHistogram({
             vectorEffect="non-scaling-stroke"
           />
         </svg>
-        {SHOWN.map((percentile) => (
+        {labelled.map((percentile) => (
           <span
             key={percentile}
             className="pointer-events-none absolute top-[-4px] -translate-x-1/2 text-2xs text-muted"
@@ -125,7 +130,7 @@ export function LengthHistogram({
         {unit} in a {what}
         {lengths.logarithmic && ", logarithmic"}
       </div>
-      <table className="mt-2 w-full text-right text-xs">
+      <table className="mt-2 w-full table-fixed text-right text-xs">
         <thead>
           <tr className="text-2xs text-muted">
             <th className="text-left font-normal">least</th>

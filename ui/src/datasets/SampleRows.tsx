@@ -2,6 +2,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { ChevronLeft, ChevronRight } from "lucide-react";
 import { useEffect, useMemo, useState } from "react";
 import { api, body } from "@/api/client";
+import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import {
   Button,
@@ -32,6 +33,8 @@ interface TableProps {
   dataset: Dataset;
   open: number | null;
   onPreview: (row: Row | null) => void;
+  /** Lines of text in a row of the table. */
+  lines: number;
 }
 
 /** Browsers draw nothing taller than some 33 million pixels: more rows are shown a block at a time. */
@@ -39,8 +42,10 @@ const BLOCK = 500_000;
 
 /** How much of a long text a line of the table is given. */
 const CHARACTERS = 400;
+/** How much of a text before its first match is shown, in a line. */
+const BEFORE = 30;
 
-export function AllRows({ dataset, open, onPreview }: TableProps) {
+export function AllRows({ dataset, open, onPreview, lines }: TableProps) {
   const rows = dataset.rows ?? 0;
   const [block, setBlock] = useState(Math.floor((open ?? 0) / BLOCK));
   useEffect(() => {
@@ -48,10 +53,17 @@ export function AllRows({ dataset, open, onPreview }: TableProps) {
   }, [open]);
   const first = block * BLOCK;
   const end = Math.min(rows, first + BLOCK);
-  const source = usePages<Row>(["datasets", dataset.id, "rows", block], async (offset, limit, signal) => {
-    const page = await rowsAt(dataset, { offset: first + offset, limit }, signal);
-    return { items: page.items, total: end - first };
-  });
+  const source = usePages<Row>(
+    ["datasets", dataset.id, "rows", block, lines],
+    async (offset, limit, signal) => {
+      const page = await rowsAt(
+        dataset,
+        { offset: first + offset, limit, characters: CHARACTERS * lines },
+        signal,
+      );
+      return { items: page.items, total: end - first };
+    },
+  );
   // The last page of a block ends with the block.
   const shown: RowSource<Row> = { ...source, total: source.total === undefined ? undefined : end - first };
   const columns = useMemo(() => columnsOf(dataset), [dataset]);
@@ -60,6 +72,7 @@ export function AllRows({ dataset, open, onPreview }: TableProps) {
       <DataTable
         key={block}
         label="Rows"
+        lines={lines}
         columns={columns}
         source={shown}
         id={(row) => String(row.index)}
@@ -83,12 +96,16 @@ export function AllRows({ dataset, open, onPreview }: TableProps) {
   );
 }
 
-export function FoundRows({ dataset, open, onPreview, search }: TableProps & { search: Search }) {
+export function FoundRows({ dataset, open, onPreview, lines, search }: TableProps & { search: Search }) {
   const { q, mode, order } = search;
   const found = useInfiniteQuery({
-    queryKey: ["datasets", dataset.id, "rows", "search", search],
+    queryKey: ["datasets", dataset.id, "rows", "search", search, lines],
     queryFn: ({ pageParam, signal }) =>
-      rowsAt(dataset, { q, mode, order, offset: pageParam, limit: 50 }, signal),
+      rowsAt(
+        dataset,
+        { q, mode, order, offset: pageParam, limit: 50, characters: CHARACTERS * lines },
+        signal,
+      ),
     initialPageParam: 0,
     getNextPageParam: (page) => page.next_offset ?? undefined,
     retry: false,
@@ -113,6 +130,14 @@ export function FoundRows({ dataset, open, onPreview, search }: TableProps & { s
     },
   };
   const columns = useMemo(() => columnsOf(dataset), [dataset]);
+  const wrong = found.error && Problem.from(found.error);
+  // What is half typed is often no query yet: that is said without alarm.
+  if (wrong?.code === "query_invalid")
+    return (
+      <p role="status" className="px-5 py-3 text-warning">
+        {wrong.detail} <span className="text-muted">{wrong.hint}</span>
+      </p>
+    );
   if (found.error)
     return (
       <div className="p-5">
@@ -123,6 +148,7 @@ export function FoundRows({ dataset, open, onPreview, search }: TableProps & { s
     <>
       <DataTable
         label="Rows found"
+        lines={lines}
         columns={columns}
         source={source}
         id={(row) => String(row.index)}
@@ -194,7 +220,7 @@ function TextCell({ row, column }: { row: Row; column: string }) {
   const value = row.values[column];
   if (typeof value !== "string") return <Cell value={value} />;
   if (value === "") return <span className="text-faint">empty</span>;
-  const from = Math.max(0, (row.marks?.[0]?.start ?? 0) - 30);
+  const from = wordBefore(value, Math.max(0, (row.marks?.[0]?.start ?? 0) - BEFORE));
   const before = from > 0 || (row.cut?.[column]?.start ?? 0) > 0;
   return (
     <>
@@ -204,17 +230,27 @@ function TextCell({ row, column }: { row: Row; column: string }) {
   );
 }
 
+/** The next beginning of a word from here on, if there is one soon: a line does not begin in the middle of a word. */
+function wordBefore(text: string, from: number): number {
+  if (from === 0) return 0;
+  const characters = [...text.slice(0, 2 * (from + BEFORE))];
+  const space = characters.indexOf(" ", from - 1);
+  return space >= 0 && space < from + BEFORE - 5 ? space + 1 : from;
+}
+
 function Cell({ value }: { value: unknown }) {
   if (value === null || value === undefined) return <span className="text-faint">null</span>;
   return <>{typeof value === "string" ? value.slice(0, CHARACTERS) : JSON.stringify(value)}</>;
 }
 
-type Query = { offset: number; limit: number } & Partial<Pick<Search, "q" | "mode" | "order">>;
+type Query = { offset: number; limit: number; characters: number } & Partial<
+  Pick<Search, "q" | "mode" | "order">
+>;
 
 const rowsAt = (dataset: Dataset, query: Query, signal: AbortSignal) =>
   body(
     api.GET("/api/v1/datasets/{dataset_id}/rows", {
-      params: { path: { dataset_id: dataset.id }, query: { ...query, characters: CHARACTERS } },
+      params: { path: { dataset_id: dataset.id }, query },
       signal,
     }),
   );

@@ -5,7 +5,7 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import { useRefetchOn } from "@/api/useChannel";
-import { Button, Empty, format, SearchField, useKeys, useUrlState } from "@/kit";
+import { Button, Empty, format, IconButton, SearchField, useKeys, useUrlState } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
 import { AllRows, FoundRows, type Search } from "./SampleRows";
 import { SearchIndexState } from "./SearchIndexState";
@@ -20,11 +20,14 @@ const MODES = {
   regex: ["Regex", "A regular expression (RE2), ignoring case"],
 } as const;
 
+const LINES = [1, 3, 8];
+
 /** The rows themselves: paged through, searched, jumped to; one at a time in full at the side. */
 export function Samples({ dataset }: { dataset: Dataset }) {
   const [q, setQ] = useUrlState("rows", "");
   const [mode, setMode] = useUrlState("mode", "words");
   const [order, setOrder] = useUrlState("order", "row");
+  const [lines, setLines] = useUrlState("lines", 1);
   const [opened, setOpen] = useUrlState("row", -1);
   const open = opened >= 0 ? opened : null;
   const close = () => setOpen(-1);
@@ -68,7 +71,12 @@ export function Samples({ dataset }: { dataset: Dataset }) {
     order: order === "rank" && mode === "words" && index.data?.ready ? "rank" : "row",
     indexed: index.data?.ready ?? false,
   };
-  const table = { dataset, open, onPreview: (row: { index: number } | null) => setOpen(row?.index ?? -1) };
+  const table = {
+    dataset,
+    lines: LINES.includes(lines) ? lines : 1,
+    open,
+    onPreview: (row: { index: number } | null) => setOpen(row?.index ?? -1),
+  };
   return (
     <div className="relative flex min-h-0 flex-1">
       <div className="flex min-w-0 flex-1 flex-col">
@@ -92,20 +100,32 @@ export function Samples({ dataset }: { dataset: Dataset }) {
           {search.q && search.mode === "words" && search.indexed && (
             <select
               aria-label="Order of the rows found"
-              className="field w-[124px]"
+              className="field w-[108px]"
               value={search.order}
               onChange={(event) => setOrder(event.target.value)}
             >
-              <option value="row">in row order</option>
-              <option value="rank">best match first</option>
+              <option value="row">row order</option>
+              <option value="rank">best match</option>
             </select>
           )}
           <span className="flex-1" />
+          <select
+            aria-label="Lines of text in a row"
+            className="field w-[78px]"
+            value={lines}
+            onChange={(event) => setLines(Number(event.target.value))}
+          >
+            {LINES.map((one) => (
+              <option key={one} value={one}>
+                {format.plural(one, "line")}
+              </option>
+            ))}
+          </select>
           <SearchIndexState dataset={dataset} index={index.data} />
           <GoTo rows={dataset.rows ?? 0} input={goTo} onGo={setOpen} />
-          <Button icon={<Dices size={14} />} hint="A random row ( r )" onClick={() => void random()}>
-            Random
-          </Button>
+          <IconButton label="A random row ( r )" onClick={() => void random()}>
+            <Dices size={16} />
+          </IconButton>
         </div>
         {search.q ? (
           <FoundRows key={JSON.stringify(search)} search={search} {...table} />

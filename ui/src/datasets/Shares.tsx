@@ -40,7 +40,7 @@ export function Shares({
             />
           </span>
           <span className="text-right text-xs" {...tip(`${format.exact(one.count)} ${unit}`)}>
-            {format.percent(one.share)}
+            {one.share > 0 && one.share < 1e-4 ? "< 0.01%" : format.percent(one.share)}
           </span>
         </div>
       ))}

@@ -215,7 +215,7 @@ function RowLink({ row }: { row: number }) {
   return (
     <button
       type="button"
-      className="rounded-[3px] link"
+      className="inline-flex min-h-6 min-w-6 items-center justify-end rounded-[3px] link"
       onClick={() => change({ tab: "samples", rows: undefined, row }, { push: true })}
     >
       {format.exact(row)}

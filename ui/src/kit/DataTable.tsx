@@ -1,6 +1,14 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { type KeyboardEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
+import {
+  type CSSProperties,
+  type KeyboardEvent,
+  type ReactNode,
+  useEffect,
+  useId,
+  useRef,
+  useState,
+} from "react";
 import { useDensity } from "@/shell/preferences";
 import { useKeys } from "./keys";
 import type { RowSource } from "./rows";
@@ -35,6 +43,8 @@ export interface DataTableProps<T> {
   /** Click or space: what the side panel shows; null when it is to close. */
   onPreview?: (row: T | null) => void;
   previewed?: string | null;
+  /** Lines of text that a row has room for; more than one wraps its cells. Default: 1. */
+  lines?: number;
   /** The position that is to be in view: when it changes, the table goes there. */
   reveal?: number | null;
   /** Given a selection, rows can be ticked (`x`) and this bar appears. */
@@ -52,6 +62,7 @@ export interface DataTableProps<T> {
 export function DataTable<T>(props: DataTableProps<T>) {
   const { columns, source, id, sort, onSort, onOpen, onPreview, bulk } = props;
   const density = useDensity();
+  const { lines = 1 } = props;
   const base = useId();
   const scroller = useRef<HTMLDivElement>(null);
   const [active, setActive] = useState(-1);
@@ -60,7 +71,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
   const virtual = useVirtualizer({
     count: total,
     getScrollElement: () => scroller.current,
-    estimateSize: () => (density === "compact" ? 28 : 36),
+    estimateSize: () => (density === "compact" ? 8 : 16) + 20 * lines,
     overscan: 12,
     // The header is inside the scrolled element.
     scrollPaddingStart: 28,
@@ -70,8 +81,8 @@ export function DataTable<T>(props: DataTableProps<T>) {
   const last = items.at(-1)?.index ?? 0;
   const { want } = source;
   useEffect(() => want(first, last), [want, first, last]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: measured anew when the density changes.
-  useEffect(() => virtual.measure(), [density]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: measured anew when the heights change.
+  useEffect(() => virtual.measure(), [density, lines]);
   const { reveal = null } = props;
   const ready = total > 0;
   // biome-ignore lint/correctness/useExhaustiveDependencies: it is the wish that moves the table, not the scrolling.
@@ -239,7 +250,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
                     preview(row);
                   }}
                   onDoubleClick={() => row && onOpen?.(row)}
-                  className={`absolute inset-x-0 grid items-center border-b border-line/60 px-3 ${isTicked || isPreviewed ? "bg-accent-wash" : "hover:bg-hover"} ${isActive ? "shadow-[inset_2px_0_0_var(--accent)]" : ""} ${onOpen || onPreview ? "cursor-pointer" : ""}`}
+                  className={`absolute inset-x-0 grid ${lines > 1 ? "items-start py-1" : "items-center"} border-b border-line/60 px-3 ${isTicked || isPreviewed ? "bg-accent-wash" : "hover:bg-hover"} ${isActive ? "shadow-[inset_2px_0_0_var(--accent)]" : ""} ${onOpen || onPreview ? "cursor-pointer" : ""}`}
                   style={{
                     gridTemplateColumns: template,
                     height: item.size,
@@ -262,9 +273,17 @@ export function DataTable<T>(props: DataTableProps<T>) {
                     <div
                       key={column.id}
                       role="gridcell"
-                      className={`min-w-0 truncate px-2 ${column.align === "right" ? "text-right" : ""}`}
+                      className={`min-w-0 px-2 ${lines > 1 ? "overflow-hidden break-words" : "truncate"} ${column.align === "right" ? "text-right" : ""}`}
                     >
-                      {row === undefined ? <Skeleton className="h-3 w-2/3" /> : column.cell(row, item.index)}
+                      {row === undefined ? (
+                        <Skeleton className="h-3 w-2/3" />
+                      ) : lines > 1 ? (
+                        <div className="line-clamp-(--lines)" style={{ "--lines": lines } as CSSProperties}>
+                          {column.cell(row, item.index)}
+                        </div>
+                      ) : (
+                        column.cell(row, item.index)
+                      )}
                     </div>
                   ))}
                 </div>
