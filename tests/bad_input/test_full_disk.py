@@ -13,8 +13,9 @@ import pytest
 from mistudio.activations.caches import add_cache
 from mistudio.activations.schemas import CacheCreate
 from mistudio.datasets.library import add_dataset, file_source
-from mistudio.datasets.schemas import DatasetCreate, TokenizationCreate, TokenizationSettings
+from mistudio.datasets.schemas import DatasetCreate
 from mistudio.datasets.tables import Tokenization
+from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenizations import add_tokenization
 from mistudio.features.library import create_extraction
 from mistudio.features.schemas import ExtractionCreate

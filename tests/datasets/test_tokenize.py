@@ -1,230 +1,42 @@
-"""Packing and tokenizing: against a plain reading of the settings' own words."""
+"""Tokenizing as a job: what comes out, killing and resuming, cancelling, several at once, and what is refused."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from mistudio.datasets import library, tokenizations, tokenize
-from mistudio.datasets.packing import Batch, Packer
-from mistudio.datasets.schemas import (
-    DatasetCreate,
-    TextSource,
-    TokenizationCreate,
-    TokenizationSettings,
-)
+from mistudio.datasets.schemas import DatasetCreate, TextSource
 from mistudio.datasets.text_store import TextStore
-from mistudio.datasets.tokenize import open_tokens, split_text, tokenization_folder
+from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
+from mistudio.datasets.tokenize import cut_before_word, open_tokens, tokenization_folder
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobCancelled, JobInterrupted
 from mistudio.models.library import open_tokenizer
-from mistudio.models.tokenizer import ModelTokenizer
 from tests.models.job_runs import run_here
 
-TEXTS = st.lists(st.text(alphabet=st.characters(codec="utf-8"), max_size=60), min_size=1, max_size=12)
-WINDOWS = st.fixed_dictionaries(
-    {
-        "context_length": st.integers(4, 24),
-        "overlap": st.integers(0, 2),
-        "prepend_bos": st.booleans(),
-        "eos_between_rows": st.booleans(),
-        "min_characters": st.integers(0, 5),
-    }
-)
 
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_llama_folder: Path) -> ModelTokenizer:
-    return ModelTokenizer(tiny_llama_folder)
-
-
-def pack(
-    tokenizer: ModelTokenizer,
-    wanted: TokenizationSettings,
-    texts: list[str],
-    batch_sizes: list[int] | None = None,
-) -> tuple[Packer, list[list[int]], list[tuple[int, int]]]:
-    """Pack texts, in batches of the given sizes, carrying the state from batch to batch as a resumed job does."""
-    sequences: list[list[int]] = []
-    places: list[tuple[int, int]] = []
-    packer = Packer(tokenizer, wanted, 512)
-    row = 0
-    for size in batch_sizes or [len(texts)]:
-        state = packer.state
-        packer = Packer(tokenizer, wanted, 512)
-        packer.state = state
-        batch = Batch()
-        for text in texts[row : row + size]:
-            batch.counts["rows_read"] += 1
-            if packer.refusal(text) is None:
-                batch.pieces += split_text(row, text)
-                batch.counts.update(rows_used=1, characters=len(text))
-            row += 1
-        packed = packer.pack(batch, tokenizer.encode([piece.text for piece in batch.pieces]))
-        sequences += [sequence.tolist() for sequence in packed.sequences]
-        places += zip(packed.rows, packed.offsets, strict=True)
-    packer.finish()
-    return packer, sequences, places
-
-
-def kept(texts: list[str], least: int) -> list[str]:
-    return [text for text in texts if text.strip() and len(text.strip()) >= least]
-
-
-@settings(max_examples=150, deadline=None)
-@given(texts=TEXTS, window=WINDOWS)
-def test_concatenated_sequences_are_cut_from_one_stream(
-    tokenizer: ModelTokenizer, texts: list[str], window: dict[str, Any]
-) -> None:
-    wanted = TokenizationSettings(**window)
-    stream: list[int] = []
-    for text in kept(texts, wanted.min_characters):
-        stream += tokenizer.encode([text])[0].ids + ([1] if wanted.eos_between_rows else [])
-    size = wanted.context_length - wanted.prepend_bos
-    step = size - wanted.overlap
-    bos = [0] if wanted.prepend_bos else []
-    expected = [bos + stream[i : i + size] for i in range(0, len(stream) - size + 1, step)]
-    packer, sequences, _ = pack(tokenizer, wanted, texts)
-    assert sequences == expected
-    counted = packer.statistics
-    ids = [i for sequence in expected for i in sequence]
-    assert packer.n_tokens == len(ids)
-    assert counted.vocabulary_used == len(set(ids))
-    assert counted.special_tokens == sum(i in tokenizer.special_ids for i in ids)
-    assert counted.padding_tokens == 0
-    assert counted.dropped.get("tokens_at_end", 0) == len(stream) - len(expected) * step
-    assert counted.rows_read == len(texts)
-
-
-@settings(max_examples=150, deadline=None)
-@given(texts=TEXTS, window=WINDOWS, least=st.integers(1, 4), long_rows=st.sampled_from(["split", "truncate"]))
-def test_one_per_row_never_spans_two_rows(
-    tokenizer: ModelTokenizer, texts: list[str], window: dict[str, Any], least: int, long_rows: Any
-) -> None:
-    wanted = TokenizationSettings(**window, packing="one_per_row", min_tokens=least, long_rows=long_rows)
-    size = wanted.context_length - wanted.prepend_bos
-    bos = [0] if wanted.prepend_bos else []
-    expected: list[list[int]] = []
-    for text in kept(texts, wanted.min_characters):
-        of_text = tokenizer.encode([text])[0].ids
-        ids = of_text + ([1] if wanted.eos_between_rows else [])
-        starts = range(0, max(1, len(ids) - wanted.overlap), size - wanted.overlap)
-        for start in starts if long_rows == "split" else [0]:
-            if len(of_text[start : start + size]) >= least:
-                expected.append(bos + ids[start : start + size])
-    packer, sequences, _ = pack(tokenizer, wanted, texts)
-    assert sequences == expected
-    assert packer.statistics.padding_tokens == sum(wanted.context_length - len(s) for s in expected)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    texts=TEXTS,
-    window=WINDOWS,
-    packing=st.sampled_from(["concatenate", "one_per_row"]),
-    cuts=st.lists(st.integers(1, 5), min_size=12, max_size=12),
-    limit=st.one_of(st.none(), st.integers(24, 200)),
-)
-def test_batches_and_resuming_change_nothing(
-    tokenizer: ModelTokenizer,
-    texts: list[str],
-    window: dict[str, Any],
-    packing: Any,
-    cuts: list[int],
-    limit: Any,
-) -> None:
-    wanted = TokenizationSettings(**window, packing=packing, max_tokens=limit)
-    whole, sequences, places = pack(tokenizer, wanted, texts)
-    parts, again, places_again = pack(tokenizer, wanted, texts, cuts)
-    if (
-        limit is not None
-    ):  # a job stops at `done`; here later batches still come in and may add short sequences
-        assert whole.n_tokens <= limit
-        shared = min(len(sequences), len(again))
-        assert sequences[:shared] == again[:shared]
-        return
-    assert (sequences, places) == (again, places_again)
-    assert parts.statistics == whole.statistics
-
-
-@settings(max_examples=100, deadline=None)
-@given(texts=TEXTS, window=WINDOWS, packing=st.sampled_from(["concatenate", "one_per_row"]))
-def test_each_sequence_says_where_it_begins(
-    tokenizer: ModelTokenizer, texts: list[str], window: dict[str, Any], packing: Any
-) -> None:
-    wanted = TokenizationSettings(**window, packing=packing)
-    _, sequences, places = pack(tokenizer, wanted, texts)
-    for sequence, (row, offset) in zip(sequences, places, strict=True):
-        first = sequence[1] if wanted.prepend_bos else sequence[0]
-        shown = tokenizer.text_of(first)
-        if first in tokenizer.special_ids:
-            assert offset == len(texts[row]) or "<" in texts[row]
-        elif "�" not in shown:
-            assert texts[row].startswith(shown, offset)
-        else:
-            assert 0 <= offset < len(texts[row])
-    assert all(a <= b for (a, _), (b, _) in pairwise(places))
-
-
-def test_a_very_long_text_is_cut_before_lines_and_gives_the_same_ids(
-    tokenizer: ModelTokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = "".join(f"line {i} of the text\n\n" for i in range(2000))
-    monkeypatch.setattr(tokenize, "MAX_PIECE", 1000)
-    pieces = list(split_text(3, text))
-    assert len(pieces) > 30
-    assert "".join(piece.text for piece in pieces) == text
-    assert [piece.ends for piece in pieces] == [False] * (len(pieces) - 1) + [True]
-    whole = tokenizer.encode([text])[0].ids
-    assert [i for e in tokenizer.encode([p.text for p in pieces]) for i in e.ids] == whole
-    for packing in ("concatenate", "one_per_row"):
-        wanted = TokenizationSettings(context_length=16, packing=packing, prepend_bos=False)
-        _, sequences, places = pack(tokenizer, wanted, [text])
-        assert [i for s in sequences for i in s][: len(whole)] == whole[: len(sequences) * 16]
-        assert all(
-            text.startswith(tokenizer.text_of(s[0]), at) for s, (_, at) in zip(sequences, places, strict=True)
-        )
-    assert next(split_text(0, "x" * 2500)).text == "x" * 1000
-
-
-def test_settings_out_of_range_are_refused() -> None:
-    for wrong in (
-        {"context_length": 1},
-        {"context_length": 70_000},
-        {"context_length": 8, "overlap": 7},
-        {"max_tokens": 5},
-        {"packing": "shuffled"},
-        {"unknown": 1},
-    ):
-        with pytest.raises(ValidationError):
-            TokenizationSettings.model_validate(wrong)
-
-
-# As jobs
+def add_lines(settings: Any, database: Any, tmp_path: Path, name: str, rows: list[str]) -> Any:
+    path = tmp_path / f"{name}.txt"
+    path.write_text("".join(f"{row}\n" for row in rows))
+    with database.session() as session:
+        source = TextSource(path=str(path), documents="line")
+        dataset, job = library.add_dataset(session, settings, DatasetCreate(source=source), any_folder=True)
+    run_here(settings, database, job.id)
+    with database.reading() as session:
+        return library.get_dataset(session, dataset.id)
 
 
 @pytest.fixture
 def lines(settings: Any, database: Any, tmp_path: Path) -> Any:
     """A data set of 3,000 short rows."""
-    path = tmp_path / "lines.txt"
-    path.write_text("".join(f"row {i} says {i * i} and def test_{i}(self) -> None:\n" for i in range(3000)))
-    with database.session() as session:
-        dataset, job = library.add_dataset(
-            session,
-            settings,
-            DatasetCreate(source=TextSource(path=str(path), documents="line")),
-            any_folder=True,
-        )
-    run_here(settings, database, job.id)
-    with database.reading() as session:
-        return library.get_dataset(session, dataset.id)
+    rows = [f"row {i} says {i * i} and def test_{i}(self) -> None:" for i in range(3000)]
+    return add_lines(settings, database, tmp_path, "lines", rows)
 
 
 def make(settings: Any, database: Any, dataset: Any, model: Any, **wanted: Any) -> tuple[str, str]:
@@ -274,7 +86,7 @@ def test_a_tokenization_is_what_transformers_would_make(
 def test_a_killed_run_goes_on_at_its_last_shard(
     settings: Any, database: Any, lines: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenize, "BATCH_CHARACTERS", 5_000)
+    monkeypatch.setattr(tokenize, "BATCH_BYTES", 5_000)
     monkeypatch.setattr(tokenize, "SHARD_TOKENS", 4_000)
     whole, job = make(settings, database, lines, tiny_model, context_length=16, overlap=3)
     run_here(settings, database, job)
@@ -302,7 +114,7 @@ def test_a_killed_run_goes_on_at_its_last_shard(
 def test_cancel_removes_and_interruption_keeps(
     settings: Any, database: Any, lines: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenize, "BATCH_CHARACTERS", 5_000)
+    monkeypatch.setattr(tokenize, "BATCH_BYTES", 5_000)
     key, job = make(settings, database, lines, tiny_model, context_length=16)
     with pytest.raises(JobInterrupted):
         run_here(
@@ -399,15 +211,222 @@ def test_several_of_one_data_set_and_how_they_are_found(
         make(settings, database, lines, tiny_model, name="mine")
 
 
-def test_preview_shows_what_the_run_makes(settings: Any, database: Any, lines: Any, tiny_model: Any) -> None:
-    wanted = TokenizationSettings(context_length=16, prepend_bos=True)
-    shown = tokenizations.preview_sequences(settings, lines, tiny_model, wanted, limit=3)
-    key, job = make(settings, database, lines, tiny_model, context_length=16, prepend_bos=True)
+def preview(settings: Any, dataset: Any, model: Any, rows: int = 10, limit: int = 3, **wanted: Any) -> Any:
+    create = TokenizationCreate(model_id=model.id, settings=TokenizationSettings(**wanted))
+    return tokenizations.preview_tokenization(
+        settings, dataset, model, create, offset=wanted.pop("offset", 0), rows=rows, limit=limit
+    )
+
+
+@pytest.mark.parametrize("packing", ["concatenate", "best_fit", "one_per_row"])
+def test_preview_shows_what_the_run_makes(
+    settings: Any, database: Any, lines: Any, tiny_model: Any, packing: str
+) -> None:
+    wanted: dict[str, Any] = {
+        "context_length": 64,
+        "prepend_bos": True,
+        "packing": packing,
+        "metadata_columns": ["text"],
+    }
+    shown = preview(settings, lines, tiny_model, **wanted)
+    key, job = make(settings, database, lines, tiny_model, **wanted, max_rows=10)
     run_here(settings, database, job)
     made = tokenizations.page_of_sequences(settings, get(database, key), offset=0, limit=3)
-    assert shown.items == made.items
+    assert shown.items == made.items and shown.n_sequences == made.total
     assert made.items[0].tokens[0].special
-    assert "".join(t.text for t in made.items[0].tokens[1:]).startswith("row 0 says 0")
+    row = made.items[0].row
+    assert row == 0 or packing == "best_fit"
+    assert "".join(t.text for t in made.items[0].tokens[1:]).startswith(f"row {row} says")
+    assert made.items[0].metadata == {"text": f"row {row} says {row * row} and def test_{row}(self) -> None:"}
+    assert [row.index for row in shown.rows] == list(range(10)) and shown.next_offset == 10
+
+
+def test_preview_says_what_is_left_out(settings: Any, lines: Any, tiny_model: Any) -> None:
+    shown = preview(
+        settings, lines, tiny_model, context_length=16, filters={"drop_pattern": "says (1|4) "}, max_rows=10
+    )
+    assert [row.index for row in shown.rows if row.dropped == "rows_with_pattern"] == [1, 2]
+    assert [row.tokens is None for row in shown.rows][:4] == [False, True, True, False]
+    assert shown.dropped["rows_with_pattern"] == 2 and shown.next_offset is None
+    with pytest.raises(StudioError, match="RE2"):
+        preview(settings, lines, tiny_model, filters={"keep_pattern": "("})
+
+
+def test_statistics_count_everything(settings: Any, database: Any, lines: Any, tiny_model: Any) -> None:
+    filters = {"drop_pattern": "7", "min_characters": 44, "near_duplicates": True}
+    key, job = make(
+        settings, database, lines, tiny_model, context_length=32, packing="best_fit", filters=filters
+    )
+    run_here(settings, database, job)
+    found, store = get(database, key).statistics, open_tokens(settings, key)
+    texts = [f"row {i} says {i * i} and def test_{i}(self) -> None:" for i in range(3000)]
+    short = [i for i, text in enumerate(texts) if len(text) < 44]
+    seven = [i for i, text in enumerate(texts) if len(text) >= 44 and "7" in text]
+    assert found["dropped"]["rows_too_short"] == len(short)
+    assert found["dropped"]["rows_with_pattern"] == len(seven)
+    assert found["rows_used"] + sum(n for why, n in found["dropped"].items() if why[:5] == "rows_") == 3000
+    assert found["dropped_examples"]["rows_with_pattern"] == [{"row": i, "text": texts[i]} for i in seven[:5]]
+    lengths, tokens = store.lengths(0, len(store)), store.tokens(0, len(store))
+    real = np.concatenate([row[:n] for row, n in zip(tokens, lengths, strict=True)])
+    counts = np.bincount(real, minlength=512)
+    assert found["vocabulary_used"] == int((counts > 0).sum())
+    most = found["most_frequent"]
+    assert [one["count"] for one in most] == sorted(counts.tolist(), reverse=True)[: len(most)]
+    assert all(counts[one["id"]] == one["count"] for one in most + found["least_frequent"])
+    assert min(c for c in counts.tolist() if c) == found["least_frequent"][0]["count"]
+    assert found["padding_tokens"] == tokens.size - len(real)
+    assert found["special_tokens"] == counts[:3].sum() == counts[1]  # EOS behind each row
+    assert found["text_tokens"] == len(real) - counts[1]
+    assert found["sequence_lengths"]["maximum"] == lengths.max()
+    assert found["sequence_lengths"]["mean"] == pytest.approx(lengths.mean())
+    assert sum(found["row_lengths"]["counts"]) == found["rows_used"]
+    assert found["row_lengths"]["mean"] * found["rows_used"] == pytest.approx(found["text_tokens"])
+
+
+@pytest.mark.parametrize("packing", ["concatenate", "best_fit"])
+def test_a_killed_run_with_near_duplicates_goes_on_as_if_nothing_had_been(
+    settings: Any,
+    database: Any,
+    tmp_path: Path,
+    tiny_model: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    packing: Any,
+) -> None:
+    rows = [f"row {i - (i % 7 == 0)} of a text that says {i - (i % 7 == 0)}" for i in range(3000)]
+    lines = add_lines(settings, database, tmp_path, "repeating", rows)
+    monkeypatch.setattr(tokenize, "BATCH_BYTES", 5_000)
+    monkeypatch.setattr(tokenize, "SHARD_TOKENS", 4_000)
+    wanted: dict[str, Any] = {"context_length": 64, "packing": packing, "filters": {"near_duplicates": True}}
+    whole, job = make(settings, database, lines, tiny_model, **wanted)
+    run_here(settings, database, job)
+    broken, job = make(settings, database, lines, tiny_model, **wanted)
+
+    def kill(progress: dict[str, Any], asked: Any) -> None:
+        if progress["done"] > 2000:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        run_here(settings, database, job, on_progress=kill)
+    assert any(tokenization_folder(settings, broken).glob("shard-*"))
+    run_here(settings, database, job)
+    ours, theirs = open_tokens(settings, broken), open_tokens(settings, whole)
+    assert np.array_equal(ours.tokens(0, len(ours)), theirs.tokens(0, len(theirs)))
+    assert get(database, whole).statistics["dropped"]["rows_near_duplicate"] > 100
+    assert get(database, broken).statistics == get(database, whole).statistics
+
+
+def test_two_at_the_same_time_never_touch_each_other(
+    settings: Any, database: Any, lines: Any, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenize, "BATCH_BYTES", 5_000)
+    wants: list[dict[str, Any]] = [{"context_length": 16}, {"context_length": 24, "packing": "best_fit"}]
+    alone = [make(settings, database, lines, tiny_model, **wanted) for wanted in wants]
+    for _, job in alone:
+        run_here(settings, database, job)
+    together = [make(settings, database, lines, tiny_model, **wanted) for wanted in wants]
+    meet = threading.Barrier(2, timeout=60)  # each batch of the one waits for a batch of the other
+    failures: list[BaseException] = []
+
+    def run(job: str) -> None:
+        met = 0
+
+        def wait(progress: dict[str, Any], asked: Any) -> None:
+            nonlocal met
+            if (met := met + 1) <= 20:
+                meet.wait()
+
+        try:
+            run_here(settings, database, job, on_progress=wait)
+        except BaseException as error:
+            failures.append(error)
+            meet.abort()
+
+    threads = [threading.Thread(target=run, args=(job,)) for _, job in together]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    for (one, _), (other, _) in zip(alone, together, strict=True):
+        ours, theirs = open_tokens(settings, one), open_tokens(settings, other)
+        assert ours.digest == theirs.digest
+        assert get(database, one).statistics == get(database, other).statistics
+    with database.session() as session:
+        first = tokenizations.get_tokenization(session, together[0][0])
+        tokenizations.delete_tokenization(session, settings, first)
+    assert not tokenization_folder(settings, together[0][0]).exists()
+    assert open_tokens(settings, together[1][0]).digest == open_tokens(settings, alone[1][0]).digest
+
+
+def test_a_very_long_row_is_read_in_pieces_and_gives_the_same_ids(
+    settings: Any, database: Any, tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join(f"Zeile {i} des Textes – naïve “words” and  spaces\n\n" for i in range(4000))
+    path = tmp_path / "long.txt"
+    path.write_text(text)
+    with database.session() as session:
+        source = TextSource(path=str(path), documents="file")
+        dataset, job = library.add_dataset(session, settings, DatasetCreate(source=source), any_folder=True)
+    run_here(settings, database, job.id)
+    with database.reading() as session:
+        dataset = library.get_dataset(session, dataset.id)
+    monkeypatch.setattr(tokenize, "MAX_PIECE", 10_000)
+    whole = open_tokenizer(settings, tiny_model).encode([text])[0]
+    for packing in ("concatenate", "one_per_row"):
+        key, job = make(settings, database, dataset, tiny_model, context_length=16, packing=packing)
+        run_here(settings, database, job)
+        store = open_tokens(settings, key)
+        n = len(whole.ids) // 16
+        assert store.tokens(0, n).ravel().tolist() == whole.ids[: n * 16]
+        offsets = store.sources(0, n).offset.tolist()
+        assert offsets == [whole.token_to_chars(i * 16)[0] for i in range(n)]
+        assert get(database, key).statistics["row_lengths"]["maximum"] == len(whole.ids)
+
+
+def test_pieces_end_before_words_and_never_within_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenize, "MAX_PIECE", 100)
+    for text in ("x" * 250, "ü" * 300, "日本 " * 100, "wörter und wörter " * 30, "a\n b" * 80):
+        content, at = memoryview(text.encode()), 0
+        while at < len(content):
+            cut = cut_before_word(content, at, len(content))
+            assert at < cut <= at + 100
+            before, after = bytes(content[:cut]).decode(), bytes(content[cut:]).decode()
+            if re.search(r"\S ", text) and after:
+                assert after.startswith(" ") and not before[-1].isspace()
+            at = cut
+
+
+def test_another_column_is_read_where_it_is_asked_for(
+    settings: Any, database: Any, tiny_model: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "two.csv"
+    path.write_text("text,answer\n" + "".join(f"question {i},reply {i} \n" for i in range(50)))
+    with database.session() as session:
+        dataset, job = library.add_dataset(
+            session,
+            settings,
+            DatasetCreate(source=library.file_source(str(path))),
+            any_folder=True,
+        )
+    run_here(settings, database, job.id)
+    for column, first in ((None, "question 0"), ("answer", "reply 0")):
+        wanted = TokenizationCreate(
+            model_id=tiny_model.id,
+            text_column=column,
+            settings=TokenizationSettings(context_length=32, packing="one_per_row"),
+        )
+        with database.session() as session:
+            made, job = tokenizations.add_tokenization(session, settings, dataset.id, wanted)
+        run_here(settings, database, job.id)
+        page = tokenizations.page_of_sequences(settings, get(database, made.id), offset=0, limit=1)
+        assert "".join(token.text for token in page.items[0].tokens).startswith(first)
+        assert get(database, made.id).text_column == (column or "text")
+    wrongs: list[dict[str, Any]] = [{"text_column": "none"}, {"settings": {"metadata_columns": ["none"]}}]
+    for wrong in wrongs:
+        with database.session() as session, pytest.raises(StudioError, match="no column “none”"):
+            tokenizations.add_tokenization(
+                session, settings, dataset.id, TokenizationCreate(model_id=tiny_model.id, **wrong)
+            )
 
 
 def test_who_uses_what_is_named_and_force_takes_all(

@@ -10,12 +10,8 @@ import pytest
 from mistudio.activations.caches import add_cache
 from mistudio.activations.schemas import CacheCreate, HarvestSettings
 from mistudio.datasets.library import add_dataset
-from mistudio.datasets.schemas import (
-    DatasetCreate,
-    TextSource,
-    TokenizationCreate,
-    TokenizationSettings,
-)
+from mistudio.datasets.schemas import DatasetCreate, TextSource
+from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenizations import add_tokenization
 from tests.models.conftest import kinds, tiny_model
 from tests.models.job_runs import run_here

@@ -88,11 +88,17 @@ def bytes_of(array: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.
     return np.frombuffer(values, np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
-def find_words(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Words:
-    """Where the words of each row are."""
+def white_space(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which bytes of UTF-8 text belong to white space of any script, bool [n]."""
     space = _SPACE[data]
     if len(data) and int(data.max()) >= 0x80:
         _mark_wide_spaces(data, space)
+    return space
+
+
+def find_words(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Words:
+    """Where the words of each row are."""
+    space = white_space(data)
     begins, ends = ~space, ~space
     begins[1:] &= space[:-1]
     ends[:-1] &= space[1:]

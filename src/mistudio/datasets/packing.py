@@ -1,63 +1,73 @@
-"""From rows of text to sequences of tokens of one length: joining, cutting, BOS, EOS, overlap, and what is dropped."""
+"""From tokens of rows to sequences of one length: joining, cutting, fitting, BOS, EOS, overlap, and what is dropped."""
 
 from __future__ import annotations
 
 import base64
+from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mistudio.datasets.schemas import TokenizationSettings, TokenizationStatistics
+from mistudio.datasets.tokenization_schemas import TokenizationSettings
 from mistudio.errors import StudioError
 from mistudio.models.tokenizer import ModelTokenizer
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from mistudio.datasets.encoding import Encoded
 
-Ids = np.ndarray[Any, np.dtype[np.int64]]
+Array = np.ndarray[Any, np.dtype[Any]]
 
-
-class Piece(NamedTuple):
-    """A part of a row's text that is encoded by itself: nearly always the whole."""
-
-    row: int
-    start: int
-    text: str
-    ends: bool
+# Sequences that best fit keeps open at a time: more fill better; together they hold at most this many tokens.
+_OPEN_SEQUENCES, _OPEN_TOKENS = 256, 1 << 20
 
 
-@dataclass
-class Batch:
-    """Pieces to be packed together, and what was met while they were read. `next` is where the next batch begins."""
+class Pieces(NamedTuple):
+    """Texts that are encoded by themselves: whole rows, or parts of a very long one.
 
-    pieces: list[Piece] = field(default_factory=list[Piece])
-    counts: Counter[str] = field(default_factory=Counter[str])
-    dropped: Counter[str] = field(default_factory=Counter[str])
-    next: tuple[int, int] = (0, 0)
+    rows: the row of each, [n]; starts: the character of the row at which it begins, [n]; characters: how many it has,
+    [n]; ends: whether the row ends with it, bool [n].
+    """
+
+    rows: Array
+    starts: Array
+    characters: Array
+    ends: Array
 
 
 class Packed(NamedTuple):
-    """Sequences of token ids, and where each begins: row of the data set and character in its text."""
+    """Sequences [n, context] with their real lengths [n], and where each begins: row [n] and character [n]."""
 
-    sequences: list[Ids]
-    rows: list[int]
-    offsets: list[int]
+    tokens: Array
+    lengths: Array
+    rows: Array
+    offsets: Array
 
 
-class _Start(NamedTuple):
-    """A place in the stream of tokens at which a sequence begins."""
+class _Stream(NamedTuple):
+    """Tokens of pieces, EOS behind each row. Piece i begins at firsts[i] and has lengths[i] tokens, EOS included."""
 
+    ids: Array
+    firsts: Array
+    lengths: Array
+
+
+@dataclass
+class _Open:
+    """A sequence that best fit is filling: where it begins, what is in it."""
+
+    room: int
     row: int
     offset: int
+    parts: list[Array] = field(default_factory=list[Array])
 
 
 class Packer:
     """Packs rows, given in order, into sequences under one choice of settings.
 
     Rows in any number of batches give the same sequences. `state` is what is needed to go on after the last batch.
+    Raises StudioError `no_bos`, `no_eos`.
     """
 
     def __init__(self, tokenizer: ModelTokenizer, settings: TokenizationSettings, vocab_size: int) -> None:
@@ -71,159 +81,219 @@ class Packer:
                 hint="Turn eos_between_rows off.",
                 fields={"settings.eos_between_rows": "this tokenizer has no end-of-text token"},
             )
+        self.dtype = np.dtype(np.uint16 if vocab_size <= 65_536 else np.uint32)
+        self.pad_id = tokenizer.pad_id or 0
         self.window = settings.context_length - (self.bos_id is not None)
         self.step = self.window - settings.overlap
         self.n_tokens = self.n_sequences = 0
         self.done = False
-        self._special = np.zeros(vocab_size, bool)
-        self._special[sorted(tokenizer.special_ids)] = True
-        self._unknown = tokenizer.unknown_id
-        self._seen = np.zeros(vocab_size, bool)
-        self._tail: Ids = np.empty(0, np.int64)
-        self._tail_starts: list[_Start] = []
-        self._counts: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self._tail = np.empty(0, self.dtype)
+        self._tail_rows = self._tail_offsets = np.empty(0, np.int64)
+        self._open: list[_Open] = []
 
-    def refusal(self, text: str) -> str | None:
-        """Why a row is dropped before it is encoded, or None."""
-        length = len(text.strip())
-        if length == 0:
-            return "rows_empty"
-        return "rows_too_short" if length < self.settings.min_characters else None
+    def pack(self, pieces: Pieces, encoded: Encoded) -> Packed:
+        """The sequences that these pieces complete. `encoded` has their tokens."""
+        if self.settings.packing == "concatenate":
+            return self._within_limit(self._concatenate(pieces, encoded))
+        packed = self._cut_rows(pieces, encoded)
+        if self.settings.packing == "best_fit":
+            packed = self._fit(packed)
+        elif not self.settings.pads:
+            packed = self._full_only(packed)
+        return self._within_limit(packed)
 
-    def pack(self, batch: Batch, encodings: Sequence[Encoding]) -> Packed:
-        """The sequences that these pieces complete. `encodings` belong to `batch.pieces`, one each."""
-        self._counts.update(batch.counts)
-        self._dropped.update(batch.dropped)
-        joined = self.settings.packing == "concatenate"
-        packed = (self._concatenate if joined else self._one_per_row)(batch.pieces, encodings)
-        if self.bos_id is not None:
-            packed = packed._replace(
-                sequences=[np.concatenate(([self.bos_id], sequence)) for sequence in packed.sequences]
-            )
-        packed = self._within_limit(packed)
-        self._count(packed.sequences)
-        return packed
+    def finish(self) -> Packed:
+        """What is left when all rows were given; counts what is dropped of it."""
+        packed = self._nothing()
+        if self.done:
+            return packed
+        if self.settings.packing == "best_fit":
+            packed, self._open = self._closed(self._open), []
+            packed = packed if self.settings.pads else self._full_only(packed)
+        elif self.settings.pads:
+            # A tail of nothing but what the sequence before it ended with is no sequence of its own.
+            if len(self._tail) > (self.settings.overlap if self.n_sequences else 0):
+                tokens, lengths = self._blocks(self._tail, np.zeros(1, np.int64), np.array([len(self._tail)]))
+                packed = Packed(tokens, lengths, self._tail_rows[:1], self._tail_offsets[:1])
+        elif len(self._tail):
+            self.dropped["tokens_at_end"] += len(self._tail)
+        self._tail, self._tail_rows, self._tail_offsets = (
+            self._tail[:0],
+            self._tail_rows[:0],
+            self._tail_offsets[:0],
+        )
+        return self._within_limit(packed)
 
-    def finish(self) -> None:
-        """Count what is left of the stream, too short for a sequence."""
-        if len(self._tail) and not self.done:
-            self._dropped["tokens_at_end"] += len(self._tail)
+    def _concatenate(self, pieces: Pieces, encoded: Encoded) -> Packed:
+        stream = self._stream(pieces, encoded, self._tail)
+        n = max(0, (len(stream.ids) - self.window) // self.step + 1)
+        starts = np.arange(0, len(stream.ids), self.step)
+        rows, offsets = self._places(pieces, encoded, stream, starts[len(self._tail_rows) :])
+        rows = np.concatenate([self._tail_rows, rows])
+        offsets = np.concatenate([self._tail_offsets, offsets])
+        tokens = np.empty((n, self.settings.context_length), self.dtype)
+        if n:
+            windows = np.lib.stride_tricks.sliding_window_view(stream.ids, self.window)
+            tokens[:, self.settings.context_length - self.window :] = windows[:: self.step][:n]
+            if self.bos_id is not None:
+                tokens[:, 0] = self.bos_id
+        self._tail = stream.ids[n * self.step :].copy()
+        self._tail_rows, self._tail_offsets = rows[n:], offsets[n:]
+        return Packed(tokens, np.full(n, self.settings.context_length), rows[:n], offsets[:n])
 
-    def _concatenate(self, pieces: Sequence[Piece], encodings: Sequence[Encoding]) -> Packed:
-        parts = [self._tail]
-        firsts: list[int] = []
-        length = len(self._tail)
-        for piece, encoding in zip(pieces, encodings, strict=True):
-            firsts.append(length)
-            parts.append(self._ids(encoding, piece.ends))
-            length += len(parts[-1])
-        stream = np.concatenate(parts)
-        starts = range(0, len(stream), self.step)
-        n = max(0, (len(stream) - self.window) // self.step + 1)
-        places = list(self._tail_starts)
-        for start in starts[len(places) :]:
-            which = int(np.searchsorted(firsts, start, "right")) - 1
-            places.append(_place(pieces[which], encodings[which], start - firsts[which]))
-        self._tail, self._tail_starts = stream[n * self.step :].copy(), places[n:]
-        sequences = [stream[start : start + self.window] for start in starts[:n]]
-        return Packed(sequences, [p.row for p in places[:n]], [p.offset for p in places[:n]])
+    def _cut_rows(self, pieces: Pieces, encoded: Encoded) -> Packed:
+        """Whole rows cut into parts of at most a window."""
+        stream = self._stream(pieces, encoded, np.empty(0, self.dtype))
+        last = np.flatnonzero(pieces.ends)
+        row_ends = (stream.firsts + stream.lengths)[last]
+        row_firsts = np.concatenate([[0], row_ends[:-1]]).astype(np.int64)
+        lengths = row_ends - row_firsts
+        texts = lengths - (self.eos_id is not None)  # tokens of a row that are its text's
+        if self.settings.long_rows == "truncate":
+            self.dropped["rows_truncated"] += int((lengths > self.window).sum())
+            part_rows = np.arange(len(lengths))
+            left = self.settings.truncation_side == "left"
+            starts = np.maximum(lengths - self.window, 0) if left else np.zeros(len(lengths), np.int64)
+        else:
+            parts = np.maximum(1, -(-(lengths - self.settings.overlap) // self.step))
+            part_rows = np.repeat(np.arange(len(lengths)), parts)
+            starts = (np.arange(len(part_rows)) - np.repeat(np.cumsum(parts) - parts, parts)) * self.step
+        sizes = np.minimum(self.window, lengths[part_rows] - starts)
+        enough = np.minimum(sizes, texts[part_rows] - starts) >= self.settings.min_tokens
+        self.dropped["sequences_too_short"] += int((~enough).sum())
+        begins, sizes = (row_firsts[part_rows] + starts)[enough], sizes[enough]
+        rows, offsets = self._places(pieces, encoded, stream, begins)
+        tokens, lengths = self._blocks(stream.ids, begins, sizes)
+        return Packed(tokens, lengths, rows, offsets)
 
-    def _one_per_row(self, pieces: Sequence[Piece], encodings: Sequence[Encoding]) -> Packed:
-        packed = Packed([], [], [])
-        first = 0
-        for end, piece in enumerate(pieces, 1):
-            if piece.ends:
-                self._cut_row(pieces[first:end], encodings[first:end], packed)
-                first = end
-        return packed
-
-    def _cut_row(self, pieces: Sequence[Piece], encodings: Sequence[Encoding], packed: Packed) -> None:
-        parts = [self._ids(encoding, piece.ends) for piece, encoding in zip(pieces, encodings, strict=True)]
-        firsts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
-        ids = np.concatenate(parts)
-        text_tokens = len(ids) - (self.eos_id is not None)
-        start = 0
-        while start == 0 or start + self.settings.overlap < len(ids):
-            sequence = ids[start : start + self.window]
-            if min(len(sequence), text_tokens - start) >= self.settings.min_tokens:
-                which = int(np.searchsorted(firsts, start, "right")) - 1
-                place = _place(pieces[which], encodings[which], start - int(firsts[which]))
-                packed.sequences.append(sequence)
-                packed.rows.append(place.row)
-                packed.offsets.append(place.offset)
+    def _fit(self, packed: Packed) -> Packed:
+        """Each part into the open sequence that it fills best; full ones, and the fullest of too many, are closed."""
+        at_most = max(16, min(_OPEN_SEQUENCES, _OPEN_TOKENS // self.window))
+        bos = int(self.bos_id is not None)
+        closed: list[_Open] = []
+        rooms = [one.room for one in self._open]  # ascending, like `_open`
+        sizes = (packed.lengths - bos).tolist()
+        for number, size in enumerate(sizes):
+            part = packed.tokens[number, bos : bos + size]
+            where = bisect_left(rooms, size)
+            if where < len(rooms):
+                rooms.pop(where)
+                one = self._open.pop(where)
             else:
-                self._dropped["sequences_too_short"] += 1
-            if self.settings.long_rows == "truncate":
-                self._dropped["rows_truncated"] += len(ids) > self.window
-                return
-            start += self.step
+                one = _Open(self.window, int(packed.rows[number]), int(packed.offsets[number]))
+            one.parts.append(part)
+            one.room -= size
+            if one.room == 0:
+                closed.append(one)
+                continue
+            insort(self._open, one, key=lambda open: open.room)
+            insort(rooms, one.room)
+            if len(rooms) > at_most:
+                rooms.pop(0)
+                closed.append(self._open.pop(0))
+        for one in self._open:  # what was cut from this batch must not keep the whole of it in memory
+            one.parts = [np.concatenate(one.parts)]
+        whole = self._closed(closed)
+        return whole if self.settings.pads else self._full_only(whole)
 
-    def _ids(self, encoding: Encoding, ends: bool) -> Ids:
-        ids = np.array(encoding.ids, np.int64)
-        return np.append(ids, self.eos_id) if ends and self.eos_id is not None else ids
+    def _closed(self, closed: list[_Open]) -> Packed:
+        """Sequences that were open, as they are stored."""
+        if not closed:
+            return self._nothing()
+        sizes = np.array([self.window - one.room for one in closed])
+        ids = np.concatenate([part for one in closed for part in one.parts])
+        tokens, lengths = self._blocks(ids, np.cumsum(sizes) - sizes, sizes)
+        rows, offsets = (np.array([getattr(one, name) for one in closed]) for name in ("row", "offset"))
+        return Packed(tokens, lengths, rows, offsets)
+
+    def _full_only(self, packed: Packed) -> Packed:
+        full = packed.lengths == self.settings.context_length
+        self.dropped["sequences_unfilled"] += int((~full).sum())
+        return Packed(*(part[full] for part in packed))
+
+    def _stream(self, pieces: Pieces, encoded: Encoded, before: Array) -> _Stream:
+        bounds = encoded.bounds
+        lengths = np.diff(bounds)
+        ids = encoded.ids
+        if self.eos_id is not None:
+            ids = np.insert(ids, bounds[1:][pieces.ends], np.array(self.eos_id, self.dtype))
+            lengths = lengths + pieces.ends
+        firsts = len(before) + np.cumsum(lengths) - lengths
+        return _Stream(np.concatenate([before, ids]) if len(before) else ids, firsts, lengths)
+
+    def _places(
+        self, pieces: Pieces, encoded: Encoded, stream: _Stream, tokens: Array
+    ) -> tuple[Array, Array]:
+        """The row and the character of its text at which tokens of the stream begin; the text's end for EOS."""
+        which = np.searchsorted(stream.firsts + stream.lengths, tokens, "right")
+        within = tokens - stream.firsts[which]
+        is_text = within < np.diff(encoded.bounds)[which]
+        offsets = pieces.starts[which] + pieces.characters[which]
+        at = which[is_text]
+        offsets[is_text] = pieces.starts[at] + encoded.places(encoded.bounds[at] + within[is_text])
+        return pieces.rows[which], offsets
+
+    def _blocks(self, ids: Array, begins: Array, sizes: Array) -> tuple[Array, Array]:
+        """Parts of `ids` as padded sequences [n, context] with BOS, and their lengths."""
+        bos = int(self.bos_id is not None)
+        tokens = np.full((len(begins), self.settings.context_length), self.pad_id, self.dtype)
+        if self.bos_id is not None:
+            tokens[:, 0] = self.bos_id
+        inside = np.arange(self.window) < sizes[:, None]
+        flat = np.repeat(begins - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
+        tokens[:, bos:][inside] = ids[flat]
+        return tokens, sizes + bos
 
     def _within_limit(self, packed: Packed) -> Packed:
         limit = self.settings.max_tokens
-        if limit is None:
-            return packed
-        kept, total = 0, self.n_tokens
-        for sequence in packed.sequences:
-            if total + len(sequence) > limit:
-                break
-            total += len(sequence)
-            kept += 1
-        self.done = kept < len(packed.sequences) or limit - total < self.settings.context_length
-        return Packed(packed.sequences[:kept], packed.rows[:kept], packed.offsets[:kept])
+        if limit is not None:
+            totals = self.n_tokens + np.cumsum(packed.lengths)
+            kept = int(np.searchsorted(totals, limit, "right"))
+            total = int(totals[kept - 1]) if kept else self.n_tokens
+            self.done = kept < len(totals) or limit - total < self.settings.context_length
+            packed = Packed(*(part[:kept] for part in packed))
+        self.n_sequences += len(packed.lengths)
+        self.n_tokens += int(packed.lengths.sum())
+        return packed
 
-    def _count(self, sequences: list[Ids]) -> None:
-        if not sequences:
-            return
-        ids = np.concatenate(sequences)
-        self.n_sequences += len(sequences)
-        self.n_tokens += len(ids)
-        self._seen[ids] = True
-        self._counts["special_tokens"] += int(self._special[ids].sum())
-        if self._unknown is not None and not self._special[self._unknown]:
-            self._counts["unknown_tokens"] += int((ids == self._unknown).sum())
-
-    @property
-    def statistics(self) -> TokenizationStatistics:
-        """What was counted so far."""
-        return TokenizationStatistics(
-            rows_read=self._counts["rows_read"],
-            rows_used=self._counts["rows_used"],
-            characters=self._counts["characters"],
-            special_tokens=self._counts["special_tokens"],
-            unknown_tokens=self._counts["unknown_tokens"],
-            dropped={why: number for why, number in self._dropped.items() if number},
-            vocabulary_used=int(self._seen.sum()),
-            padding_tokens=self.n_sequences * self.settings.context_length - self.n_tokens,
-        )
+    def _nothing(self) -> Packed:
+        none = np.empty(0, np.int64)
+        return Packed(np.empty((0, self.settings.context_length), self.dtype), none, none, none)
 
     @property
     def state(self) -> dict[str, Any]:
         """Everything that later batches depend on, as JSON can hold it."""
         return {
-            "tail": self._tail.tolist(),
-            "tail_starts": [list(start) for start in self._tail_starts],
+            "tail": _text_of(self._tail),
+            "tail_rows": self._tail_rows.tolist(),
+            "tail_offsets": self._tail_offsets.tolist(),
+            "open": [
+                [one.room, one.row, one.offset, _text_of(np.concatenate(one.parts))] for one in self._open
+            ],
             "n_tokens": self.n_tokens,
             "n_sequences": self.n_sequences,
             "done": self.done,
-            "counts": dict(self._counts),
-            "dropped": dict(self._dropped),
-            "seen": base64.b64encode(np.packbits(self._seen).tobytes()).decode(),
+            "dropped": dict(self.dropped),
         }
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        self._tail = np.array(state["tail"], np.int64)
-        self._tail_starts = [_Start(*start) for start in state["tail_starts"]]
+        self._tail = self._array_of(state["tail"])
+        self._tail_rows = np.array(state["tail_rows"], np.int64)
+        self._tail_offsets = np.array(state["tail_offsets"], np.int64)
+        self._open = [
+            _Open(room, row, offset, [self._array_of(ids)]) for room, row, offset, ids in state["open"]
+        ]
         self.n_tokens, self.n_sequences = state["n_tokens"], state["n_sequences"]
-        self.done = state["done"]
-        self._counts, self._dropped = Counter(state["counts"]), Counter(state["dropped"])
-        bits = np.frombuffer(base64.b64decode(state["seen"]), np.uint8)
-        self._seen = np.unpackbits(bits, count=len(self._seen)).astype(bool)
+        self.done, self.dropped = state["done"], Counter(state["dropped"])
+
+    def _array_of(self, text: str) -> Array:
+        return np.frombuffer(base64.b64decode(text), self.dtype)
+
+
+def _text_of(ids: Array) -> str:
+    return base64.b64encode(ids.tobytes()).decode()
 
 
 def _bos(tokenizer: ModelTokenizer, settings: TokenizationSettings) -> int | None:
@@ -236,12 +306,3 @@ def _bos(tokenizer: ModelTokenizer, settings: TokenizationSettings) -> int | Non
             fields={"settings.prepend_bos": "this tokenizer has no beginning-of-text token"},
         )
     return tokenizer.bos_id if wanted else None
-
-
-def _place(piece: Piece, encoding: Encoding, token: int) -> _Start:
-    """Where a token of a piece begins in the row's text; the text's end for the EOS behind it."""
-    n = len(encoding)  # not of .ids, which makes a list of them all
-    if token < n and (span := encoding.token_to_chars(token)) is not None:
-        return _Start(piece.row, piece.start + span[0])
-    last = encoding.token_to_chars(n - 1) if n else None
-    return _Start(piece.row, piece.start + (last[1] if last else 0))

@@ -10,9 +10,13 @@ from sqlalchemy.orm import Session
 from mistudio import jobs
 from mistudio.datasets import tokenizations
 from mistudio.datasets.library import get_dataset, ready_dataset
-from mistudio.datasets.schemas import SequencePage, TokenizationCreate, TokenizationOut
 from mistudio.datasets.tables import Tokenization
-from mistudio.errors import NotFound
+from mistudio.datasets.tokenization_schemas import (
+    SequencePage,
+    TokenizationCreate,
+    TokenizationOut,
+    TokenizationPreview,
+)
 from mistudio.models.announce import announce
 from mistudio.models.deletion import users_of
 from mistudio.models.library import ready_model
@@ -107,7 +111,7 @@ def create_tokenization(
 
 @tokenization_router.post(
     f"{PREFIX}/preview",
-    response_model=SequencePage,
+    response_model=TokenizationPreview,
     summary="Preview a tokenization",
     responses=problems(400, 404, 409, 422),
 )
@@ -116,11 +120,15 @@ def preview_tokenization(
     wanted: TokenizationCreate,
     session: ReadingDep,
     settings: SettingsDep,
+    offset: Annotated[int, Query(ge=0, le=2**53, description="First row.")] = 0,
+    rows: Annotated[int, Query(ge=1, le=100, description="Rows read.")] = 10,
     limit: Annotated[int, Query(ge=1, le=100, description="Sequences shown.")] = 5,
-) -> SequencePage:
-    """What the first rows would become under these settings, before any run."""
+) -> TokenizationPreview:
+    """What some rows would become under these settings, and what is left out of them, before any run."""
     dataset, model = ready_dataset(session, dataset_id), ready_model(session, wanted.model_id)
-    return tokenizations.preview_sequences(settings, dataset, model, wanted.settings, limit=limit)
+    return tokenizations.preview_tokenization(
+        settings, dataset, model, wanted, offset=offset, rows=rows, limit=limit
+    )
 
 
 @tokenization_router.get(
@@ -175,7 +183,7 @@ def list_users(dataset_id: str, key: str, session: ReadingDep) -> list[UserOut]:
 def cancel_tokenization(dataset_id: str, key: str, session: SessionDep) -> TokenizationOut:
     """Queued or running."""
     found = tokenizations.find_tokenization(session, dataset_id, key)
-    jobs.cancel(session, _job_of(session, found).id)
+    jobs.cancel(session, tokenizations.job_of(session, found).id)
     return tokenizations.tokenizations_out(session, [found])[0]
 
 
@@ -189,7 +197,7 @@ def cancel_tokenization(dataset_id: str, key: str, session: SessionDep) -> Token
 def retry_tokenization(dataset_id: str, key: str, session: SessionDep) -> TokenizationOut:
     """After it failed or was cancelled."""
     found = tokenizations.find_tokenization(session, dataset_id, key)
-    jobs.retry(session, _job_of(session, found).id)
+    jobs.retry(session, tokenizations.job_of(session, found).id)
     return tokenizations.tokenizations_out(session, [found])[0]
 
 
@@ -210,11 +218,3 @@ def delete_tokenization(
         announce(session, studio.events, table, id, "deleted")
     announce(session, studio.events, "datasets", dataset_id, "changed")
     return Response(status_code=204)
-
-
-def _job_of(session: Session, tokenization: Tokenization) -> jobs.Job:
-    subject = f"tokenizations/{tokenization.id}"
-    job = jobs.latest_jobs(session, [subject]).get(subject)
-    if job is None:
-        raise NotFound("job", tokenization.id)
-    return job

@@ -8,29 +8,26 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
-from mistudio.datasets.library import get_dataset, ready_dataset
-from mistudio.datasets.packing import Batch, Packer
-from mistudio.datasets.schemas import (
-    SequenceOut,
+from mistudio.datasets.library import choose_text_column, get_dataset, ready_dataset
+from mistudio.datasets.packing import Packer
+from mistudio.datasets.tables import Dataset, Tokenization
+from mistudio.datasets.tokenization_preview import preview_rows, sequence_out
+from mistudio.datasets.tokenization_schemas import (
     SequencePage,
     TokenizationCreate,
     TokenizationOut,
+    TokenizationPreview,
     TokenizationSettings,
     TokenizeParams,
 )
-from mistudio.datasets.tables import Dataset, Tokenization
-from mistudio.datasets.tokenize import open_tokens, split_text
+from mistudio.datasets.tokenize import open_tokens
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import Job, JobOut, latest_jobs, submit
 from mistudio.models.deletion import delete_owner
 from mistudio.models.library import open_tokenizer, ready_model
 from mistudio.models.names import add_row, choose_name
 from mistudio.models.tables import Model
-from mistudio.models.tokenizer import ModelTokenizer
 from mistudio.settings import Settings
-
-_PREVIEW_ROWS = 20
-_PREVIEW_CHARACTERS = 20_000
 
 
 def add_tokenization(
@@ -38,11 +35,12 @@ def add_tokenization(
 ) -> tuple[Tokenization, Job]:
     """Note a tokenization and queue the job that makes it.
 
-    Raises StudioError `context_too_long`, `no_bos`, `no_eos`; Conflict `dataset_not_ready`, `model_not_ready`,
-    `name_taken`.
+    Raises StudioError `bad_pattern`, `context_too_long`, `no_bos`, `no_column`, `no_eos`, `no_text_column`; Conflict
+    `dataset_not_ready`, `model_not_ready`, `name_taken`.
     """
     dataset = ready_dataset(session, dataset_id)
     model = ready_model(session, wanted.model_id)
+    column = check_columns(dataset, wanted)
     check_settings(settings, model, wanted.settings)
     name = choose_name(
         session,
@@ -52,7 +50,11 @@ def add_tokenization(
         Tokenization.dataset_id == dataset.id,
     )
     tokenization = Tokenization(
-        dataset=dataset, model=model, name=name, settings=wanted.settings.model_dump(mode="json")
+        dataset=dataset,
+        model=model,
+        name=name,
+        text_column=column,
+        settings=wanted.settings.model_dump(mode="json"),
     )
     add_row(session, tokenization)
     job = submit(
@@ -63,6 +65,22 @@ def add_tokenization(
         params=TokenizeParams(tokenization_id=tokenization.id),
     )
     return tokenization, job
+
+
+def check_columns(dataset: Dataset, wanted: TokenizationCreate) -> str:
+    """The column to read. Raises StudioError `no_text_column`, `no_column` naming the columns there are."""
+    types: dict[str, str] = {column["name"]: column["type"] for column in dataset.columns}
+    column = choose_text_column(dataset.name, types, wanted.text_column or dataset.text_column)
+    for name in wanted.settings.metadata_columns:
+        if name not in types:
+            raise StudioError(
+                "no_column",
+                f"{dataset.name} has no column “{name}”.",
+                hint=f"Its columns are {', '.join(types)}.",
+                status=422,
+                fields={"settings.metadata_columns": f"no column “{name}”"},
+            )
+    return column
 
 
 def check_settings(settings: Settings, model: Model, wanted: TokenizationSettings) -> None:
@@ -76,7 +94,10 @@ def check_settings(settings: Settings, model: Model, wanted: TokenizationSetting
             status=422,
             fields={"settings.context_length": f"at most {model.context_length}"},
         )
+    from mistudio.datasets.row_filters import RowFilters
+
     Packer(open_tokenizer(settings, model), wanted, model.vocab_size or 0)
+    RowFilters(wanted.filters)
 
 
 def get_tokenization(session: Session, tokenization_id: str) -> Tokenization:
@@ -141,6 +162,15 @@ def tokenizations_out(session: Session, tokenizations: Sequence[Tokenization]) -
     return found
 
 
+def job_of(session: Session, tokenization: Tokenization) -> Job:
+    """The latest job that makes it. Raises NotFound."""
+    subject = f"tokenizations/{tokenization.id}"
+    job = latest_jobs(session, [subject]).get(subject)
+    if job is None:
+        raise NotFound("job", tokenization.id)
+    return job
+
+
 def delete_tokenization(
     session: Session, settings: Settings, tokenization: Tokenization, *, force: bool = False
 ) -> list[tuple[str, str]]:
@@ -154,48 +184,58 @@ def page_of_sequences(
     settings: Settings, tokenization: Tokenization, *, offset: int, limit: int
 ) -> SequencePage:
     """Finished sequences as tokens, padding left out."""
+    from mistudio.datasets.rows import open_rows
+
     store = open_tokens(settings, tokenization)
     tokenizer = open_tokenizer(settings, tokenization.model_id)
+    columns = TokenizationSettings.model_validate(tokenization.settings).metadata_columns
+    rows = open_rows(settings, tokenization.dataset) if columns else None
+    start = min(offset, store.n_sequences)
     end = min(store.n_sequences, offset + limit)
+    sources = store.sources(start, max(start, end))
     items = [
-        SequenceOut(index=i, tokens=tokenizer.tokens_of(store[i].tolist()))
-        for i in range(min(offset, end), end)
+        sequence_out(
+            tokenizer,
+            start + i,
+            store[start + i],
+            row=row,
+            offset=at,
+            values=rows.rows(row, 1)[0] if rows else {},
+            columns=columns,
+        )
+        for i, (row, at) in enumerate(zip(sources.row.tolist(), sources.offset.tolist(), strict=True))
     ]
     more = items and end < store.n_sequences
     return SequencePage(items=items, total=store.n_sequences, next_offset=end if more else None)
 
 
-def preview_sequences(
-    settings: Settings, dataset: Dataset, model: Model, wanted: TokenizationSettings, *, limit: int
-) -> SequencePage:
-    """What the first rows would become under these settings, before any run."""
+def preview_tokenization(
+    settings: Settings,
+    dataset: Dataset,
+    model: Model,
+    wanted: TokenizationCreate,
+    *,
+    offset: int,
+    rows: int,
+    limit: int,
+) -> TokenizationPreview:
+    """What `rows` rows from `offset` on would become, `limit` sequences of it. Raises as `add_tokenization` does."""
     from mistudio.datasets.rows import open_rows
 
-    check_settings(settings, model, wanted)
-    tokenizer = open_tokenizer(settings, model)
-    rows = open_rows(settings, dataset).rows(0, min(_PREVIEW_ROWS, wanted.max_rows or _PREVIEW_ROWS))
-    texts = [str(row.get(dataset.text_column or "") or "")[:_PREVIEW_CHARACTERS] for row in rows]
-    return SequencePage(
-        items=pack_texts(tokenizer, wanted, model.vocab_size or 0, texts)[:limit],
-        total=None,
-        next_offset=None,
+    column = check_columns(dataset, wanted)
+    check_settings(settings, model, wanted.settings)
+    stop = min(dataset.rows or 0, wanted.settings.max_rows or dataset.rows or 0)
+    found = open_rows(settings, dataset).rows(offset, max(0, min(rows, stop - offset)))
+    return preview_rows(
+        found,
+        offset,
+        column,
+        open_tokenizer(settings, model),
+        wanted.settings,
+        vocab_size=model.vocab_size or 0,
+        limit=limit,
+        more=offset + len(found) < stop,
     )
-
-
-def pack_texts(
-    tokenizer: ModelTokenizer, wanted: TokenizationSettings, vocab_size: int, texts: Sequence[str]
-) -> list[SequenceOut]:
-    """A few texts as sequences of tokens."""
-    packer = Packer(tokenizer, wanted, max(vocab_size, tokenizer.vocab_size))
-    batch = Batch()
-    for row, text in enumerate(texts):
-        if packer.refusal(text) is None:
-            batch.pieces += split_text(row, text)
-    packed = packer.pack(batch, tokenizer.encode([piece.text for piece in batch.pieces]))
-    return [
-        SequenceOut(index=i, tokens=tokenizer.tokens_of(sequence.tolist()))
-        for i, sequence in enumerate(packed.sequences)
-    ]
 
 
 def _loaded() -> Select[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mistudio.activations.schemas import HarvestSettings
-from mistudio.datasets.schemas import TokenizationSettings
+from mistudio.datasets.tokenization_schemas import TokenizationSettings
 from mistudio.features.schemas import ExtractionSettings
 from mistudio.labels.schemas import LabellingRunCreate, LabelScope
 from mistudio.sae.config import TopKConfig, TrainerConfig

@@ -19,8 +19,9 @@ from mistudio.activations.tables import ActivationCache
 from mistudio.console import Console, open_console
 from mistudio.console.console import ConsoleOptions
 from mistudio.datasets.library import add_dataset
-from mistudio.datasets.schemas import DatasetCreate, JsonLinesSource, TokenizationCreate
+from mistudio.datasets.schemas import DatasetCreate, JsonLinesSource
 from mistudio.datasets.tables import Dataset, Tokenization
+from mistudio.datasets.tokenization_schemas import TokenizationCreate
 from mistudio.datasets.tokenizations import add_tokenization
 from mistudio.demo import recipe
 from mistudio.demo.sources import (

@@ -3,14 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from mistudio.store.manifest import read_manifest
-from mistudio.store.npy import Array
+from mistudio.store.npy import Array, map_npy
 from mistudio.store.shards import Column, ShardReader, ShardWriter
 
 KIND = "tokens"
@@ -95,14 +95,22 @@ class TokenStoreWriter:
         """The `state` given with the last append that is kept (after `resume`: the last finished one)."""
         return self._shards.state
 
+    def finished(self) -> Iterator[tuple[Array, Array]]:
+        """Token ids [n, context], padding included, and real lengths [n] of each finished shard, mapped."""
+        for shard in self._shards.shards:
+            folder = self.folder / shard["name"]
+            yield map_npy(folder / "tokens.npy"), map_npy(folder / "length.npy")
+
     def append(
         self,
         sequences: Sequence[Sequence[int] | Array] | Array,
         rows: Sequence[int] | Array,
         offsets: Sequence[int] | Array,
         state: Any = None,
+        *,
+        lengths: Array | None = None,
     ) -> None:
-        """Append n sequences of 1 to `context` ids; a 2-D array brings n full ones.
+        """Append n sequences of 1 to `context` ids; a 2-D array brings n full ones, or padded ones with `lengths`.
 
         rows, offsets: [n], where each begins (row of the data set, character in its text).
         Shorter sequences are filled up with the pad id (0 when there is none) and their length is kept.
@@ -113,7 +121,7 @@ class TokenStoreWriter:
             raise ValueError(f"{n} sequences came with {len(rows)} rows and {len(offsets)} offsets.")
         if n == 0:
             return
-        tokens, lengths = self._block(sequences)
+        tokens, lengths = self._block(sequences, lengths)
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.vocab_size:
             wrong = low if low < 0 else high
@@ -123,20 +131,28 @@ class TokenStoreWriter:
             if values.dtype.kind not in "iu" or int(values.min()) < 0:
                 raise ValueError(f"Each {name} must be a whole number of 0 or more.")
         self._shards.notes["tokens"] = self._shards.notes.get("tokens", 0) + int(lengths.sum())
-        self._shards.write("tokens", tokens.astype(self._dtype))
+        self._shards.write("tokens", tokens.astype(self._dtype, copy=False))
         self._shards.write("length", lengths.astype(np.uint32))
         for name, values in sources.items():
             self._shards.write(name, values.astype(np.uint64))
         self._shards.end_group(n, state)
 
-    def _block(self, sequences: Sequence[Sequence[int] | Array] | Array) -> tuple[Array, Array]:
+    def _block(
+        self, sequences: Sequence[Sequence[int] | Array] | Array, real: Array | None
+    ) -> tuple[Array, Array]:
         if isinstance(sequences, np.ndarray):
             if sequences.ndim != 2 or sequences.shape[1] != self.context or sequences.dtype.kind not in "iu":
                 raise ValueError(
                     f"An array of sequences must hold integers of shape [n, {self.context}], "
                     f"not {sequences.dtype} {list(sequences.shape)}."
                 )
-            return sequences, np.full(len(sequences), self.context)
+            if real is None:
+                return sequences, np.full(len(sequences), self.context)
+            if len(real) != len(sequences) or int(real.min()) < 1 or int(real.max()) > self.context:
+                raise ValueError(f"Each of {len(sequences)} sequences must have 1 to {self.context} tokens.")
+            return sequences, real
+        if real is not None:
+            raise ValueError("Lengths are given with an array of padded sequences only.")
         lengths = np.fromiter((len(sequence) for sequence in sequences), np.int64, len(sequences))
         if int(lengths.min()) < 1 or int(lengths.max()) > self.context:
             raise ValueError(f"Sequences must have 1 to {self.context} tokens.")
