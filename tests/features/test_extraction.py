@@ -12,8 +12,8 @@ import torch
 from sqlalchemy import func, insert, select
 
 from mistudio.activations.harvesting import open_cache
-from mistudio.datasets.schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tables import Tokenization
+from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenizations import add_tokenization
 from mistudio.datasets.tokenize import open_tokens
 from mistudio.errors import Conflict, NotFound, StudioError
