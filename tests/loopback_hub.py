@@ -36,22 +36,19 @@ Fault = Literal[
 
 @dataclass
 class Repository:
-    """One repository at one commit. `fault` is what goes wrong when a file over `LFS_BYTES` is fetched, the first
-    `fault_times` times (None: always)."""
+    """One repository at one commit. `fault` is what goes wrong whenever a file over `LFS_BYTES` is fetched; before it
+    come the `faults` (None: nothing goes wrong), one for each fetch."""
 
     files: dict[str, bytes]
     kind: Literal["model", "dataset"] = "model"
     gated: bool = False
     fault: Fault | None = None
-    fault_times: int | None = None
+    faults: list[Fault | None] = field(default_factory=list[Fault | None])
     commit: str = field(default="0123456789abcdef0123456789abcdef01234567")
 
     def next_fault(self) -> Fault | None:
         """What goes wrong this time."""
-        if self.fault_times is None or self.fault is None:
-            return self.fault
-        self.fault_times -= 1
-        return self.fault if self.fault_times >= 0 else None
+        return self.faults.pop(0) if self.faults else self.fault
 
     def entry(self, name: str) -> dict[str, Any]:
         """A file as the tree listing shows it."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,20 +138,122 @@ def test_gated_with_and_without_a_token(
     _, job = add(settings, database, config="plain")
     done = run_against(hub, settings, job, tmp_path)
     assert done["error"]["code"] == "hub_gated", done
-    assert "MISTUDIO_HF_TOKEN" in done["error"]["hint"]
+    assert "MISTUDIO_HF_TOKEN" in done["error"]["hint"] and "Settings" in done["error"]["hint"]
     right = settings.model_copy(update={"hf_token": SecretStr(TOKEN)})
     assert run_against(hub, right, job, tmp_path)["result"]["rows"] == 3000
 
 
-@pytest.mark.parametrize("fault", ["hang", "error_500", "cut"])
-def test_a_bad_transfer_is_one_clear_error(
+def test_a_stopped_download_goes_on_at_its_byte(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    noise = random.Random(0)
+    table = [{"text": noise.randbytes(500).hex()} for _ in range(1000)]
+    repository = Repository(
+        {f"{i}.parquet": parquet(table[i * 500 :][:500]) for i in range(2)}, kind="dataset"
+    )
+    repository.faults = [None, None, "cut", "denied"]  # after the look at the first rows and one whole file
+    hub.repositories["some/noise"] = repository
+    dataset, job = add(settings, database, "some/noise")
+    stopped = run_against(hub, settings, job, tmp_path)
+    assert stopped["error"]["code"] == "hub_refused", stopped
+    assert left_behind(settings) == []
+    waiting = settings.data_dir / "uploads" / dataset
+    [partial] = waiting.rglob("*.partial")
+    here = partial.stat().st_size
+    hub.ranges.clear()
+    done = run_against(hub, settings, job, tmp_path)
+    assert done["result"]["rows"] == 1000, done
+    assert here > 0 and f"bytes={here}-" in hub.ranges
+    assert done["stages"]["Download"][1] >= here
+    assert done["stages"]["Download"] == sorted(done["stages"]["Download"])
+    assert done["stages"]["Download"][-1] == done["stages"]["Download of"]
+    assert rows(settings, database, dataset) == table
+    assert not waiting.exists()
+
+
+def test_the_first_rows_cost_no_more_than_they_need(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    noise = random.Random(0)
+    out = io.BytesIO()
+    table = pa.table({"text": [noise.randbytes(2000).hex() for _ in range(4000)]})
+    pq.write_table(table, out, row_group_size=500, compression="none")
+    lines = b"".join(b'{"text": "%s"}\n' % noise.randbytes(500).hex().encode() for _ in range(8000))
+    hub.repositories["some/large"] = Repository({"rows.parquet": out.getvalue()}, kind="dataset")
+    hub.repositories["some/lines"] = Repository({"rows.jsonl": lines}, kind="dataset")
+    for repo, size in (("some/large", len(out.getvalue())), ("some/lines", len(lines))):
+        hub.served = 0
+        dataset, job = add(settings, database, repo, max_rows=100)
+        done = run_against(hub, settings, job, tmp_path)
+        assert done["result"]["rows"] == 100, done
+        assert done["stages"]["Download"][-1] == done["stages"]["Download of"] == 100
+        assert hub.served < 4_000_000 < size
+        assert len(rows(settings, database, dataset)) == 100
+
+
+@pytest.mark.parametrize("fault", ["hang", "error_500", "rate_limit", "wrong_length", "gone"])
+def test_a_bad_transfer_of_first_rows_is_one_clear_error(
     settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path, fault: Any
 ) -> None:
     hub.repositories["some/stories"].fault = fault
-    _, job = add(settings, database, config="plain")
+    _, job = add(settings, database, config="plain", max_rows=10)
     done = run_against(hub, settings.model_copy(update={"hub_timeout_seconds": 1.0}), job, tmp_path)
-    assert done["error"]["code"] in ("hub_unreachable", "broken_file"), done
+    codes = {"hub_unreachable", "broken_file", "hub_rate_limited", "hub_file_gone", "download_broken"}
+    assert done["error"]["code"] in codes, done
     assert left_behind(settings) == []
+
+
+def test_a_preview_fetches_only_first_rows(data_dir: Path, hub: LoopbackHub, tmp_path: Path) -> None:
+    card = (
+        hub.repositories["some/stories"]
+        .files["README.md"]
+        .replace(b"---\nconfigs", b"---\nlicense: mit\nconfigs")
+    )
+    hub.repositories["some/stories"].files["README.md"] = card
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "NO_PROXY": "127.0.0.1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    environment.pop("HF_TOKEN", None)
+
+    def preview(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "mistudio.cli",
+                "--data-dir",
+                str(data_dir),
+                "datasets",
+                "preview",
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=environment,
+        )
+
+    shown = json.loads(preview("some/stories", "--json", "--rows", "2").stdout)
+    assert (shown["config"], shown["split"], shown["text_column"]) == ("plain", "train", "text")
+    assert [row["values"]["n"] for row in shown["rows"]] == [0, 1]
+    assert shown["about"]["license"] == "mit" and shown["card"].startswith("# Stories")
+    sizes = {
+        one["name"]: [split["name"] for split in one["splits"]] for one in shown["about"]["configurations"]
+    }
+    assert sizes == {"plain": ["train", "test"], "other": ["train"]}
+    assert not any("train-1" in line for line in hub.requests), "only one file is looked into"
+    other = json.loads(preview("some/stories", "--json", "--config", "other").stdout)
+    assert [column["name"] for column in other["columns"]] == ["body"]
+    hub.repositories["some/stories"].gated = True
+    refused = preview("some/stories")
+    assert refused.returncode == 1 and "is gated" in refused.stderr
+    assert preview("some/none").stderr.startswith("mistudio: There is no data set “some/none” on the hub.")
+    environment["HF_HUB_OFFLINE"] = "1"
+    assert "HF_HUB_OFFLINE keeps this machine off the hub" in preview("some/stories").stderr
 
 
 def test_a_silent_hub_times_out(settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path) -> None:
@@ -160,7 +267,9 @@ def test_a_silent_hub_times_out(settings: Any, database: Any, hub: LoopbackHub, 
 def test_a_cancelled_import_leaves_nothing(
     settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
 ) -> None:
-    _, job = add(settings, database, config="plain")
+    hub.repositories["some/stories"].fault = "slow"
+    dataset, job = add(settings, database, config="plain")
     done = run_against(hub, settings, job, tmp_path, cancel_at="Download")
     assert done["error"]["code"] == "JobCancelled", done
     assert left_behind(settings) == []
+    assert not (settings.data_dir / "uploads" / dataset).exists()

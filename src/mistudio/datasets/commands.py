@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 
 from mistudio.console import open_console
 from mistudio.datasets import change_commands, library, survey_commands
 from mistudio.datasets.change_commands import Chat, ChatModel, Template, column_wanted
 from mistudio.datasets.formats import format_of, is_packed
-from mistudio.datasets.listing import DatasetFilter, Kind, Status, filtered, matches_of
+from mistudio.datasets.listing import DatasetFilter, filtered, matches_of
 from mistudio.datasets.schemas import (
     DatasetChange,
     DatasetCreate,
@@ -205,9 +206,13 @@ def _source(
 @app.command("list")
 def list_datasets(
     search: Annotated[str | None, typer.Option("--search", "-q", help="In names, hub ids and tags.")] = None,
-    kind: Annotated[list[Kind] | None, typer.Option(help="Where it came from; may be repeated.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Where it came from: hub, upload, file or folder; may be repeated."),
+    ] = None,
     status: Annotated[
-        list[Status] | None, typer.Option(help="How its import stands; may be repeated.")
+        list[str] | None,
+        typer.Option(help="ready, queued, running, failed or cancelled; may be repeated."),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag that it must have; may be repeated.")] = None,
     favourite: Annotated[bool, typer.Option("--favourite", help="Only those with a star.")] = False,
@@ -216,7 +221,13 @@ def list_datasets(
     ] = "created_at",
 ) -> None:
     """List the data sets."""
-    wanted = DatasetFilter(kind=kind or [], status=status or [], tag=tag or [], favourite=favourite or None)
+    try:
+        wanted = DatasetFilter.model_validate(
+            {"kind": kind or [], "status": status or [], "tag": tag or [], "favourite": favourite or None}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise typer.BadParameter(first["msg"], param_hint=f"--{first['loc'][0]}") from error
     query = filtered(wanted).order_by(getattr(Dataset, sort))
     if search:
         query = query.where(matches_of(search))

@@ -147,11 +147,11 @@ def _batches(context: JobContext, found: Readable, limit: int | None) -> Iterato
         context.progress(0, total, "bytes", "Read")
     with closing(found.reading.read(found.files, found.unpacking)) as reader:
         for batch, done in reader:
-            yield batch
             rows += batch.num_rows
             if by_rows and limit is not None:
                 context.progress(min(rows, limit), limit, "rows", "Download")
-            else:
+            yield batch
+            if not by_rows:
                 context.progress(min(done, total), total, "bytes", "Read")
 
 

@@ -13,6 +13,7 @@ from mistudio.hub.token import hub_token
 from mistudio.settings import Settings
 
 _RETRIES = 2
+_CHUNK = 64 << 10
 
 
 def prepare_hub(settings: Settings) -> str | None:
@@ -25,6 +26,8 @@ def prepare_hub(settings: Settings) -> str | None:
     # Another import may have come first; the client reads these at each call.
     constants.HF_HUB_ETAG_TIMEOUT = constants.HF_HUB_DOWNLOAD_TIMEOUT = seconds
     constants.DEFAULT_REQUEST_TIMEOUT = seconds
+    # A broken transfer loses what it had of the present chunk, and their default is 10 MB.
+    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     return hub_token(settings)
 
 
