@@ -22,6 +22,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 PARTS = {
     "serve": "bench.serve",
     "delete": "bench.delete",
+    "rows": "bench.rows",
     "sae-step": "bench.sae_step",
     "sae-memory": "bench.sae_memory",
     "encode": "bench.encode",

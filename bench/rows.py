@@ -73,7 +73,10 @@ def search(n_rows: int, repeats: int) -> dict[str, Any]:
 
 
 def opening(n_rows: int) -> dict[str, Any]:
-    """All requests of the page's first opening in a fresh process, one after the other, on its samples' last rows."""
+    """All requests of the page's first opening, one after the other: overview, first and last rows, a row, statistics.
+
+    The server has answered the same for a small data set before, as one does that a person has been using.
+    """
     with tempfile.TemporaryDirectory() as scratch, served(Path(scratch), n_rows, words=12) as (ask, _):
         requests: list[tuple[str, dict[str, Any]]] = [
             ("", {}),
@@ -84,6 +87,8 @@ def opening(n_rows: int) -> dict[str, Any]:
             ("/search-index", {}),
             ("/tokenizations", {}),
         ]
+        for path, query in requests:
+            ask(path, query | ({"offset": 0} if "offset" in query else {}), "ds_warm", missing=True)
         took = [timed(ask, path, query)[0] for path, query in requests]
         for (path, _), ms in zip(requests, took, strict=True):
             sys.stderr.write(f"  {path or '/'}: {ms:.1f} ms\n")
@@ -118,7 +123,7 @@ def timed(ask: Any, path: str, query: dict[str, Any]) -> tuple[float, Any]:
 
 @contextmanager
 def served(scratch: Path, n_rows: int, words: int) -> Iterator[tuple[Any, Path]]:
-    """The application over a data set `ds_bench` of so many rows; `ask(path below it, query)` answers JSON."""
+    """The application over data sets `ds_bench`, of so many rows, and `ds_warm`; `ask(path below one, query)` answers JSON."""
     from fastapi.testclient import TestClient
 
     from mistudio.app import create_app
@@ -129,29 +134,30 @@ def served(scratch: Path, n_rows: int, words: int) -> Iterator[tuple[Any, Path]]
 
     settings = Settings(data_dir=scratch / "data", rate_limit_per_minute=1_000_000)
     settings.data_dir.mkdir()
-    size = write_text(settings.data_dir / "datasets" / "ds_bench", n_rows, words)
     database = Database(settings.effective_database_url)
     upgrade(database, Base.metadata)
-    with database.session() as session:
-        session.add(
-            Dataset(
-                id="ds_bench",
-                name="bench",
-                source={"kind": "text", "path": "bench.txt", "documents": "line"},
-                text_column="text",
-                columns=[{"name": "text", "type": "string"}, {"name": "year", "type": "int64"}],
-                rows=n_rows,
-                bytes=size,
+    for id, count in (("ds_bench", n_rows), ("ds_warm", 200)):
+        size = write_text(settings.data_dir / "datasets" / id, count, words)
+        with database.session() as session:
+            session.add(
+                Dataset(
+                    id=id,
+                    name=id,
+                    source={"kind": "text", "path": "bench.txt", "documents": "line"},
+                    text_column="text",
+                    columns=[{"name": "text", "type": "string"}, {"name": "year", "type": "int64"}],
+                    rows=count,
+                    bytes=size,
+                )
             )
-        )
     database.dispose()
     app = create_app(LoadedSettings(settings, {}), migrate=False, dispatcher=lambda *_: None)
     with TestClient(app, base_url="http://127.0.0.1") as client:
-        client.get("/api/v1/health")
 
-        def ask(path: str, query: dict[str, Any]) -> Any:
-            answer = client.get(f"/api/v1/datasets/ds_bench{path}", params=query)
-            answer.raise_for_status()
+        def ask(path: str, query: dict[str, Any], id: str = "ds_bench", missing: bool = False) -> Any:
+            answer = client.get(f"/api/v1/datasets/{id}{path}", params=query)
+            if not (missing and answer.status_code == 404):
+                answer.raise_for_status()
             return answer.json()
 
         yield ask, settings.data_dir

@@ -19,7 +19,7 @@ from mistudio.errors import StudioError
 pc: Any = pyarrow.compute  # its functions are made at run time, so type checkers do not see them
 
 SCAN_SECONDS = 1.5
-COUNT_SECONDS = 0.08
+COUNT_SECONDS = 0.05
 _MARK_SECONDS = 0.2
 _MOST_MARKS = 1_000
 
@@ -60,9 +60,11 @@ def find_rows(
     Raises StudioError `query_invalid`, `search_too_long`, `no_search_index` for an order that needs one.
     """
     if mode == "words":
-        expression = parse_query(q)
+        plain = parse_query(q)
         if index is not None:
-            return _by_index(index, expression, order, offset, limit)
+            found = _by_index(index, parse_query(q, index.words_from), order, offset, limit)
+            found.expression = plain
+            return found
     if order == "rank":
         raise StudioError(
             "no_search_index",
@@ -86,19 +88,23 @@ def marks_in(text: str, q: str, mode: SearchMode) -> list[tuple[int, int]]:
 
 
 def _by_index(index: SearchIndex, expression: str, order: SearchOrder, offset: int, limit: int) -> Found:
-    found = Found([], None, "index", expression=expression)
+    found = Found([], None, "index")
     if order == "rank":
         rows, everything = index.ranked(expression, offset, limit + 1)
         found.next_offset = offset + limit if len(rows) > limit else None
         if not everything:
-            found.note = "Over 50,000 rows match; the first 50,000 of them are ranked."
+            found.note = "Over 20,000 rows match; the first 20,000 of them are ranked."
+        if offset == 0:
+            _, count, everything = index.first_rows(expression, 0, COUNT_SECONDS)
+            found.total, found.at_least = (count, None) if everything else (None, count)
+    elif offset == 0:
+        rows, count, everything = index.first_rows(expression, limit + 1, COUNT_SECONDS)
+        found.total, found.at_least = (count, None) if everything else (None, count)
+        found.next_offset = rows[limit] if len(rows) > limit else None
     else:
         rows = index.rows_from(expression, offset, limit + 1)
         found.next_offset = rows[limit] if len(rows) > limit else None
     found.rows = rows[:limit]
-    if offset == 0:
-        count, everything = index.count(expression, COUNT_SECONDS)
-        found.total, found.at_least = (count, None) if everything else (None, count)
     return found
 
 

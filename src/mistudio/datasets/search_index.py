@@ -23,7 +23,8 @@ FILE = "index.sqlite"
 PATIENCE_SECONDS = 10.0
 _COMMIT_BYTES = 64 << 20
 _MERGE_PAGES = 2_000
-_MOST_RANKED = 50_000
+_MOST_RANKED = 20_000
+_MOST_ALTERNATIVES = 3_000
 _MARKS = [("\x02", "\x03"), ("\ue000", "\ue001"), ("\U000f0000", "\U000f0001"), ("\U00100000", "\U00100001")]
 
 Progress = Callable[[float, float | None, str, str], None]
@@ -52,6 +53,7 @@ def build_index(
             try:
                 _index_rows(connection, batches, n_rows, progress)
                 _merge(connection, progress)
+                _list_words(connection, progress)
             except sqlite3.OperationalError as error:
                 if "full" not in str(error):
                     raise
@@ -129,6 +131,17 @@ def _merge(connection: sqlite3.Connection, progress: Progress) -> None:
         pages, step = pages + _MERGE_PAGES, _MERGE_PAGES
 
 
+def _list_words(connection: sqlite3.Connection, progress: Progress) -> None:
+    """A table of all words and the number of rows that hold them: what begins so is looked up there."""
+    progress(0, None, "words", "List words")
+    connection.execute("BEGIN")
+    connection.execute("CREATE VIRTUAL TABLE temp.seen USING fts5vocab(main, words, 'row')")
+    connection.execute("DROP TABLE IF EXISTS vocabulary")  # of a run that was killed at its very end
+    connection.execute("CREATE TABLE vocabulary (word TEXT PRIMARY KEY, n_rows INTEGER) WITHOUT ROWID")
+    connection.execute("INSERT INTO vocabulary SELECT term, doc FROM temp.seen")
+    connection.execute("COMMIT")
+
+
 class SearchIndex:
     """A finished index, open for reading. Close it."""
 
@@ -168,7 +181,7 @@ class SearchIndex:
             return [row[0] for row in found]
 
     def ranked(self, expression: str, skip: int, limit: int) -> tuple[list[int], bool]:
-        """Matching rows by BM25, best first, and whether all matches were ranked (else the first 50,000 of them).
+        """Matching rows by BM25, best first, and whether all matches were ranked (else the first 20,000 of them).
 
         Raises StudioError `search_too_long`.
         """
@@ -181,16 +194,37 @@ class SearchIndex:
         scores = sorted(scores[:_MOST_RANKED], key=lambda pair: (pair[1], pair[0]))
         return [row for row, _ in scores[skip : skip + limit]], everything
 
-    def count(self, expression: str, seconds: float) -> tuple[int, bool]:
-        """How many rows match, and whether all were counted within `seconds`."""
-        deadline = time.monotonic() + seconds
-        counted = 0
-        found = self._connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,))
-        while some := found.fetchmany(2_000):
-            counted += len(some)
-            if time.monotonic() > deadline:
-                return counted, False
-        return counted, True
+    def first_rows(self, expression: str, limit: int, seconds: float) -> tuple[list[int], int, bool]:
+        """The first `limit` matching rows; how many match, and whether all were counted within `seconds`.
+
+        Raises StudioError `search_too_long`.
+        """
+        with self._patience():
+            found = self._connection.execute(
+                "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid", (expression,)
+            )
+            rows = [row[0] for row in found.fetchmany(limit)]
+            deadline = time.monotonic() + seconds
+            counted = len(rows)
+            while some := found.fetchmany(1_000):
+                counted += len(some)
+                if time.monotonic() > deadline:
+                    return rows, counted, False
+        return rows, counted, True
+
+    def words_from(self, beginning: str) -> list[str] | None:
+        """All indexed words that begin so; None where they are too many to name, or it is not one word.
+
+        FTS5 looks them up by itself, too, but reads every place of each of them before it answers.
+        """
+        words = _words_in(beginning)
+        if len(words) != 1:
+            return None
+        found = self._connection.execute(
+            "SELECT word FROM vocabulary WHERE word >= ? AND word < ? LIMIT ?",
+            (words[0], words[0] + chr(0x10FFFF), _MOST_ALTERNATIVES + 1),
+        ).fetchall()
+        return [row[0] for row in found] if len(found) <= _MOST_ALTERNATIVES else None
 
     @contextmanager
     def _patience(self) -> Generator[None]:
@@ -209,6 +243,15 @@ class SearchIndex:
             ) from error
         finally:
             self._connection.set_progress_handler(None, 0)
+
+
+def _words_in(text: str) -> list[str]:
+    """The words of a text as the index would have them."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE VIRTUAL TABLE page USING fts5(text, tokenize='{TOKENIZER}')")
+        connection.execute("CREATE VIRTUAL TABLE seen USING fts5vocab(page, 'row')")
+        connection.execute("INSERT INTO page VALUES (?)", (text,))
+        return [row[0] for row in connection.execute("SELECT term FROM seen")]
 
 
 def spans(expression: str, texts: list[str]) -> list[list[tuple[int, int]]]:

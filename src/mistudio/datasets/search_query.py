@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from mistudio.errors import StudioError
 
@@ -18,9 +19,12 @@ _DEEPEST = 20
 _TOKEN = re.compile(r'\s*(?:(?P<quote>")|(?P<paren>[()])|(?P<word>[^\s"()]+))')
 
 
-def parse_query(text: str) -> str:
-    """The FTS5 expression for a query. Raises StudioError `query_invalid` saying what is wrong and where."""
-    parser = _Parser(text)
+def parse_query(text: str, words_from: Callable[[str], list[str] | None] = lambda _: None) -> str:
+    """The FTS5 expression for a query. Raises StudioError `query_invalid` saying what is wrong and where.
+
+    `words_from(beginning)` may name all words that begin so, to be written out in place of `begin*`.
+    """
+    parser = _Parser(text, words_from)
     expression = parser.alternatives(0)
     if parser.peek() is not None:
         raise _invalid(
@@ -30,8 +34,9 @@ def parse_query(text: str) -> str:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, words_from: Callable[[str], list[str] | None]) -> None:
         self._tokens = _tokens(text)
+        self._words_from = words_from
         self._next = 0
 
     @property
@@ -100,8 +105,9 @@ class _Parser:
                 f"“{value}” at character {at + 1} holds no letter or digit, and words are what is searched",
                 "Search for exactly this text instead.",
             )
-        quoted = '"' + words.replace('"', '""') + '"'
-        return f"{quoted} *" if prefix else quoted
+        if prefix and (alternatives := self._words_from(words)):
+            return f"({' OR '.join(map(_quoted, alternatives))})"
+        return f"{_quoted(words)} *" if prefix else _quoted(words)
 
 
 def _tokens(text: str) -> list[tuple[str, str, int]]:
@@ -126,6 +132,10 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
     if not found:
         raise _invalid("The query has no word to look for", "Write a word.")
     return found
+
+
+def _quoted(words: str) -> str:
+    return '"' + words.replace('"', '""') + '"'
 
 
 def _invalid(what: str, hint: str) -> StudioError:
