@@ -40,20 +40,20 @@ ACTIVATION_METRICS: dict[str, MetricInfo] = {
         "few constant dimensions hide what varies.",
     ),
     "token_kurtosis": MetricInfo(
-        "Kurtosis within a token",
+        "Kurtosis (token)",
         "",
         "⟨ (Σⱼ(xⱼ−x̄)⁴/d) / (Σⱼ(xⱼ−x̄)²/d)² ⟩,  x̄ = Σⱼxⱼ/d",
         "Over the dimensions of each token, then averaged: 3 for a Gaussian vector in any rotation; more means that "
         "the basis is privileged, a few dimensions standing out (Elhage et al. 2023).",
     ),
     "dimension_kurtosis": MetricInfo(
-        "Kurtosis of a dimension",
+        "Kurtosis (dimension)",
         "",
         "median over j of ⟨(xⱼ−⟨xⱼ⟩)⁴⟩ / ⟨(xⱼ−⟨xⱼ⟩)²⟩²",
         "Over tokens, of the middle dimension: 3 for a Gaussian, more for heavy tails.",
     ),
     "rms_kurtosis": MetricInfo(
-        "Kurtosis of the RMS",
+        "Kurtosis (RMS)",
         "",
         "d · Σⱼ ⟨xⱼ²⟩² / (Σⱼ ⟨xⱼ²⟩)²",
         "How unequally the dimensions are used: 1 when all have the same RMS, d when one has it all (He et al. 2024, "
@@ -69,20 +69,21 @@ ACTIVATION_METRICS: dict[str, MetricInfo] = {
     ),
     "peak": MetricInfo("Largest value", "", "max |xⱼ|", "Of a single number."),
     "loud_dimensions": MetricInfo(
-        "Outlier dimensions (magnitude)",
+        "Outliers (magnitude)",
         "",
         f"count of j with |xⱼ| ≥ {LOUD:g} at ≥ {LOUD_SHARE:.0%} of tokens",
         f"The rule of Dettmers et al. 2022 (arXiv 2208.07339) at this hook; a dimension that fulfils it in "
-        f"{LOUD_HOOKS:.0%} of the layers or more is an outlier of the model.",
+        f"{LOUD_HOOKS:.0%} of the layers or more is an outlier of the model. The magnitude is absolute: where the "
+        "whole residual stream is large, every dimension fulfils it, and the 3σ rule says more.",
     ),
     "far_dimensions": MetricInfo(
-        f"Outlier dimensions ({SIGMAS:g}σ)",
+        f"Outliers ({SIGMAS:g}σ)",
         "",
         f"count of j with |⟨xⱼ⟩ − mean over j| > {SIGMAS:g}·std over j",
         f"The {SIGMAS:g}σ rule of Kovaleva et al. 2021 (arXiv 2105.06990), put to the dimensions' mean activations.",
     ),
     "massive_values": MetricInfo(
-        "Massive activations",
+        "Massive values",
         "",
         f"count of |xⱼ| > {MASSIVE_VALUE:g} and ≥ {MASSIVE_RATIO:,.0f} · median over j of |xⱼ|",
         "Single huge numbers (Sun et al. 2024, arXiv 2402.17762), mostly at the first token and at delimiters: the "
@@ -95,7 +96,7 @@ ACTIVATION_METRICS: dict[str, MetricInfo] = {
         "Dimensions with one", "", "count of j with a massive activation", "They are few and always the same."
     ),
     "error": MetricInfo(
-        "Error of the precision",
+        "Error as kept",
         "",
         "√(Σ‖stored − x‖² / Σ‖x‖²)",
         "What keeping fewer bits costs, over every 16th token.",

@@ -46,9 +46,9 @@ export function CacheFacts({ cache }: { cache: Cache }) {
         ]}
       />
       <Section title={format.plural(cache.hooks.length, "hook point")}>
-        <ul className="flex max-h-48 flex-col gap-0.5 overflow-y-auto">
+        <ul className="flex max-h-48 flex-col gap-1 overflow-y-auto">
           {cache.hooks.map((hook) => (
-            <li key={hook}>
+            <li key={hook} className="min-h-6">
               <Code>{hook}</Code>
             </li>
           ))}

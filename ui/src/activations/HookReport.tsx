@@ -67,7 +67,9 @@ export function HookReport({ cache, hook, infos }: { cache: Cache; hook: string;
     const rules = [one.loud && "by magnitude", one.far && "by 3σ"].filter(Boolean).join(" and ");
     return `Dimension ${dimension}: outlier ${rules}\nmean ${format.figure(one.mean)}, std ${format.figure(one.std)}, largest ${format.figure(one.peak)}\n${format.percent(one.share)} of tokens have |x| ≥ 6; ${format.figure(one.sigmas)}σ away`;
   };
-  const marked = [...outliers.keys()];
+  // Where many are loud, only those that are far are worth a mark.
+  const far = data.outliers.filter((one) => one.far);
+  const marked = (data.outliers.length > 12 ? far : data.outliers).map((one) => one.dimension);
   return (
     <section aria-label={`Statistics of ${hook}`} className="flex min-w-0 flex-col gap-6">
       <h2 className="flex flex-wrap items-center gap-2 border-t border-line pt-5 font-semibold">
@@ -76,7 +78,7 @@ export function HookReport({ cache, hook, infos }: { cache: Cache; hook: string;
           {format.figure(data.n)} tokens × {format.figure(data.d)} dimensions
         </span>
       </h2>
-      <div className="grid gap-x-8 gap-y-5 lg:grid-cols-[3fr_2fr]">
+      <div className="grid gap-x-8 gap-y-5 lg:grid-cols-2">
         {GROUPS.map(([title, names]) => (
           <Section key={title} title={title}>
             <div className="grid grid-cols-2 gap-3 sm:grid-cols-4">
@@ -233,10 +235,10 @@ function Largest({ report, infos }: { report: Report; infos: Infos }) {
               <td>{one.massive ? "yes" : "no"}</td>
               <td {...tip(`Sequence ${format.exact(one.sequence)}`)}>{one.position}</td>
               <td className="max-w-0 text-left">
-                <code className="block truncate" dir="ltr">
-                  <span className="text-muted">{one.before.slice(-28).replaceAll("\n", "↵")}</span>
+                <code className="block truncate whitespace-pre">
+                  <span className="text-muted">{visible(one.before).slice(-14)}</span>
                   <mark className="rounded-[2px] bg-accent-wash px-0.5 text-ink">
-                    {one.text.replaceAll("\n", "↵") || "∅"}
+                    {visible(one.text) || "∅"}
                   </mark>
                 </code>
               </td>
@@ -246,4 +248,9 @@ function Largest({ report, infos }: { report: Report; infos: Infos }) {
       </table>
     </Section>
   );
+}
+
+/** With line ends and lone spaces to be seen. */
+function visible(text: string): string {
+  return (text.trim() === "" ? text.replaceAll(" ", "␣") : text).replaceAll("\n", "↵").replaceAll("\t", "⇥");
 }

@@ -28,7 +28,9 @@ export function LayerCurves({ hooks, infos }: { hooks: Record<string, Figures>; 
       y: found.map(([, figures]) => (figures[name] as number | null | undefined) ?? null),
     }));
   return (
-    <Section title="Through the layers">
+    <Section
+      title={`Through the layers${lines.length === 1 ? `: ${lines[0]?.[0].replace(/^hook_/, "")}` : ""}`}
+    >
       <div className="grid grid-cols-1 gap-x-6 gap-y-4 md:grid-cols-2 2xl:grid-cols-4">
         {SHOWN.map((name) => (
           <Curve

@@ -16,10 +16,10 @@ const FIGURES: [name: keyof Figures, header: string, show?: (value: number) => s
   ["std", "Std"],
   ["mean_norm", "Mean norm"],
   ["max_norm", "Max norm"],
-  ["mean_share", "Mean's share", format.percent],
+  ["mean_share", "Mean share", format.percent],
   ["token_kurtosis", "Kurtosis"],
-  ["rms_kurtosis", "RMS kurtosis"],
-  ["loud_dimensions", "Outlier dims"],
+  ["rms_kurtosis", "RMS kurt."],
+  ["loud_dimensions", "Outliers"],
   ["far_dimensions", "3σ dims"],
   ["massive_values", "Massive"],
   ["hoyer", "Hoyer"],
@@ -50,7 +50,7 @@ export function Statistics({ cache, statistics }: { cache: Cache; statistics: St
         <div className="max-h-80 overflow-auto">
           <table className="w-full text-right text-xs whitespace-nowrap">
             <thead className="sticky top-0 bg-canvas text-muted">
-              <tr className="h-7 border-b border-line [&>th]:px-2 [&>th]:font-normal">
+              <tr className="h-7 border-b border-line [&>th]:px-1.5 [&>th]:font-normal">
                 <th className="text-left">Hook point</th>
                 {FIGURES.map(([name, header]) => (
                   <th
@@ -66,7 +66,7 @@ export function Statistics({ cache, statistics }: { cache: Cache; statistics: St
               {hooks.map((hook) => (
                 <tr
                   key={hook}
-                  className={`h-(--row) border-b border-line/60 [&>td]:px-2 ${hook === chosen ? "bg-accent-wash" : "hover:bg-hover"}`}
+                  className={`h-(--row) border-b border-line/60 [&>td]:px-1.5 ${hook === chosen ? "bg-accent-wash" : "hover:bg-hover"}`}
                 >
                   <td className="text-left">
                     <button
@@ -93,19 +93,40 @@ export function Statistics({ cache, statistics }: { cache: Cache; statistics: St
         </div>
       </Section>
       {statistics.outliers && statistics.outliers.length > 0 && (
-        <Section title="Outlier dimensions of the model">
-          <p
-            className="text-muted"
-            {...tip(infos.loud_dimensions?.description, infos.loud_dimensions?.formula)}
-          >
-            Loud in a quarter of the layers or more:{" "}
-            {statistics.outliers
-              .map((one) => `${one.dimension} (${one.place}, ${one.hooks} of ${one.of})`)
-              .join("; ")}
-          </p>
-        </Section>
+        <ModelOutliers found={statistics.outliers} infos={infos} />
       )}
       {chosen && <HookReport key={chosen} cache={cache} hook={chosen} infos={infos} />}
     </div>
+  );
+}
+
+/** Dimensions that are loud through the layers, for each kind of hook point. */
+function ModelOutliers({ found, infos }: { found: NonNullable<Statistics["outliers"]>; infos: Infos }) {
+  const places = [...new Set(found.map((one) => one.place))];
+  return (
+    <Section title="Outlier dimensions of the model">
+      <p className="mb-2 text-muted">
+        <span {...tip(infos.loud_dimensions?.description, infos.loud_dimensions?.formula)}>
+          By magnitude, in a quarter of the layers or more; at most 32 of a kind.
+        </span>
+      </p>
+      {places.map((place) => (
+        <div key={place} className="flex gap-3">
+          <code className="shrink-0 text-muted">{place.replace(/^hook_/, "")}</code>
+          <div className="flex min-w-0 flex-wrap gap-x-2">
+            {found
+              .filter((one) => one.place === place)
+              .map((one) => (
+                <span
+                  key={one.dimension}
+                  {...tip(`Dimension ${one.dimension}: in ${one.hooks} of ${one.of} layers`)}
+                >
+                  {one.dimension}
+                </span>
+              ))}
+          </div>
+        </div>
+      ))}
+    </Section>
   );
 }

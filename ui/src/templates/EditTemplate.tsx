@@ -32,7 +32,8 @@ export function EditTemplate(props: Props) {
 
 function Form({ template, kinds, onClose }: Props) {
   const client = useQueryClient();
-  const [kind, setKind] = useState(template?.kind ?? kinds[0]?.name ?? "");
+  const [chosen, setKind] = useState<string | null>(template?.kind ?? null);
+  const kind = chosen ?? kinds[0]?.name ?? "";
   const form = kinds.find((one) => one.name === kind)?.form as JsonSchema | undefined;
   const resolve = useMemo(() => resolver(form ?? {}), [form]);
   const [typed, setTyped] = useState<FormValue | null>(null);
@@ -55,7 +56,7 @@ function Form({ template, kinds, onClose }: Props) {
         description: "Listed before the others.",
         default: false,
       },
-      body: { ...form, title: "Settings" },
+      body: { allOf: [form], title: "Settings" },
     },
   };
   const value: FormValue =
@@ -94,6 +95,7 @@ function Form({ template, kinds, onClose }: Props) {
         resolve={resolve}
         value={value}
         onChange={setTyped}
+        basic={["name", "favourite", "description", "body"]}
         widgets={{ "body.hooks": Patterns }}
         submit={template ? "Save changes" : "Save template"}
         onCancel={onClose}
