@@ -26,6 +26,7 @@ def test_the_life_of_a_model(api: Api, tiny_llama_folder: Path, tmp_path: Path) 
         "layer": 0,
         "kind": "resid_pre",
         "d": 32,
+        "n_heads": None,
     }
     assert [m["id"] for m in api.ask("GET", "/models?q=tin&sort=-parameters")["items"]] == [added["id"]]
     tokens = api.ask("POST", f"/models/{added['id']}/tokenize", json={"text": "def f(): 🦊"})["tokens"]

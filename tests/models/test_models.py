@@ -13,7 +13,13 @@ from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobCancelled
 from mistudio.lm import ModelLoadError
 from mistudio.models import library
-from mistudio.models.schemas import FolderModelSource, GgufModelSource, HubModelSource, ModelCreate
+from mistudio.models.schemas import (
+    FolderModelSource,
+    GgufModelSource,
+    HubModelSource,
+    ModelChange,
+    ModelCreate,
+)
 from mistudio.models.tables import Model
 from mistudio.settings import Settings
 from tests.models.conftest import add_tiny
@@ -190,9 +196,10 @@ def test_names_are_unique(settings: Any, database: Any, tiny_llama_folder: Path)
         library.add_model(session, settings, ModelCreate(name=first.name, source=source), any_folder=True)
     assert caught.value.code == "name_taken"
     with database.session() as session:
-        assert library.rename_model(session, second.id, second.name).name == second.name
+        same = library.change_model(session, settings, second.id, ModelChange(name=second.name))
+        assert same.name == second.name
         with pytest.raises(Conflict):
-            library.rename_model(session, second.id, first.name)
+            library.change_model(session, settings, second.id, ModelChange(name=first.name))
 
 
 def test_a_model_that_is_not_complete_is_not_used(settings: Any, database: Any) -> None:

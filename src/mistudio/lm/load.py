@@ -255,6 +255,13 @@ def load_errors(source: str) -> Generator[None]:
         raise _no_memory(source, torch.device("cpu")) from None
     except Exception as error:
         text = str(error)
+        if "contains custom code" in text:
+            raise ModelLoadError(
+                "unsupported_architecture",
+                f"The model {source} is of an architecture that only its own code knows, and that code was not "
+                "consented to.",
+                "Read the Python files that come with it, and add it with your consent to them if you trust them.",
+            ) from None
         if _UNSUPPORTED.search(text):
             raise ModelLoadError(
                 "unsupported_architecture",

@@ -1,4 +1,4 @@
-"""Language models: added from a hub, a folder or a GGUF file, kept as plain safetensors folders."""
+"""Language models: added from a hub, a folder or a GGUF file, kept as plain safetensors folders, looked at, asked."""
 
 from mistudio.domain import Domain, JobKind
 
@@ -14,5 +14,18 @@ domain = Domain(
             params="mistudio.models.schemas:AddModelParams",
             resource="io",
         ),
+        JobKind(
+            "models.verify",
+            work="mistudio.models.work:verify_model",
+            params="mistudio.models.schemas:VerifyParams",
+            resource="gpu",
+        ),
+        JobKind(
+            "models.session",
+            work="mistudio.models.session_work:run_session",
+            params="mistudio.models.request_schemas:SessionParams",
+            resource="gpu",
+        ),
     ),
+    snapshots={"playground": "mistudio.models.requests:snapshot"},
 )

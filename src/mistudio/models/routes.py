@@ -7,14 +7,22 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
+from mistudio.jobs import JobOut
 from mistudio.models import library
 from mistudio.models.announce import announce
-from mistudio.models.deletion import users_of
+from mistudio.models.configuration import configuration
+from mistudio.models.plain_errors import said_plainly
+from mistudio.models.playground_routes import router as playground_router
+from mistudio.models.preview import preview_model
 from mistudio.models.schemas import (
     MemoryForecastOut,
+    ModelChange,
+    ModelConfigOut,
     ModelCreate,
     ModelOut,
-    ModelRename,
+    ModelPreviewOut,
+    ModelPreviewWanted,
+    ModuleNodeOut,
     TokenizeOut,
     TokenizeRequest,
     UserOut,
@@ -64,6 +72,18 @@ def create_model(
     return library.models_out(session, [model])[0]
 
 
+@router.post(
+    "/preview",
+    response_model=ModelPreviewOut,
+    summary="Look at a model before adding it",
+    responses=problems(400, 403, 404, 422, 502, 503),
+)
+def preview(wanted: ModelPreviewWanted, settings: SettingsDep) -> ModelPreviewOut:
+    """Files, sizes, license, the Python files that come with it, and the memory it will take in every precision."""
+    with said_plainly():
+        return preview_model(settings, wanted)
+
+
 @router.get("/{model_id}", response_model=ModelOut, summary="One model", responses=problems(404))
 def show_model(model_id: str, session: ReadingDep) -> ModelOut:
     """A model with its hook points."""
@@ -71,11 +91,16 @@ def show_model(model_id: str, session: ReadingDep) -> ModelOut:
 
 
 @router.patch(
-    "/{model_id}", response_model=ModelOut, summary="Rename a model", responses=problems(404, 409, 422)
+    "/{model_id}",
+    response_model=ModelOut,
+    summary="Change a model's name or loading",
+    responses=problems(400, 404, 409, 422),
 )
-def rename_model(model_id: str, change: ModelRename, session: SessionDep, studio: StudioDep) -> ModelOut:
-    """Give it another name."""
-    model = library.rename_model(session, model_id, change.name)
+def change_model(
+    model_id: str, change: ModelChange, session: SessionDep, settings: SettingsDep, studio: StudioDep
+) -> ModelOut:
+    """Another name, or another precision, quantization or device for whatever runs from now on."""
+    model = library.change_model(session, settings, model_id, change)
     announce(session, studio.events, "models", model.id, "changed")
     return library.models_out(session, [model])[0]
 
@@ -99,7 +124,7 @@ def delete_model(
 )
 def list_users(model_id: str, session: ReadingDep) -> list[UserOut]:
     """What a forced deletion would take with it, one level deep."""
-    return users_of(session, "models", [library.get_model(session, model_id).id])
+    return library.model_users(session, model_id)
 
 
 @router.post(
@@ -138,3 +163,66 @@ def forecast_memory(
         batch_size=batch_size,
         context_length=context_length,
     )
+
+
+@router.get(
+    "/{model_id}/memory/all",
+    response_model=list[MemoryForecastOut],
+    summary="Forecast memory in every precision",
+    responses=problems(404, 409, 422),
+)
+def forecast_all(
+    model_id: str,
+    session: ReadingDep,
+    settings: SettingsDep,
+    batch_size: Annotated[int, Query(ge=1, le=4096, description="Texts at once.")] = 16,
+    context_length: Annotated[int, Query(ge=1, le=1_000_000, description="Tokens in each.")] = 128,
+) -> list[MemoryForecastOut]:
+    """As the forecast for one precision, with the formula of each figure."""
+    return library.forecast_all(
+        settings,
+        library.ready_model(session, model_id),
+        batch_size=batch_size,
+        context_length=context_length,
+    )
+
+
+@router.get(
+    "/{model_id}/modules",
+    response_model=ModuleNodeOut,
+    summary="Its modules as a tree",
+    responses=problems(404, 409),
+)
+def show_modules(model_id: str, session: ReadingDep) -> dict[str, object]:
+    """Modules with their parameters' shapes and the hook points at each; equal neighbours in a list are one node."""
+    return library.modules_of(session, model_id)
+
+
+@router.get(
+    "/{model_id}/configuration",
+    response_model=ModelConfigOut,
+    summary="Its configuration",
+    responses=problems(404, 409),
+)
+def show_configuration(model_id: str, session: ReadingDep, settings: SettingsDep) -> ModelConfigOut:
+    """What its files say: model, generation, tokenizer, chat template, special tokens."""
+    model = library.ready_model(session, model_id)
+    return configuration(library.model_folder(settings, model.id))
+
+
+@router.post(
+    "/{model_id}/verify",
+    response_model=JobOut,
+    status_code=202,
+    summary="Test its hook points",
+    responses=problems(404, 409),
+)
+def verify(model_id: str, session: SessionDep) -> JobOut:
+    """A job that compares what is read at every hook point with what the model computes without us."""
+    return JobOut.model_validate(library.verify_model(session, model_id))
+
+
+models_router = router
+router = APIRouter()
+router.include_router(models_router)
+router.include_router(playground_router)

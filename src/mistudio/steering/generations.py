@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mistudio import jobs
 from mistudio.db import utc_now
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.features.tables import Extraction, Feature
 from mistudio.jobs import Job, JobError
 from mistudio.jobs.schemas import FINAL_STATES
+from mistudio.models import warm
 from mistudio.models.announce import Publisher, after_commit
 from mistudio.saes.library import ready_sae
 from mistudio.saes.tables import Sae
@@ -52,7 +52,7 @@ def request_generation(session: Session, session_id: str, wanted: GenerateReques
     )
     session.add(made)
     session.flush()
-    jobs.send(session, job.id, {"generate": made.id})
+    warm.ask(session, job.id, made.id)
     return made
 
 
@@ -149,7 +149,7 @@ def cancel_generation(session: Session, generation_id: str) -> SteeringGeneratio
         raise Conflict("generation_finished", "This text is finished, so there is nothing to stop.")
     job = session.get(Job, made.job_id) if made.job_id else None
     if job is not None and job.state in ("queued", "running"):
-        jobs.send(session, job.id, {"cancel": made.id})
+        warm.stop(session, job.id, made.id)
     if made.started_at is None or job is None or job.state in FINAL_STATES:
         finish_cancelled(made)
     return made
@@ -170,7 +170,7 @@ def delete_generation(session: Session, generation_id: str) -> str:
     session_id = made.session_id
     job = session.get(Job, made.job_id) if made.job_id else None
     if made.finished_at is None and job is not None and job.state in ("queued", "running"):
-        jobs.send(session, job.id, {"cancel": made.id})
+        warm.stop(session, job.id, made.id)
     session.delete(made)
     session.flush()
     return session_id

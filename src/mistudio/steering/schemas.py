@@ -8,10 +8,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mistudio.jobs import JobError, JobOut
+from mistudio.models.request_schemas import ChatMessage
+from mistudio.models.warm import Phase
 
 Side = Literal["unsteered", "steered"]
 Mode = Literal["add", "clamp"]
-Phase = Literal["waiting", "loading", "ready", "writing", "ending", "ended", "failed"]
 GenerationState = Literal["waiting", "writing", "done", "cancelled", "failed"]
 
 
@@ -71,15 +72,6 @@ class SessionOut(BaseModel):
     phase: Phase = Field(description="Derived from the job.")
     generation_count: int
     job: JobOut | None
-
-
-class ChatMessage(BaseModel):
-    """One turn of a chat."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(max_length=200_000)
 
 
 class SteeredFeature(BaseModel):

@@ -16,12 +16,12 @@ from mistudio.jobs.schemas import FINAL_STATES
 from mistudio.models.deletion import delete_owner
 from mistudio.models.library import ready_model
 from mistudio.models.tables import Model
+from mistudio.models.warm import phase_of, takes_requests
 from mistudio.saes.library import check_hook, ready_sae
 from mistudio.saes.tables import Sae
 from mistudio.saes.uses import check_use
 from mistudio.settings import Settings
 from mistudio.steering.schemas import (
-    Phase,
     SessionCreate,
     SessionOut,
     SessionParams,
@@ -32,7 +32,6 @@ from mistudio.steering.tables import SteeringGeneration, SteeringSession
 
 TABLE = "steering_sessions"
 JOB_KIND = "steering.session"
-LOADING, READY, WRITING = "Loading", "Ready", "Writing"
 _SHOWN = 30
 
 
@@ -117,7 +116,7 @@ def latest_job(session: Session, session_id: str) -> Job | None:
 def open_job(session: Session, opened: SteeringSession) -> Job:
     """The session's job, which takes requests. Raises Conflict `session_ended` when it is over."""
     job = latest_job(session, opened.id)
-    if job is None or job.state not in ("queued", "running") or job.asked is not None:
+    if job is None or not takes_requests(job):
         why = f" It failed: {job.error['message']}" if job is not None and job.error else ""
         raise Conflict(
             "session_ended",
@@ -151,20 +150,6 @@ def delete_session(session: Session, settings: Settings, session_id: str) -> Non
     """Cancel its job and remove it with all its generations."""
     opened = get_session(session, session_id)
     delete_owner(session, settings, TABLE, opened.id, name=opened.name, force=True)
-
-
-def phase_of(job: Job | None) -> Phase:
-    """What a session is doing, from its job."""
-    if job is None or job.state in ("succeeded", "cancelled"):
-        return "ended"
-    if job.state == "failed":
-        return "failed"
-    if job.state == "queued":
-        return "waiting"
-    if job.state == "cancelling" or job.asked is not None:
-        return "ending"
-    phases: dict[str | None, Phase] = {READY: "ready", WRITING: "writing"}
-    return phases.get(job.stage, "loading")
 
 
 def newest_extractions(session: Session, sae_ids: Sequence[str]) -> dict[str, str]:

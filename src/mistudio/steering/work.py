@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,10 @@ from sqlalchemy import select
 
 from mistudio.db import utc_now
 from mistudio.errors import NotFound
-from mistudio.jobs import Job, JobCancelled, JobContext, JobInterrupted
+from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.jobs.failures import public_error
-from mistudio.models.library import model_folder
+from mistudio.models.library import get_model, loading_of, open_model
+from mistudio.models.warm import Warm
 from mistudio.saes.library import open_sae
 from mistudio.saes.tables import Sae
 from mistudio.steering.generations import announce_generation, finish_cancelled, generations_out
@@ -27,7 +27,7 @@ from mistudio.steering.schemas import (
     TokenPiece,
     TokensEvent,
 )
-from mistudio.steering.sessions import LOADING, READY, WRITING, channel_of, get_session
+from mistudio.steering.sessions import channel_of, get_session
 from mistudio.steering.tables import SteeringGeneration
 
 if TYPE_CHECKING:
@@ -36,14 +36,27 @@ if TYPE_CHECKING:
 
 _STREAM_SECONDS = 0.08
 _STORE_SECONDS = 0.5
-_LISTEN_SECONDS = 0.2
-_OTHERS_CHECK_SECONDS = 1.0
-_OTHERS_WAIT_SECONDS = 2.0
 
 
 def run_session(context: JobContext, params: SessionParams) -> dict[str, Any]:
     """Load, then serve requests until idle, asked to end, cancelled, or in the way of other work."""
-    return _Session(context, params.session_id).run()
+    with context.database.reading() as session:
+        settings = SessionSettings.model_validate(get_session(session, params.session_id).settings)
+    serving = _Session(context, params.session_id, settings)
+    return serving.warm.run(
+        serving.load,
+        serving.serve,
+        idle_seconds=settings.idle_seconds,
+        yield_seconds=settings.yield_seconds,
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What stays loaded: the model, and the SAEs by their ids."""
+
+    model: LanguageModel
+    saes: dict[str, PlacedSAE]
 
 
 @dataclass
@@ -55,89 +68,35 @@ class _Writing:
 
 
 class _Session:
-    def __init__(self, context: JobContext, session_id: str) -> None:
+    def __init__(self, context: JobContext, session_id: str, settings: SessionSettings) -> None:
+        self.warm = Warm(context, "texts")
         self._context = context
         self._id = session_id
+        self._settings = settings
         self._channel = channel_of(session_id)
-        self._waiting: deque[str] = deque()
-        self._cancelled: set[str] = set()
-        self._served = 0
 
-    def run(self) -> dict[str, Any]:
-        """Serve; the returned dict says why the session ended."""
-        self._say(LOADING)
-        model, saes, settings = self._load()
-        self._say(READY)
-        quiet_since = checked = time.monotonic()
-        while True:
-            self._listen(0.0 if self._waiting else _LISTEN_SECONDS)
-            if self._context.stop_requested:
-                return self._ended("asked")
-            if self._waiting:
-                self._serve(self._waiting.popleft(), model, saes)
-                if not self._waiting:
-                    self._say(READY)
-                quiet_since = time.monotonic()
-                continue
-            now = time.monotonic()
-            if now - quiet_since >= settings.idle_seconds:
-                return self._ended("idle")
-            if now - quiet_since >= settings.yield_seconds and now - checked >= _OTHERS_CHECK_SECONDS:
-                checked = now
-                if self._others_wait():
-                    return self._ended("yielded")
-
-    def _load(self) -> tuple[LanguageModel, dict[str, PlacedSAE], SessionSettings]:
-        from mistudio.lm import load_language_model
+    def load(self) -> _Loaded:
         from mistudio.steering.compare import PlacedSAE, check_fit
 
         with self._context.database.reading() as session:
             opened = get_session(session, self._id)
-            model_id, sae_ids = opened.model_id, opened.sae_ids
-            settings = SessionSettings.model_validate(opened.settings)
+            model_row, sae_ids = get_model(session, opened.model_id), opened.sae_ids
             rows = {sae.id: sae for sae in session.scalars(select(Sae).where(Sae.id.in_(sae_ids)))}
         if gone := [id for id in sae_ids if id not in rows]:
             raise NotFound("sae", gone[0])
-        folder = model_folder(self._context.settings, model_id)
-        model = load_language_model(folder, dtype=settings.dtype, device=self._context.device)
+        loading = loading_of(model_row).model_copy(update={"dtype": self._settings.dtype})
+        model = open_model(self._context.settings, model_row, loading=loading, device=self._context.device)
         saes: dict[str, PlacedSAE] = {}
         for id in sae_ids:
-            sae = open_sae(self._context.settings, id, device=self._context.device)
+            # Where the model is: it may be kept on the CPU of a machine with a GPU.
+            sae = open_sae(self._context.settings, id, device=str(model.device))
             saes[id] = PlacedSAE(sae, rows[id].hook or "")
             check_fit(model, saes[id], f"The SAE “{rows[id].name}”")
-        return model, saes, settings
-
-    def _say(self, stage: str) -> None:
-        self._context.progress(self._served, None, "texts", stage=stage)
-
-    def _ended(self, why: str) -> dict[str, Any]:
-        self._context.log(f"Ended ({why}) after {self._served} texts.")
-        return {"ended": why, "texts": self._served}
-
-    def _listen(self, timeout: float) -> None:
-        """Take what is in the inbox, waiting up to `timeout` for the first message."""
-        while (message := self._context.inbox(timeout)) is not None:
-            timeout = 0.0
-            if "generate" in message:
-                self._waiting.append(str(message["generate"]))
-            elif "cancel" in message:
-                self._cancelled.add(str(message["cancel"]))
-
-    def _others_wait(self) -> bool:
-        """Whether a job has been queued for a while that may need the place which this idle session holds."""
-        pools = ["gpu"] if self._context.device != "cpu" else ["gpu", "cpu"]
-        with self._context.database.reading() as session:
-            oldest = session.scalar(
-                select(Job.created_at)
-                .where(Job.state == "queued", Job.resource.in_(pools))
-                .order_by(Job.created_at)
-                .limit(1)
-            )
-        return oldest is not None and (utc_now() - oldest).total_seconds() > _OTHERS_WAIT_SECONDS
+        return _Loaded(model, saes)
 
     # One request
 
-    def _serve(self, generation_id: str, model: LanguageModel, saes: dict[str, PlacedSAE]) -> None:
+    def serve(self, generation_id: str, loaded: _Loaded) -> None:
         with self._context.database.session() as session:
             made = session.get(SteeringGeneration, generation_id)
             if made is None or made.finished_at is not None:
@@ -146,9 +105,9 @@ class _Session:
             request = GenerateRequest.model_validate(made.request)
             features = [ResolvedFeature.model_validate(one) for one in made.features]
             self._announce(session, made)
-        self._say(WRITING)
+        self.warm.begin()
         try:
-            self._write(generation_id, request, features, model, saes)
+            self._write(generation_id, request, features, loaded.model, loaded.saes)
         except (JobCancelled, JobInterrupted):
             raise
         except Exception as error:
@@ -158,7 +117,6 @@ class _Session:
                 if (made := session.get(SteeringGeneration, generation_id)) is not None:
                     made.error, made.finished_at = known.model_dump(), utc_now()
                     self._announce(session, made)
-        self._served += 1
 
     def _write(
         self,
@@ -196,8 +154,8 @@ class _Session:
                 if now - stored >= _STORE_SECONDS:
                     stored = now
                     self._store(generation_id, prompt_tokens, writing)
-                self._listen(0.0)
-                if generation_id in self._cancelled or self._context.stop_requested:
+                self.warm.listen()
+                if self.warm.is_stopped(generation_id):
                     stopped = True
                     break
         except BaseException:
@@ -224,7 +182,7 @@ class _Session:
         with self._context.database.session() as session:
             made = session.get(SteeringGeneration, generation_id)
             if made is None:
-                self._cancelled.add(generation_id)  # deleted while it was being written
+                self.warm.forget(generation_id)
             else:
                 made.outputs = _outputs(prompt_tokens, writing)
 

@@ -3951,7 +3951,7 @@ export interface components {
              * Token Counts
              * @description Strongest tokens of the examples.
              */
-            token_counts: components["schemas"]["mistudio__features__schemas__TokenCount"][];
+            token_counts: components["schemas"]["TokenCount"][];
             /** Decoder Norm */
             decoder_norm: number;
         };
@@ -7876,6 +7876,33 @@ export interface components {
             documents: "file" | "line" | "paragraph";
         };
         /**
+         * TokenCount
+         * @description How often a token was the strongest of an example.
+         */
+        TokenCount: {
+            /** Token */
+            token: string;
+            /** Count */
+            count: number;
+            /** Max Activation */
+            max_activation: number;
+        };
+        /**
+         * TokenFrequency
+         * @description How often a token occurs.
+         */
+        TokenFrequency: {
+            /** Id */
+            id: number;
+            /**
+             * Text
+             * @description The characters it stands for; � where they are a part of one.
+             */
+            text: string;
+            /** Count */
+            count: number;
+        };
+        /**
          * TokenIn
          * @description An access token for gated and private repositories.
          */
@@ -8175,12 +8202,12 @@ export interface components {
             /** Padding Tokens */
             padding_tokens: number;
             /** Most Frequent */
-            most_frequent?: components["schemas"]["mistudio__datasets__tokenization_schemas__TokenCount"][];
+            most_frequent?: components["schemas"]["TokenFrequency"][];
             /**
              * Least Frequent
              * @description Of the tokens that occur.
              */
-            least_frequent?: components["schemas"]["mistudio__datasets__tokenization_schemas__TokenCount"][];
+            least_frequent?: components["schemas"]["TokenFrequency"][];
             /** @description Tokens of the rows used, without BOS and EOS. */
             row_lengths?: components["schemas"]["LengthsOut"] | null;
             /** @description Tokens of the sequences, without padding. */
@@ -8709,33 +8736,6 @@ export interface components {
              * @description GPU memory held; null without a GPU.
              */
             gpu_memory?: number | null;
-        };
-        /**
-         * TokenCount
-         * @description How often a token occurs.
-         */
-        mistudio__datasets__tokenization_schemas__TokenCount: {
-            /** Id */
-            id: number;
-            /**
-             * Text
-             * @description The characters it stands for; � where they are a part of one.
-             */
-            text: string;
-            /** Count */
-            count: number;
-        };
-        /**
-         * TokenCount
-         * @description How often a token was the strongest of an example.
-         */
-        mistudio__features__schemas__TokenCount: {
-            /** Token */
-            token: string;
-            /** Count */
-            count: number;
-            /** Max Activation */
-            max_activation: number;
         };
         /**
          * Problem
@@ -11175,9 +11175,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["ModelSessionWanted"];
+                "application/json": components["schemas"]["ModelSessionWanted"] | null;
             };
         };
         responses: {

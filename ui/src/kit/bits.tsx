@@ -46,7 +46,7 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
       size="size-5"
       onClick={async (event) => {
         event.stopPropagation();
-        await copy(text);
+        await copyText(text);
         setCopied(true);
         clearTimeout(timer.current);
         timer.current = setTimeout(() => setCopied(false), 1500);
@@ -58,7 +58,7 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
 }
 
 /** Works on plain http too, where the clipboard API is closed. */
-async function copy(text: string): Promise<void> {
+export async function copyText(text: string): Promise<void> {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = document.createElement("textarea");
   area.value = text;

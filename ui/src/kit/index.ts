@@ -1,9 +1,10 @@
 /** The kit: what every page is built from. Curve is imported from its own file, so that only pages with charts load it. */
 export { ActivationHistogram } from "./ActivationHistogram";
 export { Button, IconButton } from "./Button";
-export { Code, CopyButton, Facts, SearchField, Section, SettingFacts, Spark } from "./bits";
+export { Code, CopyButton, copyText, Facts, SearchField, Section, SettingFacts, Spark } from "./bits";
 export { type Column, DataTable } from "./DataTable";
 export { DeleteDialog } from "./DeleteDialog";
+export { Disclosure } from "./Disclosure";
 export { Field, invalid } from "./Field";
 export { Bytes, Metric, type MetricInfo, Num, Percent, RelativeTime } from "./figures";
 export * as format from "./format";

@@ -1,48 +1,119 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { Eye } from "lucide-react";
 import { useState } from "react";
 import { api, body } from "@/api/client";
+import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
-import { Dialog, type FormValue, SchemaForm, SkeletonLines } from "@/kit";
+import { Button, Dialog, ErrorNote, type FormValue, SchemaForm, SkeletonLines } from "@/kit";
+import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
+import { Preview, type PreviewOut } from "./Preview";
+
+type Create = components["schemas"]["ModelCreate"];
+type Consent = components["schemas"]["ModelConsent"];
 
 const KINDS = {
   source: { hub: "Hugging Face hub", folder: "Folder on the server", gguf: "GGUF file on the server" },
 };
+const NOTHING: Consent = { code: null, pickle: false };
 
-/** Adds a model; its page then shows how it is fetched. */
+/** Adds a model after a look at it; its page then shows how it is fetched. */
 export function AddModel({ open, onClose }: { open: boolean; onClose: () => void }) {
-  const schema = useSchema("ModelCreate");
-  const client = useQueryClient();
-  const navigate = useNavigate();
-  const [value, setValue] = useState<FormValue>({ source: { kind: "hub", revision: "main" }, name: null });
   return (
     <Dialog
       open={open}
       onClose={onClose}
       title="Add a model"
-      description="Weights are kept as safetensors; code that comes with a repository is never run."
+      description="Weights are kept as safetensors. Code that comes with a repository runs only if you say so."
+      wide
     >
-      {schema ? (
-        <SchemaForm
-          {...schema}
-          value={value}
-          onChange={setValue}
-          basic={["source", "name"]}
-          kinds={KINDS}
-          submit="Add model"
-          onCancel={onClose}
-          onSubmit={async (wanted) => {
-            const model = await body(
-              api.POST("/api/v1/models", { body: wanted as components["schemas"]["ModelCreate"] }),
-            );
-            void client.invalidateQueries({ queryKey: ["models"] });
-            await navigate({ to: "/models/$id", params: { id: model.id } });
-          }}
-        />
-      ) : (
-        <SkeletonLines />
-      )}
+      <Form onClose={onClose} />
     </Dialog>
+  );
+}
+
+function Form({ onClose }: { onClose: () => void }) {
+  const schema = useSchema("ModelCreate");
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [typed, setTyped] = useState<FormValue | null>(null);
+  const [seen, setSeen] = useState<{ source: string; found: PreviewOut } | null>(null);
+  const [looking, setLooking] = useState(false);
+  const [error, setError] = useState<Problem | null>(null);
+  if (!schema) return <SkeletonLines />;
+  const value = typed ?? {
+    ...defaultsOf(schema.schema, schema.resolve),
+    source: { kind: "hub", revision: "main" },
+  };
+  const source = JSON.stringify(value.source);
+  const consent = (value.consent as Consent | undefined) ?? NOTHING;
+  const fits = !Object.keys(problemsOf(schema.schema, value, schema.resolve)).some((path) =>
+    path.startsWith("source"),
+  );
+  // What was seen is of another source as soon as that is changed.
+  const found = seen?.source === source ? seen.found : null;
+  const look = async () => {
+    setLooking(true);
+    setError(null);
+    try {
+      const wanted = { source: value.source, batch_size: 16, context_length: 128 };
+      const out = await body(
+        api.POST("/api/v1/models/preview", {
+          body: wanted as components["schemas"]["ModelPreviewWanted"],
+        }),
+      );
+      setSeen({ source, found: out });
+    } catch (thrown) {
+      setError(Problem.from(thrown));
+    } finally {
+      setLooking(false);
+    }
+  };
+  return (
+    <SchemaForm
+      {...schema}
+      value={value}
+      onChange={(next) => {
+        setError(null);
+        // Consent was to what was seen, so it goes with it.
+        const moved = JSON.stringify(next.source) !== source;
+        setTyped(moved ? { ...next, consent: NOTHING } : next);
+      }}
+      basic={["source", "name"]}
+      hidden={["consent"]}
+      kinds={KINDS}
+      submit="Add model"
+      onCancel={onClose}
+      onSubmit={async (wanted) => {
+        const model = await body(api.POST("/api/v1/models", { body: wanted as unknown as Create }));
+        void client.invalidateQueries({ queryKey: ["models"] });
+        await navigate({ to: "/models/$id", params: { id: model.id } });
+      }}
+    >
+      {!found && (
+        <div className="flex items-center gap-3">
+          <Button
+            icon={<Eye size={14} />}
+            busy={looking}
+            disabled={!fits}
+            hint="Files, sizes, license, code and memory, before anything is fetched"
+            onClick={() => void look()}
+          >
+            Look at it first
+          </Button>
+          {looking && <span className="text-muted">Reading what is there…</span>}
+        </div>
+      )}
+      {error && <ErrorNote error={error} onRetry={() => void look()} />}
+      {found && (
+        <Preview
+          found={found}
+          loading={value.loading as components["schemas"]["ModelLoading"] | undefined}
+          consent={consent}
+          onConsent={(next) => setTyped({ ...value, consent: next })}
+        />
+      )}
+    </SchemaForm>
   );
 }

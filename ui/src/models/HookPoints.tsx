@@ -1,6 +1,9 @@
 import { useState } from "react";
 import type { components } from "@/api/schema";
 import { Code, type Column, DataTable, Num, SearchField, tip, useRows } from "@/kit";
+import { HookReport } from "./HookReport";
+import { HOOK_MEANING } from "./hookKinds";
+import type { Model } from "./ModelFacts";
 
 type HookPoint = components["schemas"]["HookPointOut"];
 
@@ -11,7 +14,7 @@ const COLUMNS: Column<HookPoint>[] = [
     id: "kind",
     header: "Kind",
     width: "minmax(140px, 1fr)",
-    cell: (point) => <span {...tip(MEANING[point.kind])}>{point.kind}</span>,
+    cell: (point) => <span {...tip(HOOK_MEANING[point.kind])}>{point.kind}</span>,
   },
   {
     id: "d",
@@ -23,24 +26,14 @@ const COLUMNS: Column<HookPoint>[] = [
   },
 ];
 
-const MEANING: Record<string, string> = {
-  resid_pre: "The residual stream before the block",
-  resid_mid: "The residual stream after attention, before the MLP",
-  resid_post: "The residual stream after the block",
-  mlp_in: "What the MLP reads (after its norm)",
-  mlp_out: "What the MLP adds to the residual stream",
-  attn_in: "What attention reads (after its norm)",
-  attn_out: "What attention adds to the residual stream",
-  attn_z: "The heads' outputs, side by side, before they are mixed",
-  embed: "The token embeddings",
-};
-
 /** Where activations can be read and changed, with names to copy. */
-export function HookPoints({ points }: { points: HookPoint[] }) {
+export function HookPoints({ model }: { model: Model }) {
+  const points = model.hook_points;
   const [text, setText] = useState("");
   const found = text ? points.filter((point) => point.name.includes(text.toLowerCase())) : points;
   return (
     <>
+      <HookReport model={model} />
       <div className="flex h-11 shrink-0 items-center px-5">
         <SearchField value={text} onChange={setText} label="Search hook points" />
       </div>

@@ -8,8 +8,12 @@ import { useRefetchOn } from "@/api/useChannel";
 import { cancelJob, retryJob } from "@/jobs/actions";
 import { JobBanner, JobCell } from "@/jobs/JobState";
 import { DeleteDialog, ErrorNote, IconButton, PageHeader, RenameDialog, SkeletonLines, Tabs } from "@/kit";
+import { ArchitectureTree } from "./ArchitectureTree";
+import { Configuration } from "./Configuration";
 import { HookPoints } from "./HookPoints";
-import { ModelFacts } from "./ModelFacts";
+import { LogitLens } from "./LogitLens";
+import { Overview } from "./Overview";
+import { Playground } from "./Playground";
 import { TokenizerPlayground } from "./TokenizerPlayground";
 
 const CRUMBS = [{ label: "Models", to: "/models" }];
@@ -72,22 +76,38 @@ export function ModelPage() {
           {
             id: "overview",
             label: "Overview",
-            content: () => (
-              <div className="max-w-2xl p-5">
-                <ModelFacts model={model} />
-              </div>
-            ),
+            content: () => <Overview model={model} />,
+          },
+          {
+            id: "architecture",
+            label: "Architecture",
+            content: () => <ArchitectureTree modelId={id} ready={model.ready} />,
           },
           {
             id: "hooks",
             label: "Hook points",
             count: model.hook_points.length,
-            content: () => <HookPoints points={model.hook_points} />,
+            content: () => <HookPoints model={model} />,
+          },
+          {
+            id: "configuration",
+            label: "Configuration",
+            content: () => <Configuration modelId={id} ready={model.ready} />,
           },
           {
             id: "tokenizer",
             label: "Tokenizer",
             content: () => <TokenizerPlayground modelId={id} ready={model.ready} />,
+          },
+          {
+            id: "playground",
+            label: "Playground",
+            content: () => <Playground model={model} />,
+          },
+          {
+            id: "lens",
+            label: "Logit lens",
+            content: () => <LogitLens model={model} />,
           },
           {
             id: "activations",

@@ -2,9 +2,12 @@ import { Plus, Sparkles, Square, X } from "lucide-react";
 import { useId } from "react";
 import type { components } from "@/api/schema";
 import { Button, IconButton, tip } from "@/kit";
-import type { Session } from "./OpenSession";
 
-type Request = components["schemas"]["GenerateRequest"];
+/** Any request that has a prompt: steering's, the playground's. */
+interface Request {
+  prompt?: string | null;
+  messages?: Message[] | null;
+}
 type Message = components["schemas"]["ChatMessage"];
 
 export interface PromptValue {
@@ -24,7 +27,8 @@ export function startPrompt(request?: Request): PromptValue {
 
 /** What the model is to continue: a text, or a chat in the model's own template. */
 export function Prompt({
-  session,
+  chats,
+  action = "Generate",
   value,
   onChange,
   missing,
@@ -33,7 +37,10 @@ export function Prompt({
   onGenerate,
   onStop,
 }: {
-  session: Session;
+  /** Whether the model has a chat template. */
+  chats: boolean;
+  /** What the button says. */
+  action?: string;
   value: PromptValue;
   onChange: (value: PromptValue) => void;
   /** Why it cannot be sent yet. */
@@ -48,8 +55,8 @@ export function Prompt({
     <button
       type="button"
       aria-pressed={value.chat === chat}
-      disabled={chat && !session.has_chat_template}
-      {...tip(chat && !session.has_chat_template ? "This model has no chat template" : null)}
+      disabled={chat && !chats}
+      {...tip(chat && !chats ? "This model has no chat template" : null)}
       onClick={() => onChange({ ...value, chat })}
       className={`h-6 rounded-[5px] px-3 disabled:opacity-50 ${value.chat === chat ? "bg-raised text-ink shadow-sm" : "text-muted"}`}
     >
@@ -77,7 +84,7 @@ export function Prompt({
           hint="Ctrl Enter"
           onClick={onGenerate}
         >
-          Generate
+          {action}
         </Button>
       </div>
       {value.chat ? (

@@ -7,13 +7,13 @@ import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import { isActive, useJob } from "@/jobs/live";
 import { Button, ErrorNote, PageHeader, StateBadge, useKeys, useSearchParams } from "@/kit";
+import { Prompt, type PromptValue, startPrompt } from "@/models/Prompt";
 import { useChosen } from "./chosen";
 import { FeatureStrengths } from "./FeatureStrengths";
 import type { Generation } from "./generations";
 import { History } from "./History";
 import type { Session } from "./OpenSession";
 import { Outputs } from "./Outputs";
-import { Prompt, type PromptValue, startPrompt } from "./Prompt";
 import { Sampling, type SamplingValue, startSampling } from "./Sampling";
 import { useGenerations } from "./useGenerations";
 
@@ -196,7 +196,7 @@ export function SessionView({ session }: { session: Session }) {
         </div>
         <div className="flex min-w-0 flex-1 flex-col gap-5 p-5 lg:overflow-y-auto">
           <Prompt
-            session={session}
+            chats={session.has_chat_template}
             value={prompt}
             onChange={setPrompt}
             missing={
