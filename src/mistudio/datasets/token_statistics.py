@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mistudio.datasets.statistics import Tally, lengths
-from mistudio.datasets.tokenization_schemas import DroppedExample, TokenCount, TokenizationStatistics
+from mistudio.datasets.tokenization_schemas import DroppedExample, TokenFrequency, TokenizationStatistics
 from mistudio.models.tokenizer import ModelTokenizer
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -56,9 +56,9 @@ class TokenizationCounts:
         special = [id for id in sorted(tokenizer.special_ids) if id < len(self.tokens)]
         counts = self.counts
 
-        def shown(ids: Array) -> list[TokenCount]:
+        def shown(ids: Array) -> list[TokenFrequency]:
             return [
-                TokenCount(id=id, text=tokenizer.text_of(id), count=int(self.tokens[id]))
+                TokenFrequency(id=id, text=tokenizer.text_of(id), count=int(self.tokens[id]))
                 for id in ids.tolist()
             ]
 

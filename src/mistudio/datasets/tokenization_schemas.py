@@ -187,7 +187,7 @@ class TokenizationCreate(BaseModel):
     settings: TokenizationSettings = Field(default_factory=TokenizationSettings)
 
 
-class TokenCount(BaseModel):
+class TokenFrequency(BaseModel):
     """How often a token occurs."""
 
     id: int
@@ -226,9 +226,9 @@ class TokenizationStatistics(BaseModel):
     special_tokens: int = Field(description="Occurrences of special tokens, padding not counted.")
     unknown_tokens: int
     padding_tokens: int
-    most_frequent: list[TokenCount] = Field(default_factory=list[TokenCount])
-    least_frequent: list[TokenCount] = Field(
-        default_factory=list[TokenCount], description="Of the tokens that occur."
+    most_frequent: list[TokenFrequency] = Field(default_factory=list[TokenFrequency])
+    least_frequent: list[TokenFrequency] = Field(
+        default_factory=list[TokenFrequency], description="Of the tokens that occur."
     )
     row_lengths: LengthsOut | None = Field(
         default=None, description="Tokens of the rows used, without BOS and EOS."

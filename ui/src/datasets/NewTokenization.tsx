@@ -1,18 +1,26 @@
-import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useDeferredValue, useState } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 import { api, body } from "@/api/client";
-import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
-import { Dialog, ErrorNote, type FormValue, invalid, SchemaForm, SkeletonLines, TokenStrip } from "@/kit";
+import { Dialog, ErrorNote, type FormValue, invalid, SchemaForm, SkeletonLines } from "@/kit";
 import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
 import type { Dataset } from "./DatasetFacts";
+import { TokenizationPreview, type TokenizationWanted } from "./TokenizationPreview";
 import type { Tokenization } from "./Tokenizations";
 
-type Wanted = components["schemas"]["TokenizationCreate"];
+const BASIC = [
+  "model_id",
+  "text_column",
+  "settings.context_length",
+  "settings.packing",
+  "settings.overlap",
+  "settings.padding",
+  "settings.eos_between_rows",
+  "settings.prepend_bos",
+  "settings.filters",
+];
 
-const BASIC = ["model_id", "settings.context_length", "settings.packing"];
-
-/** The settings of a tokenization, with its first sequences as they would be. */
+/** The settings of a tokenization, and beside them what they make of some rows. */
 export function NewTokenization(props: {
   dataset: Dataset;
   open: boolean;
@@ -20,7 +28,7 @@ export function NewTokenization(props: {
   onMade: (made: Tokenization) => void;
 }) {
   return (
-    <Dialog open={props.open} onClose={props.onClose} title={`Tokenize “${props.dataset.name}”`} wide>
+    <Dialog open={props.open} onClose={props.onClose} title={`Tokenize “${props.dataset.name}”`} wide="page">
       <Form {...props} />
     </Dialog>
   );
@@ -46,89 +54,115 @@ function Form({
   const [typed, setTyped] = useState<FormValue | null>(null);
   if (models.error) return <ErrorNote error={models.error} onRetry={() => void models.refetch()} />;
   if (!schema || !models.data) return <SkeletonLines />;
-  const value = typed ?? { ...defaultsOf(schema.schema, schema.resolve), model_id: ready[0]?.id };
+  const value = typed ?? {
+    ...defaultsOf(schema.schema, schema.resolve),
+    model_id: ready[0]?.id,
+    text_column: dataset.text_column,
+  };
   const valid = Object.keys(problemsOf(schema.schema, value, schema.resolve)).length === 0;
+  const columns = dataset.columns.map((column) => column.name);
+  const texts = dataset.columns.filter((column) => /string/.test(column.type)).map((column) => column.name);
   return (
-    <SchemaForm
-      {...schema}
-      value={value}
-      onChange={setTyped}
-      basic={BASIC}
-      widgets={{
-        model_id: ({ id, value: chosen, onChange, error }) => (
-          <select
-            id={id}
-            className="field"
-            value={String(chosen ?? "")}
-            onChange={(event) => onChange(event.target.value)}
-            {...invalid(id, error)}
-          >
-            {ready.length === 0 && <option value="">No model is ready: add one first</option>}
-            {ready.map((model) => (
-              <option key={model.id} value={model.id}>
-                {model.name}
-              </option>
-            ))}
-          </select>
-        ),
-      }}
-      submit="Tokenize"
-      onCancel={onClose}
-      onSubmit={async (wanted) => {
-        const made = await body(
-          api.POST("/api/v1/datasets/{dataset_id}/tokenizations", {
-            params: { path: { dataset_id: dataset.id } },
-            body: wanted as unknown as Wanted,
-          }),
-        );
-        await client.invalidateQueries({ queryKey: ["tokenizations"] });
-        onMade(made);
-      }}
-    >
-      {valid && value.model_id !== undefined && (
-        <Preview dataset={dataset} wanted={value as unknown as Wanted} />
-      )}
-    </SchemaForm>
+    <div className="grid grid-cols-1 gap-6 lg:grid-cols-[minmax(340px,400px)_minmax(0,1fr)]">
+      <SchemaForm
+        {...schema}
+        value={value}
+        onChange={setTyped}
+        basic={BASIC}
+        widgets={{
+          model_id: ({ id, value: chosen, onChange, error }) => (
+            <select
+              id={id}
+              className="field"
+              value={String(chosen ?? "")}
+              onChange={(event) => onChange(event.target.value)}
+              {...invalid(id, error)}
+            >
+              {ready.length === 0 && <option value="">No model is ready: add one first</option>}
+              {ready.map((model) => (
+                <option key={model.id} value={model.id}>
+                  {model.name}
+                </option>
+              ))}
+            </select>
+          ),
+          text_column: ({ id, value: chosen, onChange, error }) => (
+            <select
+              id={id}
+              className="field"
+              value={String(chosen ?? "")}
+              onChange={(event) => onChange(event.target.value)}
+              {...invalid(id, error)}
+            >
+              {texts.map((name) => (
+                <option key={name}>{name}</option>
+              ))}
+            </select>
+          ),
+          "settings.metadata_columns": ({ value: chosen, onChange, label }) => (
+            <ColumnChoice
+              label={label}
+              columns={columns}
+              chosen={Array.isArray(chosen) ? chosen.map(String) : []}
+              onChange={onChange}
+            />
+          ),
+        }}
+        submit="Tokenize"
+        onCancel={onClose}
+        onSubmit={async (wanted) => {
+          const made = await body(
+            api.POST("/api/v1/datasets/{dataset_id}/tokenizations", {
+              params: { path: { dataset_id: dataset.id } },
+              body: wanted as unknown as TokenizationWanted,
+            }),
+          );
+          await client.invalidateQueries({ queryKey: ["tokenizations"] });
+          onMade(made);
+        }}
+      />
+      <div className="min-w-0 lg:sticky lg:top-0 lg:max-h-[calc(84vh-84px)] lg:self-start lg:overflow-y-auto">
+        {value.model_id === undefined ? (
+          <p className="text-muted">Add a model first: its tokenizer cuts the text.</p>
+        ) : (
+          <TokenizationPreview
+            dataset={dataset}
+            wanted={valid ? (value as unknown as TokenizationWanted) : null}
+          />
+        )}
+      </div>
+    </div>
   );
 }
 
-function Preview({ dataset, wanted }: { dataset: Dataset; wanted: Wanted }) {
-  const settled = useDeferredValue(wanted);
-  const preview = useQuery({
-    queryKey: ["datasets", dataset.id, "preview", settled],
-    queryFn: ({ signal }) =>
-      body(
-        api.POST("/api/v1/datasets/{dataset_id}/tokenizations/preview", {
-          params: { path: { dataset_id: dataset.id }, query: { limit: 3 } },
-          body: settled,
-          signal,
-        }),
-      ),
-    placeholderData: keepPreviousData,
-    gcTime: 30_000,
-  });
-  if (preview.error) return <ErrorNote error={preview.error} />;
+/** Which of the data set's columns are kept with each sequence. */
+function ColumnChoice({
+  label,
+  columns,
+  chosen,
+  onChange,
+}: {
+  label: string;
+  columns: string[];
+  chosen: string[];
+  onChange: (columns: string[]) => void;
+}) {
   return (
-    <section aria-label="Preview" className={preview.isPlaceholderData ? "opacity-60" : ""}>
-      <div className="mb-1 text-xs text-muted">The first sequences would be</div>
-      <div className="flex max-h-56 flex-col gap-2 overflow-y-auto rounded-[6px] border border-line bg-surface p-2">
-        {preview.data ? (
-          preview.data.items.map((sequence) => (
-            <TokenStrip
-              key={sequence.index}
-              label={`Sequence ${sequence.index}`}
-              tokens={sequence.tokens.map((token) => token.text)}
-              note={(index) => `id ${sequence.tokens[index]?.id}`}
-              bounds
-            />
-          ))
-        ) : (
-          <SkeletonLines lines={3} />
-        )}
-        {preview.data?.items.length === 0 && (
-          <span className="text-muted">No sequence: every row is left out.</span>
-        )}
-      </div>
-    </section>
+    <fieldset className="flex flex-wrap gap-x-3 gap-y-1">
+      <legend className="sr-only">{label}</legend>
+      {columns.map((name) => (
+        <label key={name} className="flex items-center gap-1.5">
+          <input
+            type="checkbox"
+            className="size-4 accent-accent"
+            checked={chosen.includes(name)}
+            onChange={(event) =>
+              onChange(event.target.checked ? [...chosen, name] : chosen.filter((one) => one !== name))
+            }
+          />
+          {name}
+        </label>
+      ))}
+    </fieldset>
   );
 }

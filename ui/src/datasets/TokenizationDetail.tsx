@@ -1,10 +1,11 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { ChevronLeft, ChevronRight } from "lucide-react";
+import { ChartColumn, ChevronLeft, ChevronRight } from "lucide-react";
 import { useState } from "react";
 import { api, body } from "@/api/client";
 import { JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
 import {
+  Button,
   Bytes,
   Code,
   ErrorNote,
@@ -16,15 +17,17 @@ import {
   Section,
   SettingFacts,
   SkeletonLines,
-  TokenStrip,
+  useSearchParams,
 } from "@/kit";
+import { dropWords } from "./filterWords";
+import { TokenIds } from "./TokenIds";
 import type { Tokenization } from "./Tokenizations";
 
 /** A tokenization: its progress or its figures, the settings that made it, its sequences. */
 export function TokenizationDetail({ tokenization }: { tokenization: Tokenization }) {
   const job = useJob(tokenization.job);
   const { statistics } = tokenization;
-  const dropped = Object.entries(statistics?.dropped ?? {}).filter(([, count]) => count > 0);
+  const [, setSearch] = useSearchParams();
   return (
     <div className="flex flex-col gap-5">
       {job?.state === "running" ? (
@@ -41,6 +44,7 @@ export function TokenizationDetail({ tokenization }: { tokenization: Tokenizatio
         facts={[
           ["Id", <Code key="id">{tokenization.id}</Code>],
           ["Tokenizer of", tokenization.model_name],
+          ["Column", tokenization.text_column ?? "–"],
           ["Sequences", <Num key="sequences" value={tokenization.n_sequences} />],
           ["Tokens", <Num key="tokens" value={tokenization.n_tokens} />],
           ["On disk", <Bytes key="bytes" value={tokenization.bytes} />],
@@ -51,32 +55,36 @@ export function TokenizationDetail({ tokenization }: { tokenization: Tokenizatio
                   `${format.figure(statistics.rows_used)} of ${format.figure(statistics.rows_read)}`,
                 ],
                 [
-                  "Vocabulary used",
-                  <Num key="vocabulary" value={statistics.vocabulary_used} unit="distinct tokens" />,
+                  "Left out",
+                  Object.entries(statistics.dropped)
+                    .map(([reason, count]) => `${format.figure(count)} ${dropWords(reason)}`)
+                    .join(", ") || "nothing",
                 ],
-                [
-                  "Characters a token",
-                  <Num
-                    key="density"
-                    value={statistics.characters / Math.max(1, tokenization.n_tokens ?? 1)}
-                  />,
-                ],
-                ["Special tokens", <Num key="special" value={statistics.special_tokens} />],
-                ["Unknown tokens", <Num key="unknown" value={statistics.unknown_tokens} />],
-                ["Padding", <Num key="padding" value={statistics.padding_tokens} unit="tokens" />],
               ] as [string, React.ReactNode][])
             : []),
-          ...dropped.map(([reason, count]): [string, React.ReactNode] => [
-            `Left out: ${reason.replaceAll("_", " ")}`,
-            <Num key={reason} value={count} />,
-          ]),
         ]}
       />
+      {tokenization.ready && (
+        <Button
+          icon={<ChartColumn size={14} />}
+          onClick={() => setSearch({ tab: "statistics", of: tokenization.id }, { push: true })}
+        >
+          All statistics
+        </Button>
+      )}
       <Section title="Settings">
-        <SettingFacts settings={tokenization.settings} />
+        <SettingFacts settings={flat(tokenization.settings)} />
       </Section>
       {tokenization.ready && <Sequences tokenization={tokenization} />}
     </div>
+  );
+}
+
+/** The settings with the filters among them, those that are not set left out. */
+function flat({ filters, ...settings }: Tokenization["settings"]): object {
+  const all = Object.entries({ ...settings, ...filters });
+  return Object.fromEntries(
+    all.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)),
   );
 }
 
@@ -115,12 +123,13 @@ function Sequences({ tokenization }: { tokenization: Tokenization }) {
       {page.error ? (
         <ErrorNote error={page.error} />
       ) : sequence ? (
-        <TokenStrip
-          label={`Sequence ${index}`}
-          tokens={sequence.tokens.map((token) => token.text)}
-          note={(at) => `id ${sequence.tokens[at]?.id}, position ${at}`}
-          bounds
-        />
+        <>
+          <p className="mb-2 text-xs text-muted">
+            {format.plural(sequence.length, "token")} from row {sequence.row}, character {sequence.offset}
+            {Object.entries(sequence.metadata ?? {}).map(([name, value]) => ` · ${name}: ${String(value)}`)}
+          </p>
+          <TokenIds tokens={sequence.tokens} length={sequence.length} label={`Sequence ${index}`} />
+        </>
       ) : (
         <SkeletonLines />
       )}

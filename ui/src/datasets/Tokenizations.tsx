@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { Ban, Plus, RotateCw, Trash2 } from "lucide-react";
+import { Plus, RotateCw, Trash2, X } from "lucide-react";
 import { useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
@@ -39,8 +39,13 @@ const COLUMNS: Column<Tokenization>[] = [
   {
     id: "state",
     header: "State",
-    width: "minmax(150px, 1fr)",
-    cell: (one) => <JobCell job={one.job} ready={one.ready} />,
+    width: "minmax(170px, 1fr)",
+    cell: (one) => (
+      <span className="flex min-w-0 items-center gap-1">
+        <JobCell job={one.job} ready={one.ready} />
+        <CancelButton tokenization={one} />
+      </span>
+    ),
   },
   { id: "model", header: "Tokenizer of", width: "minmax(120px, 1fr)", cell: (one) => one.model_name },
   {
@@ -83,6 +88,23 @@ const COLUMNS: Column<Tokenization>[] = [
     cell: (one) => <RelativeTime at={one.created_at} />,
   },
 ];
+
+function CancelButton({ tokenization }: { tokenization: Tokenization }) {
+  const job = useJob(tokenization.job);
+  if (!job || !isActive(job)) return null;
+  return (
+    <IconButton
+      label={`Cancel ${tokenization.name}`}
+      size="size-5"
+      onClick={(event) => {
+        event.stopPropagation();
+        void cancelJob(job);
+      }}
+    >
+      <X size={13} />
+    </IconButton>
+  );
+}
 
 /** A data set's tokenizations: any number, each with its own settings. */
 export function Tokenizations({ dataset }: { dataset: Dataset }) {
@@ -173,7 +195,7 @@ function Actions({ tokenization, onGone }: { tokenization: Tokenization; onGone:
     <>
       {job && isActive(job) && (
         <IconButton label="Cancel" onClick={() => void cancelJob(job)}>
-          <Ban size={14} />
+          <X size={14} />
         </IconButton>
       )}
       {job && !isActive(job) && job.state !== "succeeded" && (

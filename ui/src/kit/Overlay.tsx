@@ -20,7 +20,8 @@ export function Dialog({
   onClose: () => void;
   title: string;
   description?: string;
-  wide?: boolean;
+  /** `page`: as much as the window has, for what one works in. */
+  wide?: boolean | "page";
   children: ReactNode;
 }) {
   const focus = useFocusReturn();
@@ -43,7 +44,7 @@ export function Dialog({
             first.focus();
           }}
           {...(description ? {} : { "aria-describedby": undefined })}
-          className={`fixed top-[8vh] left-1/2 z-40 flex max-h-[84vh] w-[calc(100vw-24px)] -translate-x-1/2 flex-col rounded-[9px] border border-line bg-raised shadow-pop ${wide ? "max-w-[760px]" : "max-w-[520px]"}`}
+          className={`fixed top-[8vh] left-1/2 z-40 flex max-h-[84vh] w-[calc(100vw-24px)] -translate-x-1/2 flex-col rounded-[9px] border border-line bg-raised shadow-pop ${wide === "page" ? "max-w-[1280px]" : wide ? "max-w-[760px]" : "max-w-[520px]"}`}
         >
           <div className="flex items-start gap-3 border-b border-line py-2 pr-2 pl-4">
             <div className="min-w-0 flex-1 py-1">
