@@ -123,7 +123,7 @@ def timed(ask: Any, path: str, query: dict[str, Any]) -> tuple[float, Any]:
 
 @contextmanager
 def served(scratch: Path, n_rows: int, words: int) -> Iterator[tuple[Any, Path]]:
-    """The application over data sets `ds_bench`, of so many rows, and `ds_warm`; `ask(path below one, query)` answers JSON."""
+    """The application over `ds_bench`, of so many rows, and `ds_warm`; `ask(path below one, query)` answers JSON."""
     from fastapi.testclient import TestClient
 
     from mistudio.app import create_app
