@@ -2,6 +2,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { ChevronLeft, ChevronRight } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { api, body } from "@/api/client";
+import { Problem } from "@/api/problem";
 import { CopyButton, ErrorNote, format, IconButton, SidePanel, SkeletonLines, useKeys } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
 import { type Mark, Marked } from "./Marked";
@@ -27,13 +28,22 @@ export function WholeRow({
   const { q, mode } = search;
   const row = useQuery({
     queryKey: ["datasets", dataset.id, "rows", "one", index, q, mode],
-    queryFn: ({ signal }) =>
-      body(
-        api.GET("/api/v1/datasets/{dataset_id}/rows/{index}", {
-          params: { path: { dataset_id: dataset.id, index }, query: q ? { q, mode } : {} },
-          signal,
-        }),
-      ),
+    queryFn: async ({ signal }) => {
+      const read = (query: { q?: string; mode?: Search["mode"] }) =>
+        body(
+          api.GET("/api/v1/datasets/{dataset_id}/rows/{index}", {
+            params: { path: { dataset_id: dataset.id, index }, query },
+            signal,
+          }),
+        );
+      try {
+        return await read(q ? { q, mode } : {});
+      } catch (error) {
+        // The list says what is wrong with the query; the row is shown all the same.
+        if (Problem.from(error).code === "query_invalid") return read({});
+        throw error;
+      }
+    },
     placeholderData: keepPreviousData,
     retry: false,
   });
