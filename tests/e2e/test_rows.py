@@ -87,6 +87,7 @@ def test_samples_and_statistics(browser: Browser, served: Server) -> None:
             expect(page.get_by_text("10 rows match")).to_be_visible()
             expect(page.locator("mark").first).to_have_text("Emancipation")
             page.keyboard.press("Escape")
+            expect(page.get_by_label("Search rows")).to_have_value("emancip* cafe")
             page.keyboard.press("j")
             page.keyboard.press("Space")
             panel = page.get_by_role("complementary", name="Preview")

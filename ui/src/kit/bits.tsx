@@ -120,6 +120,12 @@ export function SearchField({
         placeholder={`${label} ( / )`}
         value={text}
         onChange={(event) => setText(event.target.value)}
+        onKeyDown={(event) => {
+          if (event.key !== "Escape") return;
+          // Chromium would empty the field: Escape leaves it, and what was found stays.
+          event.preventDefault();
+          event.currentTarget.blur();
+        }}
       />
     </div>
   );
