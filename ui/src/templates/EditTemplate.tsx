@@ -4,8 +4,21 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
 import { defaultsOf, type JsonSchema, resolver } from "@/kit/jsonSchema";
+import { KINDS } from "@/training/words";
 import type { Template } from "./StartFrom";
 import type { Kind } from "./TemplatesPage";
+
+/** What is shown at once; the rest stands under Advanced. */
+const BASIC: Record<string, string[]> = {
+  extraction: ["body.hooks", "body.dtype", "body.settings.n_tokens"],
+  training: [
+    "body.config.architecture",
+    "body.config.d_sae",
+    "body.config.total_tokens",
+    "body.config.batch_size",
+    "body.config.learning_rate",
+  ],
+};
 
 interface Props {
   open: boolean;
@@ -95,7 +108,9 @@ function Form({ template, kinds, onClose }: Props) {
         resolve={resolve}
         value={value}
         onChange={setTyped}
-        basic={["name", "favourite", "description", "body"]}
+        basic={["name", "favourite", "description", ...(BASIC[kind] ?? ["body"])]}
+        kinds={Object.fromEntries(Object.entries(KINDS).map(([path, names]) => [`body.${path}`, names]))}
+        hidden={["body.config.skip_connection"]}
         widgets={{ "body.hooks": Patterns }}
         submit={template ? "Save changes" : "Save template"}
         onCancel={onClose}

@@ -3,7 +3,7 @@ import { type FormEvent, useId, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
-import { Button, Dialog, ErrorNote, Field, invalid, SettingFacts } from "@/kit";
+import { Button, Dialog, ErrorNote, Field, format, invalid, SettingFacts } from "@/kit";
 
 interface Props {
   open: boolean;
@@ -101,13 +101,19 @@ function Form({ onClose, kind, settings }: Props) {
   );
 }
 
-/** Nested settings as lines: `settings.order`. Lists of words are read as words. */
-export function flat(settings: Record<string, unknown>, before = ""): Record<string, unknown> {
+/** Nested settings as lines: "optimizer: kind". Groups that only hold the rest are not named; lists are read as words. */
+export function flat(settings: Record<string, unknown>, group = ""): Record<string, unknown> {
   const found: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(settings)) {
-    if (value !== null && typeof value === "object" && !Array.isArray(value))
-      Object.assign(found, flat(value as Record<string, unknown>, `${before}${name} · `));
-    else found[`${before}${name}`] = Array.isArray(value) ? value.join(", ") : value;
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) {
+      const below = name === "settings" || name === "config" ? "" : `${format.sentence(name)}: `;
+      Object.assign(found, flat(value as Record<string, unknown>, below));
+    } else {
+      const words = format.sentence(name);
+      found[group ? `${group}${words.charAt(0).toLowerCase()}${words.slice(1)}` : name] = Array.isArray(value)
+        ? value.join(", ")
+        : value;
+    }
   }
   return found;
 }

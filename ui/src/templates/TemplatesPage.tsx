@@ -104,6 +104,7 @@ export function TemplatesPage() {
   const [favourites, setFavourites] = useUrlState("favourites", false);
   const [importing, setImporting] = useUrlState("import", false);
   const [adding, setAdding] = useUrlState("add", false);
+  const [, setOpen] = useUrlState("open", "");
   const [editing, setEditing] = useState<Template | null>(null);
   const add = (
     <Button look="primary" icon={<Plus size={15} />} onClick={() => setAdding(true)}>
@@ -199,7 +200,13 @@ export function TemplatesPage() {
               <IconButton label="Export" onClick={() => void download([template])}>
                 <Download size={14} />
               </IconButton>
-              <IconButton label="Delete template" onClick={() => void remove([template])}>
+              <IconButton
+                label="Delete template"
+                onClick={() => {
+                  setOpen("");
+                  void remove([template]);
+                }}
+              >
                 <Trash2 size={14} />
               </IconButton>
             </>

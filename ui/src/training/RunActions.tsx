@@ -1,6 +1,16 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { Ban, CirclePause, MoreHorizontal, Pencil, Play, Save, Sparkles, Trash2 } from "lucide-react";
+import {
+  Ban,
+  BookmarkPlus,
+  CirclePause,
+  MoreHorizontal,
+  Pencil,
+  Play,
+  Save,
+  Sparkles,
+  Trash2,
+} from "lucide-react";
 import { useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
@@ -9,6 +19,7 @@ import { cancelJob } from "@/jobs/actions";
 import { useJob } from "@/jobs/live";
 import { Button, ConfirmDialog, format, IconButton, Menu, type MenuItem, RenameDialog } from "@/kit";
 import { useExtract } from "@/saes/useExtract";
+import { SaveTemplate } from "@/templates/SaveTemplate";
 import type { TrainingDetail } from "./form";
 
 /** What one may do with a run in its present state. */
@@ -17,6 +28,7 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   const navigate = useNavigate();
   const job = useJob(training.job);
   const [renaming, setRenaming] = useState(false);
+  const [saving, setSaving] = useState(false);
   const [deleting, setDeleting] = useState(false);
   const [busy, setBusy] = useState(false);
   const extract = useExtract();
@@ -38,6 +50,7 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   };
   const items: MenuItem[] = [
     { label: "Rename", icon: <Pencil size={14} />, onSelect: () => setRenaming(true) },
+    { label: "Save as template", icon: <BookmarkPlus size={14} />, onSelect: () => setSaving(true) },
     ...(job && (state === "running" || state === "queued" || state === "paused")
       ? [{ label: "Cancel", icon: <Ban size={14} />, onSelect: () => void cancelJob(job) }]
       : []),
@@ -111,6 +124,16 @@ export function RunActions({ training }: { training: TrainingDetail }) {
           await body(api.PATCH("/api/v1/trainings/{training_id}", { ...at, body: { name } }));
           await client.invalidateQueries({ queryKey: ["trainings"] });
         }}
+      />
+      <SaveTemplate
+        open={saving}
+        onClose={() => setSaving(false)}
+        kind="training"
+        settings={() => ({
+          config: training.config,
+          held_out_tokens: training.held_out_tokens,
+          ...(training.cache_id ? {} : { harvest: training.harvest }),
+        })}
       />
       <ConfirmDialog
         open={deleting}
