@@ -67,6 +67,25 @@ def test_another_text_column_makes_them_stale(api: Api) -> None:
     assert not api.ask("GET", f"{root}/search-index")["ready"]
 
 
+def test_a_column_composed_anew_under_its_old_name_is_another_text(api: Api) -> None:
+    data = added(api, LINES[:20])
+    root = f"/datasets/{data['id']}"
+
+    def compose(template: str) -> Any:
+        recipe = {"kind": "template", "template": template}
+        made = api.ask("POST", f"{root}/columns", 202, json={"name": "both", "recipe": recipe})
+        api.work(made)
+        return made
+
+    first = compose("{text} / {other}")
+    api.work(api.ask("GET", f"{root}/search-index"))
+    assert api.ask("GET", f"{root}/search-index")["ready"]
+    api.ask("PATCH", root, json={"text_column": "text"})
+    api.ask("DELETE", f"{root}/columns/{first['id']}", 204)
+    compose("{other}")
+    assert api.ask("GET", f"{root}/search-index")["stale"]
+
+
 def test_rows_over_http(api: Api) -> None:
     data = added(api)
     root = f"/datasets/{data['id']}"

@@ -38,18 +38,19 @@ def _unheard(_done: float, _total: float | None, _unit: str, _stage: str) -> Non
 def build_index(
     batches: Callable[[int], Iterator[tuple[int, list[str]]]],
     n_rows: int,
-    column: str,
+    key: str,
     folder: Path,
     progress: Progress = _unheard,
 ) -> None:
     """Build the index in a folder of its own, going on where an earlier run left it.
 
-    `batches(start)` gives (first row, texts) from a row on. `progress(done, total, unit, stage)` may raise to leave.
+    `batches(start)` gives (first row, texts) from a row on; `key` says which text it is.
+    `progress(done, total, unit, stage)` may raise to leave.
     Raises DiskFull.
     """
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
-        with closing(_open_part(folder / FILE, column, n_rows)) as connection:
+        with closing(_open_part(folder / FILE, key, n_rows)) as connection:
             try:
                 _index_rows(connection, batches, n_rows, progress)
                 _merge(connection, progress)
@@ -63,13 +64,13 @@ def build_index(
         sync_folder(folder)
 
 
-def _open_part(path: Path, column: str, n_rows: int) -> sqlite3.Connection:
+def _open_part(path: Path, key: str, n_rows: int) -> sqlite3.Connection:
     """The index being built, anew unless it is of the same text."""
-    about = (column, n_rows)
+    about = (key, n_rows)
     if path.exists():
         connection = sqlite3.connect(path, isolation_level=None)
         try:
-            found = connection.execute("SELECT text_column, n_rows FROM about").fetchone()
+            found = connection.execute("SELECT text_key, n_rows FROM about").fetchone()
         except sqlite3.DatabaseError:
             found = None
         if found == about:
@@ -85,7 +86,7 @@ def _open_part(path: Path, column: str, n_rows: int) -> sqlite3.Connection:
     connection.execute(f"CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='{TOKENIZER}')")
     # Larger pieces in memory mean fewer to merge on the disk.
     connection.execute("INSERT INTO words(words, rank) VALUES ('hashsize', ?)", (_COMMIT_BYTES,))
-    connection.execute("CREATE TABLE about (text_column TEXT, n_rows INTEGER, next_row INTEGER)")
+    connection.execute("CREATE TABLE about (text_key TEXT, n_rows INTEGER, next_row INTEGER)")
     connection.execute("INSERT INTO about VALUES (?, ?, 0)", about)
     connection.execute("COMMIT")
     return connection
@@ -153,13 +154,13 @@ class SearchIndex:
         )
         try:
             self._connection.execute("PRAGMA mmap_size = 1073741824")
-            found = self._connection.execute("SELECT text_column, n_rows FROM about").fetchone()
+            found = self._connection.execute("SELECT text_key, n_rows FROM about").fetchone()
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise StudioError(
                 "index_torn", "The search index is damaged.", hint="Build it again.", status=500
             ) from error
-        self.text_column, self.n_rows = str(found[0]), int(found[1])
+        self.text_key, self.n_rows = str(found[0]), int(found[1])
 
     def __enter__(self) -> SearchIndex:
         return self

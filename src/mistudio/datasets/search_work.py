@@ -7,7 +7,7 @@ from typing import Any
 from mistudio.datasets.library import dataset_folder, get_dataset
 from mistudio.datasets.rows_schemas import IndexParams
 from mistudio.datasets.search_index import build_index
-from mistudio.datasets.survey_files import survey_folder
+from mistudio.datasets.survey_files import survey_folder, text_key
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.text_store import TextStore
 from mistudio.jobs import JobCancelled, JobContext
@@ -20,7 +20,7 @@ def index_rows(context: JobContext, params: IndexParams) -> dict[str, Any]:
     """Build the index beside the old one, which answers until the new one takes its place."""
     with context.database.reading() as session:
         dataset = get_dataset(session, params.dataset_id)
-        column = dataset.text_column or ""
+        column, key = dataset.text_column or "", text_key(dataset)
     store = TextStore(dataset_folder(context.settings, params.dataset_id))
     folder = survey_folder(context.settings, params.dataset_id)
     with working_for(context, Dataset, params.dataset_id, folder):
@@ -29,7 +29,7 @@ def index_rows(context: JobContext, params: IndexParams) -> dict[str, Any]:
             build_index(
                 lambda start: store.texts(column, start),
                 store.n_rows,
-                column,
+                key,
                 folder / "search.part",
                 context.progress,
             )

@@ -121,6 +121,7 @@ class StatisticsOut(BaseModel):
 
     version: int = 1
     text_column: str
+    text_key: str = Field(description="The text column, and which composition of it the figures are of.")
     rows: int
     missing: int = Field(description="Rows whose text is null.")
     empty: int = Field(description="Rows whose text has no character; null counts too.")

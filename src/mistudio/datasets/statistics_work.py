@@ -28,7 +28,7 @@ from mistudio.datasets.statistics_schemas import (
     StatisticsOut,
     StatisticsParams,
 )
-from mistudio.datasets.survey_files import survey_folder
+from mistudio.datasets.survey_files import survey_folder, text_key
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.text_slices import slices, texts_at
 from mistudio.datasets.text_store import TextStore
@@ -46,14 +46,14 @@ def compute_statistics(context: JobContext, params: StatisticsParams) -> dict[st
     """Measure every row once, then look at candidates and samples; writes `statistics.json`, whole or not at all."""
     with context.database.reading() as session:
         dataset = get_dataset(session, params.dataset_id)
-        column = dataset.text_column or ""
+        column, key = dataset.text_column or "", text_key(dataset)
     store = TextStore(dataset_folder(context.settings, params.dataset_id))
     folder = survey_folder(context.settings, params.dataset_id)
     with working_for(context, Dataset, params.dataset_id, folder):
         folder.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(folder)
         try:
-            found = text_statistics(store, column, folder / "statistics.part", context.progress)
+            found = text_statistics(store, column, key, folder / "statistics.part", context.progress)
         except JobCancelled:
             delete_folder(context.data_dir, folder / "statistics.part")
             raise
@@ -69,15 +69,16 @@ def compute_statistics(context: JobContext, params: StatisticsParams) -> dict[st
 def text_statistics(
     store: TextStore,
     column: str,
+    key: str,
     folder: Path,
     progress: Callable[[float, float | None, str, str], None],
 ) -> StatisticsOut:
-    """Statistics of a column of texts; `folder` keeps what is counted, and is used if it is there.
+    """Statistics of a column of texts; `folder` keeps what is counted of the text `key`, and is used if it is there.
 
     `progress(done, total, unit, stage)` may raise to leave.
     """
     began = time.monotonic()
-    _begin(folder, column, store.n_rows)
+    _begin(folder, key, store.n_rows)
     for number, (first, table) in enumerate(store.tables()):
         if not _counts_path(folder, number).exists():
             tell = partial(_tell, progress, first, store.n_rows)
@@ -103,6 +104,7 @@ def text_statistics(
     spoken = languages(texts, store.n_rows, lambda done: progress(done, len(texts), "rows", "Tell languages"))
     return StatisticsOut(
         text_column=column,
+        text_key=key,
         rows=sums.rows,
         missing=sums.missing,
         empty=sums.empty,
@@ -134,10 +136,10 @@ def _tell(progress: Callable[..., None], first: int, total: int, done: int) -> N
     progress(first + done, total, "rows", "Count")
 
 
-def _begin(folder: Path, column: str, rows: int) -> None:
+def _begin(folder: Path, key: str, rows: int) -> None:
     """Keep what an earlier attempt has counted of the same text; otherwise begin anew."""
     folder.mkdir(exist_ok=True)
-    plan = {"column": column, "rows": rows}
+    plan = {"text": key, "rows": rows}
     path = folder / "plan.json"
     if path.exists() and json.loads(path.read_bytes()) == plan:
         return

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mistudio.datasets.tables import Dataset
 from mistudio.settings import Settings
 from mistudio.store import owner_folder
 
 SURVEYS = ("dataset_statistics", "dataset_search")
 """The subjects of their jobs are these, with the data set's id."""
+
+
+def text_key(dataset: Dataset) -> str:
+    """What a data set's text is, for telling whether a survey is of it: its column, and which composition of that."""
+    name = dataset.text_column or ""
+    composed = next((column.get("composed") for column in dataset.columns if column["name"] == name), None)
+    return f"{name} ({composed})" if composed else name
 
 
 def survey_folder(settings: Settings, dataset_id: str) -> Path:

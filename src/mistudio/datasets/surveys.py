@@ -18,7 +18,7 @@ from mistudio.datasets.statistics_schemas import (
     StatisticsParams,
     definitions_of,
 )
-from mistudio.datasets.survey_files import survey_folder
+from mistudio.datasets.survey_files import survey_folder, text_key
 from mistudio.datasets.tables import Dataset
 from mistudio.errors import StudioError
 from mistudio.jobs import Job, JobOut, cancel_subject, latest_jobs, submit
@@ -78,7 +78,7 @@ def statistics_of(session: Session, settings: Settings, dataset: Dataset) -> Dat
         found = None  # not computed, or by another version: they are computed anew
     return DatasetStatisticsOut(
         statistics=found,
-        stale=found is not None and found.text_column != dataset.text_column,
+        stale=found is not None and found.text_key != text_key(dataset),
         definitions=definitions_of(found),
         job=_job_out(session, dataset.id, "dataset_statistics"),
     )
@@ -96,8 +96,8 @@ def search_index_of(session: Session, settings: Settings, dataset: Dataset) -> S
     index = open_index(settings, dataset, stale=True)
     if index is not None:
         with index:
-            out.text_column, out.bytes = index.text_column, index.bytes
-            out.stale = index.text_column != dataset.text_column
+            out.text_column, out.bytes = index.text_key, index.bytes
+            out.stale = index.text_key != text_key(dataset)
             out.ready = not out.stale
     return out
 
@@ -111,7 +111,7 @@ def open_index(settings: Settings, dataset: Dataset, *, stale: bool = False) -> 
     if not (folder / FILE).exists():
         return None
     index = SearchIndex(folder)
-    if stale or index.text_column == dataset.text_column:
+    if stale or index.text_key == text_key(dataset):
         return index
     index.close()
     return None

@@ -6605,9 +6605,14 @@ export interface components {
             characters: number;
             /**
              * Tokens
-             * @description Tokens of its text; null when it is left out.
+             * @description Tokens of its text, or of its beginning; null when it is left out.
              */
             tokens: number | null;
+            /**
+             * Cut
+             * @description Whether only the beginning of a very long row was read.
+             */
+            cut: boolean;
             /**
              * Dropped
              * @description Why it is left out.
@@ -6889,12 +6894,12 @@ export interface components {
              */
             drop_pattern?: string | null;
             /**
-             * At most special characters
+             * Special characters at most
              * @description Rows with a larger share of special characters are left out: what is neither letter, mark, digit, punctuation nor space, such as symbols, emoji, control and broken characters.
              */
             max_special_share?: number | null;
             /**
-             * At most punctuation and space
+             * Punctuation, space at most
              * @description Rows with a larger share of characters other than letters, marks and digits are left out. Prose has about 0.2, source code 0.4.
              */
             max_punctuation_share?: number | null;
@@ -7533,6 +7538,11 @@ export interface components {
             version: number;
             /** Text Column */
             text_column: string;
+            /**
+             * Text Key
+             * @description The text column, and which composition of it the figures are of.
+             */
+            text_key: string;
             /** Rows */
             rows: number;
             /**

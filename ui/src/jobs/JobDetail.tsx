@@ -6,6 +6,8 @@ import { type Job, useJob } from "./live";
 /** Where the page of a job's subject is, for the tables that have one. */
 const PAGES: Record<string, string> = {
   datasets: "/datasets/$id",
+  dataset_statistics: "/datasets/$id",
+  dataset_search: "/datasets/$id",
   models: "/models/$id",
   trainings: "/trainings/$id",
   saes: "/saes/$id",
