@@ -13,6 +13,7 @@ from mistudio.cli import build_command
 
 ROOMS = {"serve", "worker", "demo", "convert", "eval", "settings", "db", "jobs"} | {
     "models",
+    "hub",
     "datasets",
     "templates",
     "activations",

@@ -4,10 +4,10 @@ import { Tabs as Radix } from "radix-ui";
 import { useCallback, useState } from "react";
 import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
+import { HubAccess } from "@/hub/HubAccess";
 import { Dialog, type FormValue, SchemaForm, SkeletonLines } from "@/kit";
 import { AddFromPreview } from "./AddFromPreview";
 import type { Dataset } from "./DatasetFacts";
-import { HubAccess } from "./HubAccess";
 import { type FinishedUpload, UploadForm } from "./UploadForm";
 import { UploadFormat } from "./UploadFormat";
 

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useConnection } from "@/api/useChannel";
+import { HubAccess } from "@/hub/HubAccess";
 import {
   type Column,
   DataTable,
@@ -80,6 +81,15 @@ export function SettingsPage() {
         tabs={[
           { id: "appearance", label: "Appearance", content: () => <Appearance /> },
           { id: "server", label: "Server", content: () => <ServerSettings /> },
+          {
+            id: "hub",
+            label: "Hub",
+            content: () => (
+              <div className="max-w-2xl p-5">
+                <HubAccess />
+              </div>
+            ),
+          },
           { id: "connection", label: "Connection", content: () => <Connection /> },
         ]}
       />

@@ -39,7 +39,7 @@ export function HubAccess() {
         <span className={hub.offline ? "text-warning" : ""}>
           {hub.offline ? "HF_HUB_OFFLINE keeps this server off the hub." : <code>{hub.endpoint}</code>}
         </span>
-        <span>{hub.token ? FROM[hub.token] : "No access token: only public data sets can be read."}</span>
+        <span>{hub.token ? FROM[hub.token] : "No access token: only public repositories can be read."}</span>
         {hub.token === "stored" && (
           <button type="button" className="link" onClick={() => act(() => api.DELETE("/api/v1/hub/token"))}>
             Forget it
