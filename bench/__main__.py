@@ -25,6 +25,7 @@ PARTS = {
     "rows": "bench.rows",
     "sae-step": "bench.sae_step",
     "sae-memory": "bench.sae_memory",
+    "tokenize": "bench.tokenization",
     "encode": "bench.encode",
     "scaling": "bench.scaling",
     "harvest": "bench.harvest",

@@ -157,6 +157,10 @@ def test_one_per_row_never_spans_two_rows(
         assert run.dropped["sequences_unfilled"] == len(expected) - len(full)
         expected = full
     assert run.sequences == expected
+    every = [parts_of(tokenizer, wanted.model_copy(update={"min_tokens": 1}), text) for text in texts]
+    assert run.dropped["sequences_too_short"] == sum(map(len, every)) - (
+        len(expected) if padding == "auto" else run.dropped["sequences_unfilled"] + len(expected)
+    )
     if long_rows == "truncate":
         size = wanted.context_length - bool(wanted.prepend_bos)
         assert run.dropped["rows_truncated"] == sum(len(ids_of(tokenizer, wanted, t)) > size for t in texts)

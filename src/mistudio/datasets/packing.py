@@ -161,7 +161,8 @@ class Packer:
             starts = (np.arange(len(part_rows)) - np.repeat(np.cumsum(parts) - parts, parts)) * self.step
         sizes = np.minimum(self.window, lengths[part_rows] - starts)
         enough = np.minimum(sizes, texts[part_rows] - starts) >= self.settings.min_tokens
-        self.dropped["sequences_too_short"] += int((~enough).sum())
+        # A part of nothing but the EOS that found no room is not missed.
+        self.dropped["sequences_too_short"] += int((~enough & (starts < texts[part_rows])).sum())
         begins, sizes = (row_firsts[part_rows] + starts)[enough], sizes[enough]
         rows, offsets = self._places(pieces, encoded, stream, begins)
         tokens, lengths = self._blocks(stream.ids, begins, sizes)

@@ -116,13 +116,18 @@ class TextStore:
         """The columns and their Arrow types."""
         return self._table(self._shards[0][0]).schema
 
-    def tables(self, start: int = 0) -> Iterator[tuple[int, pa.Table]]:
-        """(row number, rows) from `start` on, shard by shard, mapped from the disk without a copy."""
+    def tables(self, start: int = 0, *, once: bool = False) -> Iterator[tuple[int, pa.Table]]:
+        """(row number, rows) from `start` on, shard by shard, mapped from the disk without a copy.
+
+        `once`: each shard is let go before the next one, so that the memory does not grow with what was read.
+        """
         first = 0
         for name, rows in self._shards:
             if first + rows > start:
                 skip = max(0, start - first)
                 yield first + skip, self._table(name).slice(skip)
+                if once:
+                    self._tables.pop(name, None)
             first += rows
 
     def rows(self, start: int, limit: int) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from mistudio.datasets.tokenization_schemas import (
 from mistudio.models.tokenizer import ModelTokenizer
 
 # Of each row and each sequence no more than one would look at.
-ROW_CHARACTERS = 20_000
+ROW_CHARACTERS = 8_000
 SHOWN_CHARACTERS = 300
 SHOWN_TOKENS = 512
 
@@ -77,6 +77,7 @@ def preview_rows(
             text=text[:SHOWN_CHARACTERS],
             characters=len(whole[i]),
             tokens=n_tokens.get(i),
+            cut=len(whole[i]) > ROW_CHARACTERS,
             dropped=filters.reasons[verdict[i]] if verdict[i] >= 0 else None,
         )
         for i, text in enumerate(texts)

@@ -51,19 +51,19 @@ class RowFilterSettings(BaseModel):
         default=None,
         ge=0,
         le=1,
-        title="At most special characters",
+        title="Special characters at most",
         description="Rows with a larger share of special characters are left out: what is neither letter, mark, "
         "digit, punctuation nor space, such as symbols, emoji, control and broken characters.",
-        json_schema_extra={"unit": "share of characters"},
+        json_schema_extra={"unit": "share"},
     )
     max_punctuation_share: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        title="At most punctuation and space",
+        title="Punctuation, space at most",
         description="Rows with a larger share of characters other than letters, marks and digits are left out. "
         "Prose has about 0.2, source code 0.4.",
-        json_schema_extra={"unit": "share of characters"},
+        json_schema_extra={"unit": "share"},
     )
     near_duplicates: bool = Field(
         default=False,
@@ -288,7 +288,8 @@ class PreviewRow(BaseModel):
     index: int
     text: str = Field(description="Its beginning.")
     characters: int
-    tokens: int | None = Field(description="Tokens of its text; null when it is left out.")
+    tokens: int | None = Field(description="Tokens of its text, or of its beginning; null when it is left out.")
+    cut: bool = Field(description="Whether only the beginning of a very long row was read.")
     dropped: str | None = Field(description="Why it is left out.")
 
 

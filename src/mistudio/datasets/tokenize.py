@@ -225,7 +225,7 @@ def text_runs(
     import pyarrow.compute
 
     pc: Any = pyarrow.compute
-    for first, table in texts.tables(start):
+    for first, table in texts.tables(start, once=True):
         for chunk in table.select([column]).slice(0, max(0, stop - first)).column(0).chunks:
             array = pc.fill_null(chunk.cast(pa.large_string()), "")
             bounds = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array) + 1]

@@ -119,7 +119,7 @@ export function LengthHistogram({
         {ticks.map((bin, at) => (
           <span
             key={bin}
-            className={`absolute ${at === 0 ? "" : at === ticks.length - 1 ? "-translate-x-full" : "-translate-x-1/2"}`}
+            className={`absolute whitespace-nowrap ${at === 0 ? "" : at === ticks.length - 1 ? "-translate-x-full" : "-translate-x-1/2"}`}
             style={{ left: `${x(bin)}%` }}
           >
             {format.figure(bin === bins ? lengths.maximum : edges[bin])}

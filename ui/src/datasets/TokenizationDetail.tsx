@@ -84,7 +84,9 @@ export function TokenizationDetail({ tokenization }: { tokenization: Tokenizatio
 function flat({ filters, ...settings }: Tokenization["settings"]): object {
   const all = Object.entries({ ...settings, ...filters });
   return Object.fromEntries(
-    all.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)),
+    all
+      .filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0))
+      .map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : value]),
   );
 }
 

@@ -5,7 +5,7 @@ import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { ErrorNote, format, IconButton, SkeletonLines } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
-import { dropWords } from "./filterWords";
+import { dropWords, rowDropWords } from "./filterWords";
 import { TokenIds } from "./TokenIds";
 
 export type TokenizationWanted = components["schemas"]["TokenizationCreate"];
@@ -102,11 +102,11 @@ function Shown({ data, dim }: { data: Preview; dim: boolean }) {
               <td className={`truncate py-0.5 ${row.dropped ? "text-faint line-through" : ""}`}>
                 {row.text.trim() || "∅"}
               </td>
-              <td className="w-44 truncate py-0.5 pl-2 text-right text-muted">
+              <td className="w-56 truncate py-0.5 pl-2 text-right text-muted">
                 {row.dropped ? (
-                  <span className="text-warning">left out: {dropWords(row.dropped)}</span>
+                  <span className="text-warning">left out: {rowDropWords(row.dropped)}</span>
                 ) : (
-                  format.plural(row.tokens ?? 0, "token")
+                  `${row.cut ? "over " : ""}${format.plural(row.tokens ?? 0, "token")}`
                 )}
               </td>
             </tr>

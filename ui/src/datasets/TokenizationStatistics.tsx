@@ -34,6 +34,7 @@ export function TokenizationStatistics({ tokenization }: { tokenization: Tokeniz
         <div className="grid gap-8 lg:grid-cols-2">
           <Tokens
             title="Most frequent tokens"
+            bars
             tokens={statistics.most_frequent ?? []}
             of={tokenization.n_tokens}
           />
@@ -169,7 +170,17 @@ function LeftOut({ statistics }: { statistics: Statistics }) {
 
 const SHOWN = 15;
 
-function Tokens({ title, tokens, of }: { title: string; tokens: TokenFrequency[]; of: number | null }) {
+function Tokens({
+  title,
+  tokens,
+  of,
+  bars = false,
+}: {
+  title: string;
+  tokens: TokenFrequency[];
+  of: number | null;
+  bars?: boolean;
+}) {
   const [all, setAll] = useState(false);
   const top = Math.max(1, ...tokens.map((token) => token.count));
   return (
@@ -201,12 +212,16 @@ function Tokens({ title, tokens, of }: { title: string; tokens: TokenFrequency[]
                 )}
               >
                 <span className="flex items-center gap-2">
-                  <span className="h-2 flex-1">
-                    <span
-                      className="block h-2 rounded-[1px] bg-bar"
-                      style={{ width: `${Math.max(1, (100 * token.count) / top)}%` }}
-                    />
-                  </span>
+                  {bars ? (
+                    <span className="h-2 flex-1">
+                      <span
+                        className="block h-2 rounded-[1px] bg-bar"
+                        style={{ width: `${Math.max(1, (100 * token.count) / top)}%` }}
+                      />
+                    </span>
+                  ) : (
+                    <span className="flex-1" />
+                  )}
                   <span className="w-16 text-right">{format.figure(token.count)}</span>
                 </span>
               </td>

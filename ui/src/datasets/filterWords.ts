@@ -16,3 +16,11 @@ const WORDS: Record<string, string> = {
 export function dropWords(reason: string): string {
   return WORDS[reason] ?? reason.replaceAll("_", " ");
 }
+
+/** The same of one row: "too short". */
+export function rowDropWords(reason: string): string {
+  return dropWords(reason)
+    .replace(/^rows (of )?/, "")
+    .replace(/ rows$/, "")
+    .replace(/duplicates$/, "duplicate");
+}
