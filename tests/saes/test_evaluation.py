@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from mistudio.app import create_app
 from mistudio.console import Console
 from mistudio.errors import Conflict, StudioError
-from mistudio.sae import save_sae
+from mistudio.sae import SAE, TopKConfig, save_sae
 from mistudio.saes import eval_command, evaluation, library
 from mistudio.saes.schemas import EvaluationCreate, SaeChange
 from mistudio.settings import LoadedSettings
@@ -154,6 +154,32 @@ def test_a_place_given_later_is_the_one_that_is_measured(
     run_here(settings, database, job_id)
     record = evaluation.read_evaluation(settings, sae_id)
     assert record is not None and record.report.reads == [elsewhere]
+
+
+def test_a_crosscoder_is_measured_on_the_hook_points_that_its_configuration_names(
+    settings: Any, database: Any, tiny_model: Any, tokens: str
+) -> None:
+    layers = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+    crosscoder = SAE(TopKConfig(k=4), 64, 48, n_sites=2, apply_b_dec_to_input=False)
+    for parameter in crosscoder.parameters():
+        parameter.normal_(0, 0.1)
+    with database.session() as session:
+        placeless = library.register_sae(
+            session, settings, crosscoder, name="placeless", model_id=tiny_model.id
+        ).id
+        crosscoder.metadata = {"hook_names": layers}
+        sae_id = library.register_sae(
+            session, settings, crosscoder, name="crosscoder", model_id=tiny_model.id
+        ).id
+    with database.session() as session:
+        _, job = evaluation.add_evaluation(session, [sae_id], SMALL)
+        job_id = job.id
+    run_here(settings, database, job_id)
+    record = evaluation.read_evaluation(settings, sae_id)
+    assert record is not None and record.report.reads == layers
+    with database.session() as session, pytest.raises(StudioError, match="which hook points") as refused:
+        evaluation.add_evaluation(session, [placeless], SMALL)
+    assert "hook_names" in refused.value.hint
 
 
 @pytest.mark.slow

@@ -264,6 +264,24 @@ def test_what_cannot_be_done_with_a_kind_is_said(
     assert refused["code"] == "sae_not_supported" and kind in refused["detail"]
 
 
+def test_a_head_that_saelens_keeps_beside_the_name_is_a_part_of_the_hook_point(
+    api: Any, tiny_model: Any, tokens: str, tmp_path: Path
+) -> None:
+    n_heads = 4
+    place = {"model_name": "tiny", "hook_name": "blocks.1.attn.hook_z", "hook_head_index": 2}
+    dictionary = SAE(TopKConfig(k=4), 32 // n_heads, 48, metadata=place)
+    dictionary.W_enc.normal_()
+    dictionary.W_dec.normal_()
+    save_sae(dictionary, tmp_path / "sae", format="sae_lens")
+    shown = upload(api, "sae.zip", zipped(tmp_path / "sae"))
+    assert shown["hook"] == "blocks.1.attn.hook_z[2]" and shown["model_id"] == tiny_model.id
+    metadata = shown["config"]["metadata"]
+    assert (metadata["hook_name"], metadata["hook_head_index"]) == ("blocks.1.attn.hook_z", 2)
+    body = {"hook": f"blocks.1.attn.hook_z[{n_heads}]"}
+    refused = api.ask("PATCH", f"/saes/{shown['id']}", 400, json=body)
+    assert f"{n_heads} heads" in refused["detail"]
+
+
 @pytest.mark.parametrize("d_out", [32, 16])
 def test_features_of_a_transcoder_are_found_by_what_it_reads(
     api: Any, tiny_model: Any, tokens: str, tmp_path: Path, d_out: int

@@ -11,16 +11,14 @@ from sqlalchemy.orm import Session
 from mistudio.activations.caches import ready_cache
 from mistudio.activations.schemas import HarvestSettings
 from mistudio.activations.tables import ActivationCache
-from mistudio.datasets.tables import Tokenization
-from mistudio.datasets.tokenizations import ready_tokenization
-from mistudio.db import Base, new_id
+from mistudio.db import new_id
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.features.schemas import ExtractionCreate, ExtractionOut, ExtractionSettings, ExtractParams
 from mistudio.features.tables import Extraction, Feature
 from mistudio.jobs import Job, JobOut, latest_jobs, submit
 from mistudio.models.deletion import delete_owner
-from mistudio.models.library import ready_model
-from mistudio.saes.library import check_hook, ready_sae
+from mistudio.saes.library import ready_sae
+from mistudio.saes.placement import check_place, tokenization_for
 from mistudio.saes.tables import Sae
 from mistudio.saes.uses import check_use
 from mistudio.settings import Settings
@@ -42,27 +40,11 @@ def create_extraction(session: Session, sae_id: str, wanted: ExtractionCreate) -
     """
     sae = ready_sae(session, sae_id)
     check_use(sae, "features")
-    if sae.model_id is None or sae.hook is None:
-        missing = "model" if sae.model_id is None else "hook point"
-        raise StudioError(
-            "sae_without_place",
-            f"It is not known which {missing} the SAE “{sae.name}” belongs to.",
-            hint="Say so on its page first.",
-            fields={"sae_id": f"has no {missing}"},
-        )
-    check_hook(ready_model(session, sae.model_id), sae.hook, sae.d_in)
+    check_place(session, sae)
+    assert sae.hook is not None  # crosscoders were refused above
     cache = ready_cache(session, wanted.cache_id) if wanted.cache_id is not None else None
-    if cache is not None and wanted.tokenization_id is None:
-        tokenization = ready_tokenization(session, cache.tokenization_id)
-    else:
-        tokenization = _tokenization(session, sae, wanted.tokenization_id)
-    if tokenization.model_id != sae.model_id:
-        raise StudioError(
-            "tokenization_of_another_model",
-            f"The tokenization “{tokenization.name}” was made for another model than the one of “{sae.name}”.",
-            hint="Tokenize the data set for the SAE's model.",
-            fields={"tokenization_id": "made for another model"},
-        )
+    given = wanted.tokenization_id or (cache.tokenization_id if cache is not None else None)
+    tokenization = tokenization_for(session, sae, given)
     settings = wanted.settings
     if cache is not None:
         reason = _misfit(cache, sae.hook, tokenization.id, settings)
@@ -97,32 +79,6 @@ def create_extraction(session: Session, sae_id: str, wanted: ExtractionCreate) -
         params=ExtractParams(extraction_id=extraction.id),
     )
     return extraction, job
-
-
-def _tokenization(session: Session, sae: Sae, wanted: str | None) -> Tokenization:
-    if wanted is not None:
-        return ready_tokenization(session, wanted)
-    trainings = Base.metadata.tables.get("trainings")
-    if trainings is not None and sae.training_id is not None:
-        of_training = select(trainings.c.tokenization_id).where(trainings.c.id == sae.training_id)
-        own = session.scalar(of_training)
-        if own is not None:
-            return ready_tokenization(session, own)
-    newest = (
-        select(Tokenization)
-        .where(Tokenization.model_id == sae.model_id, Tokenization.n_tokens > 0)
-        .order_by(Tokenization.created_at.desc())
-        .limit(1)
-    )
-    found = session.scalars(newest).one_or_none()
-    if found is None:
-        raise StudioError(
-            "no_tokenization",
-            f"There is no tokenized data set for the model of “{sae.name}”.",
-            hint="Tokenize a data set for that model first.",
-            fields={"tokenization_id": "none is there"},
-        )
-    return found
 
 
 def _misfit(

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mistudio.datasets.tables import Tokenization
-from mistudio.datasets.tokenizations import ready_tokenization
-from mistudio.db import Base
 from mistudio.engine.evaluation.infos import EVALUATION_METRICS
 from mistudio.engine.evaluation.settings import EvaluationSettings
 from mistudio.errors import StudioError
 from mistudio.jobs import Job, submit
-from mistudio.models.library import ready_model
-from mistudio.saes.library import check_hook, ready_sae
+from mistudio.saes.library import ready_sae
+from mistudio.saes.placement import check_place, tokenization_for
 from mistudio.saes.schemas import EvaluateParams, EvaluationCreate, EvaluationOut, EvaluationRecord, MetricOut
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
@@ -38,15 +33,7 @@ def add_evaluation(
     """
     saes = [ready_sae(session, sae_id) for sae_id in dict.fromkeys(sae_ids)]
     for sae in saes:
-        if sae.model_id is None or sae.hook is None:
-            missing = "model" if sae.model_id is None else "hook point"
-            raise StudioError(
-                "sae_without_place",
-                f"It is not known which {missing} the SAE “{sae.name}” belongs to.",
-                hint="Say so on its page first.",
-                fields={"sae_id": f"has no {missing}"},
-            )
-        check_hook(ready_model(session, sae.model_id), sae.hook, sae.d_in)
+        check_place(session, sae)
     if len({sae.model_id for sae in saes}) > 1:
         raise StudioError(
             "saes_of_several_models",
@@ -54,7 +41,7 @@ def add_evaluation(
             hint="Evaluate those of each model by themselves.",
             fields={"sae_ids": "belong to several models"},
         )
-    tokenization = _tokenization(session, saes[0], wanted.tokenization_id)
+    tokenization = tokenization_for(session, saes[0], wanted.tokenization_id)
     settings = EvaluationSettings.model_validate(
         wanted.model_dump(include=set(EvaluationSettings.model_fields))
     )
@@ -69,49 +56,6 @@ def add_evaluation(
         ),
     )
     return saes, job
-
-
-def _tokenization(session: Session, sae: Sae, wanted: str | None) -> Tokenization:
-    if wanted is None:
-        wanted = training_of(session, sae).get("tokenization_id")
-    if wanted is not None:
-        found = ready_tokenization(session, wanted)
-        if found.model_id != sae.model_id:
-            raise StudioError(
-                "tokenization_of_another_model",
-                f"The tokenization “{found.name}” was made for another model than the one of “{sae.name}”.",
-                hint="Tokenize the data set for the SAE's model.",
-                fields={"tokenization_id": "made for another model"},
-            )
-        return found
-    newest = (
-        select(Tokenization)
-        .where(Tokenization.model_id == sae.model_id, Tokenization.n_tokens > 0)
-        .order_by(Tokenization.created_at.desc())
-        .limit(1)
-    )
-    newest_found = session.scalars(newest).one_or_none()
-    if newest_found is None:
-        raise StudioError(
-            "no_tokenization",
-            f"There is no tokenized data set for the model of “{sae.name}”.",
-            hint="Tokenize a data set for that model first.",
-            fields={"tokenization_id": "none is there"},
-        )
-    return newest_found
-
-
-def training_of(session: Session, sae: Sae) -> dict[str, Any]:
-    """What its training's row says of tokens: `tokenization_id`, `harvest`, `held_out_tokens`; empty without one.
-
-    Trainings come later in the pipeline and know SAEs, not the other way round: the table is looked up by name.
-    """
-    trainings = Base.metadata.tables.get("trainings")
-    if trainings is None or sae.training_id is None:
-        return {}
-    columns = [trainings.c[name] for name in ("tokenization_id", "harvest", "held_out_tokens")]
-    row = session.execute(select(*columns).where(trainings.c.id == sae.training_id)).mappings().one_or_none()
-    return {} if row is None else {str(name): value for name, value in row.items()}
 
 
 def report_path(settings: Settings, sae_id: str) -> Path:

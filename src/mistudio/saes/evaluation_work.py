@@ -9,8 +9,9 @@ from mistudio.datasets.tokenize import open_tokens
 from mistudio.db import utc_now
 from mistudio.jobs import JobContext
 from mistudio.models.library import open_model
-from mistudio.saes.evaluation import training_of, write_evaluation
+from mistudio.saes.evaluation import write_evaluation
 from mistudio.saes.library import get_sae, open_sae
+from mistudio.saes.placement import training_of
 from mistudio.saes.schemas import EvaluateParams, EvaluationRecord
 from mistudio.saes.tables import Sae
 
@@ -31,7 +32,8 @@ def evaluate_saes(context: JobContext, params: EvaluateParams) -> dict[str, Any]
     saes: dict[str, Any] = {}
     for row in rows:
         sae = open_sae(context.settings, row, device=context.device)
-        sae.metadata["hook_name"] = row.hook or sae.metadata.get("hook_name")
+        if row.hook is not None:
+            sae.metadata["hook_name"] = row.hook
         saes[row.id] = sae
     model = open_model(context.settings, str(rows[0].model_id), device=context.device)
     tokens = open_tokens(context.settings, params.tokenization_id)

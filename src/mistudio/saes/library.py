@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from mistudio.db import Base, new_id
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import Job, JobOut, latest_jobs, submit
-from mistudio.lm.hooks import parse_hook, place_of
+from mistudio.lm.hooks import head_not_found, parse_hook, place_of
 from mistudio.models.deletion import delete_owner, users_of
 from mistudio.models.library import ready_model
 from mistudio.models.local_paths import local_path
@@ -249,7 +250,8 @@ def check_hook(model: Model | None, hook: str, d_in: int | None) -> None:
     parsed = parse_hook(hook)
     if model is None or parsed.layer is None:
         return
-    point = next((p for p in model.hook_points if p["name"] == str(parsed)), None)
+    whole = replace(parsed, head=None)
+    point = next((p for p in model.hook_points if p["name"] == str(whole)), None)
     if point is None:
         kinds = ", ".join(sorted({place_of(p["kind"]) for p in model.hook_points}))
         raise StudioError(
@@ -258,10 +260,16 @@ def check_hook(model: Model | None, hook: str, d_in: int | None) -> None:
             hint=f"It has blocks.0 to blocks.{(model.n_layers or 1) - 1}, each with {kinds}.",
             fields={"hook": "not a hook point of this model"},
         )
-    if d_in is not None and point["d"] != d_in:
+    width: int = point["d"]
+    if parsed.head is not None:
+        n_heads = point.get("n_heads") or 1
+        if parsed.head >= n_heads:
+            raise head_not_found(parsed, n_heads)
+        width //= n_heads
+    if d_in is not None and width != d_in:
         raise StudioError(
             "sae_does_not_fit",
-            f"The SAE reads activations of width {d_in}, but {hook} of “{model.name}” has width {point['d']}.",
+            f"The SAE reads activations of width {d_in}, but {hook} of “{model.name}” has width {width}.",
             hint="Name the model and the hook point that it was trained on.",
             fields={"model_id": "its activations have another width"},
         )

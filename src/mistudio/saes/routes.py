@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
@@ -10,11 +11,13 @@ from sqlalchemy import select
 
 from mistudio.models.announce import announce
 from mistudio.models.schemas import UserOut
+from mistudio.sae.format_info import FORMATS
 from mistudio.saes import archive, evaluation, library, weights
 from mistudio.saes.schemas import (
     EvaluationCreate,
     EvaluationOut,
     EvaluationsCreate,
+    FormatOut,
     SaeChange,
     SaeImport,
     SaeOut,
@@ -68,6 +71,12 @@ def list_saes(
     return Page(
         items=library.saes_out(session, found.items), total=found.total, next_cursor=found.next_cursor
     )
+
+
+@router.get("/formats", response_model=list[FormatOut], summary="Formats that are read and written")
+def list_formats() -> list[FormatOut]:
+    """The community's formats, in the order in which they are tried on files."""
+    return [FormatOut(name=name, **asdict(info)) for name, info in FORMATS.items()]
 
 
 @router.post(

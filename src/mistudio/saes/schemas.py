@@ -95,6 +95,15 @@ class SaeOut(BaseModel):
     job: JobOut | None = Field(default=None, description="The newest job that imports or evaluates it.")
 
 
+class FormatOut(BaseModel):
+    """A community format."""
+
+    name: str = Field(description="What `mistudio convert --to` calls it.", examples=["sae_lens"])
+    title: str = Field(examples=["SAELens"])
+    files: str = Field(description="What lies in its folder.")
+    cannot_hold: str = Field(description="What cannot be written in it.")
+
+
 class SaeWeights(BaseModel):
     """What the weights look like."""
 

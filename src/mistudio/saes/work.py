@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +132,15 @@ def _hook(context: JobContext, sae: SAE, model: Model | None, wanted: str | None
         )
         return None
     try:
-        hook = str(parse_hook(hook))
+        parsed = parse_hook(hook)
     except HookNotFound as error:
         context.log(f"{error} Say which hook point it reads before using it.", "warning")
         return None
-    check_hook(model, hook, sae.d_in)
-    sae.metadata["hook_name"] = hook
-    return hook
+    head = sae.metadata.get("hook_head_index")
+    if wanted is None and isinstance(head, int) and parsed.kind == "attn_z" and parsed.head is None:
+        parsed = replace(parsed, head=head)  # SAELens keeps the head beside the name
+    check_hook(model, str(parsed), sae.d_in)
+    sae.metadata["hook_name"] = str(replace(parsed, head=None))
+    if parsed.head is not None:
+        sae.metadata["hook_head_index"] = parsed.head
+    return str(parsed)

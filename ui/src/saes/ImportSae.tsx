@@ -11,9 +11,6 @@ import type { Sae } from "./SaeFacts";
 
 const TABS = { upload: "Upload a file", path: "On the server" };
 
-/** What is read, by whose it is: the server finds the format by content. */
-const FORMATS =
-  "SAELens, sparsify, dictionary_learning, Gemma Scope, Llama Scope, Qwen Scope, OpenAI, Goodfire, circuit-tracer, …";
 const SUFFIXES = [".zip", ".safetensors", ".npz", ".pt", ".pth"];
 
 /** Brings an SAE in, in any known format. */
@@ -43,6 +40,11 @@ function Form({ onClose }: { onClose: () => void }) {
   const models = useQuery({
     queryKey: ["models", "choices"],
     queryFn: ({ signal }) => body(api.GET("/api/v1/models", { params: { query: { limit: 200 } }, signal })),
+  });
+  const formats = useQuery({
+    queryKey: ["saes", "formats"],
+    queryFn: ({ signal }) => body(api.GET("/api/v1/saes/formats", { signal })),
+    staleTime: Number.POSITIVE_INFINITY,
   });
   const points = models.data?.items.find((one) => one.id === model)?.hook_points ?? [];
   const given = tab === "upload" ? file !== null : path.trim() !== "";
@@ -139,7 +141,9 @@ function Form({ onClose }: { onClose: () => void }) {
           </Field>
         </Radix.Content>
       </Radix.Root>
-      <p className="-mt-2 text-xs text-muted">Formats: {FORMATS}</p>
+      <p className="-mt-2 min-h-8 text-xs text-muted">
+        {formats.data && `The format is found by what the files hold: ${formats.data.map((one) => one.title).join(", ")}.`}
+      </p>
       <div className="grid gap-x-4 gap-y-3 sm:grid-cols-2">
         <Field id={`${id}-name`} label="Name" hint="Default: the file's name." error={error?.fields.name}>
           <input

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { components } from "@/api/schema";
 import { Bytes, Code, Facts, format, Num, RelativeTime } from "@/kit";
+import { architectureName } from "./architectures";
 
 export type Sae = components["schemas"]["SaeOut"];
 
@@ -21,7 +22,7 @@ export function SaeFacts({ sae }: { sae: Sae }) {
           ),
         ],
         ["Hook point", sae.hook ? <Code key="hook">{sae.hook}</Code> : "not known"],
-        ["Architecture", sae.architecture ?? "–"],
+        ["Architecture", architectureName(sae.architecture)],
         ["Latents", <Num key="d_sae" value={sae.d_sae} />],
         ["Width of its input", <Num key="d_in" value={sae.d_in} />],
         ["On disk", <Bytes key="bytes" value={sae.bytes} />],

@@ -3,6 +3,7 @@ import { Plus } from "lucide-react";
 import { api, body } from "@/api/client";
 import { JobCell } from "@/jobs/JobState";
 import { Button, Bytes, type Column, Empty, ListPage, Num, RelativeTime, useUrlState } from "@/kit";
+import { architectureName } from "./architectures";
 import { ImportSae } from "./ImportSae";
 import { type Sae, SaeFacts } from "./SaeFacts";
 
@@ -32,7 +33,7 @@ const COLUMNS: Column<Sae>[] = [
     sort: "hook",
     cell: (sae) => <code>{sae.hook ?? "–"}</code>,
   },
-  { id: "architecture", header: "Architecture", width: "96px", cell: (sae) => sae.architecture ?? "–" },
+  { id: "architecture", header: "Architecture", width: "96px", cell: (sae) => architectureName(sae.architecture) },
   {
     id: "d_sae",
     header: "Latents",

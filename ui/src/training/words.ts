@@ -1,14 +1,15 @@
+import { architectureName } from "@/saes/architectures";
 import type { Training } from "./form";
 
 /** What the settings that are a choice between kinds are called; the form offers them in this order. */
 export const KINDS: Record<string, Record<string, string>> = {
   "config.architecture": {
-    batch_topk: "BatchTopK",
-    topk: "TopK",
-    matryoshka: "Matryoshka",
-    jump_relu: "JumpReLU",
-    gated: "Gated",
-    standard: "Standard (ReLU with a sparsity penalty)",
+    batch_topk: architectureName("batch_topk"),
+    topk: architectureName("topk"),
+    matryoshka: architectureName("matryoshka"),
+    jump_relu: architectureName("jump_relu"),
+    gated: architectureName("gated"),
+    standard: `${architectureName("standard")} (ReLU with a sparsity penalty)`,
   },
   "config.optimizer": { adam: "Adam", muon: "Muon", signum: "Signum" },
   "config.dead_latents": { architecture: "As the architecture does", resample: "Resample" },
@@ -17,8 +18,7 @@ export const KINDS: Record<string, Record<string, string>> = {
 /** "BatchTopK, k 32", "JumpReLU, L0 64", "Standard, λ 5": an architecture and what sets its sparsity. */
 export function architectureWords(architecture: Training["config"]["architecture"]): string {
   if (!architecture) return "unknown";
-  const kind = architecture.kind ?? "";
-  const name = (KINDS["config.architecture"]?.[kind] ?? kind).replace(/ \(.*\)/, "");
+  const name = architectureName(architecture.kind);
   if ("k" in architecture) return `${name}, k ${architecture.k}`;
   if ("target_l0" in architecture && architecture.target_l0) return `${name}, L0 ${architecture.target_l0}`;
   if ("l1_coefficient" in architecture) return `${name}, λ ${architecture.l1_coefficient}`;
