@@ -194,3 +194,16 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
     (folder / FILE).write_bytes(b"no database at all" * 1_000)
     with pytest.raises(StudioError, match="damaged"):
         SearchIndex(folder)
+
+
+def test_damage_further_in_is_named_when_it_is_met(tmp_path: Path) -> None:
+    rows = [f"word{number} of many" for number in range(20_000)]
+    store = store_of(tmp_path / "text", rows)
+    folder = tmp_path / "search"
+    build_index(lambda start: store.texts("text", start), store.n_rows, "text", folder)
+    whole = (folder / FILE).read_bytes()
+    half = len(whole) // 2
+    (folder / FILE).write_bytes(whole[:half] + b"\0" * (len(whole) - half))
+    with SearchIndex(folder) as index, pytest.raises(StudioError, match="damaged"):
+        find_rows(store, "text", index, "many")
+        find_rows(store, "text", index, "word1*")

@@ -86,6 +86,18 @@ def test_a_column_composed_anew_under_its_old_name_is_another_text(api: Api) -> 
     assert api.ask("GET", f"{root}/search-index")["stale"]
 
 
+def test_a_damaged_index_is_built_again(api: Api) -> None:
+    data = added(api, LINES[:20])
+    root = f"/datasets/{data['id']}"
+    api.work(api.ask("GET", f"{root}/search-index"))
+    path = api.settings.data_dir / "surveys" / data["id"] / "search" / "index.sqlite"
+    path.write_bytes(path.read_bytes()[:100] + b"\0" * 5_000)
+    assert not api.ask("GET", f"{root}/search-index")["ready"]
+    assert api.ask("GET", f"{root}/rows", params={"q": "senate"})["searched"] == "scan"
+    api.work(api.ask("POST", f"{root}/search-index", 202))
+    assert api.ask("GET", f"{root}/rows", params={"q": "senate"})["searched"] == "index"
+
+
 def test_rows_over_http(api: Api) -> None:
     data = added(api)
     root = f"/datasets/{data['id']}"

@@ -157,9 +157,7 @@ class SearchIndex:
             found = self._connection.execute("SELECT text_key, n_rows FROM about").fetchone()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise StudioError(
-                "index_torn", "The search index is damaged.", hint="Build it again.", status=500
-            ) from error
+            raise _damaged() from error
         self.text_key, self.n_rows = str(found[0]), int(found[1])
 
     def __enter__(self) -> SearchIndex:
@@ -221,10 +219,11 @@ class SearchIndex:
         words = _words_in(beginning)
         if len(words) != 1:
             return None
-        found = self._connection.execute(
-            "SELECT word FROM vocabulary WHERE word >= ? AND word < ? LIMIT ?",
-            (words[0], words[0] + chr(0x10FFFF), _MOST_ALTERNATIVES + 1),
-        ).fetchall()
+        with self._patience():
+            found = self._connection.execute(
+                "SELECT word FROM vocabulary WHERE word >= ? AND word < ? LIMIT ?",
+                (words[0], words[0] + chr(0x10FFFF), _MOST_ALTERNATIVES + 1),
+            ).fetchall()
         return [row[0] for row in found] if len(found) <= _MOST_ALTERNATIVES else None
 
     @contextmanager
@@ -233,9 +232,9 @@ class SearchIndex:
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if "interrupted" not in str(error):
-                raise
+                raise _damaged() from error
             raise StudioError(
                 "search_too_long",
                 f"The search was given up after {PATIENCE_SECONDS:g} seconds.",
@@ -244,6 +243,10 @@ class SearchIndex:
             ) from error
         finally:
             self._connection.set_progress_handler(None, 0)
+
+
+def _damaged() -> StudioError:
+    return StudioError("index_torn", "The search index is damaged.", hint="Build it again.", status=500)
 
 
 def _words_in(text: str) -> list[str]:

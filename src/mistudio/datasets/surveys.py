@@ -5,6 +5,7 @@ Both are of one column, the text column at the time; when another is chosen they
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 from sqlalchemy.orm import Session
@@ -26,6 +27,7 @@ from mistudio.jobs.schemas import FINAL_STATES
 from mistudio.settings import Settings
 from mistudio.store import delete_folder
 
+logger = logging.getLogger(__name__)
 Survey = Literal["dataset_statistics", "dataset_search"]
 KINDS: dict[Survey, str] = {"dataset_statistics": "datasets.statistics", "dataset_search": "datasets.index"}
 _TITLES: dict[Survey, str] = {
@@ -103,14 +105,15 @@ def search_index_of(session: Session, settings: Settings, dataset: Dataset) -> S
 
 
 def open_index(settings: Settings, dataset: Dataset, *, stale: bool = False) -> SearchIndex | None:
-    """The search index of the text column (with `stale`, of any column), or None. Close it.
-
-    Raises StudioError `index_torn`.
-    """
+    """The search index of the text (with `stale`, of any), or None; a damaged one counts as none. Close it."""
     folder = survey_folder(settings, dataset.id) / "search"
     if not (folder / FILE).exists():
         return None
-    index = SearchIndex(folder)
+    try:
+        index = SearchIndex(folder)
+    except StudioError as error:
+        logger.warning("%s: %s", dataset.id, error)
+        return None
     if stale or index.text_key == text_key(dataset):
         return index
     index.close()
