@@ -38,7 +38,7 @@ interface TableProps {
 }
 
 /** Browsers draw nothing taller than some 33 million pixels: more rows are shown a block at a time. */
-const BLOCK = 500_000;
+const BLOCK: Record<number, number> = { 1: 500_000, 3: 200_000, 8: 100_000 };
 
 /** How much of a long text a line of the table is given. */
 const CHARACTERS = 400;
@@ -47,12 +47,14 @@ const BEFORE = 30;
 
 export function AllRows({ dataset, open, onPreview, lines }: TableProps) {
   const rows = dataset.rows ?? 0;
-  const [block, setBlock] = useState(Math.floor((open ?? 0) / BLOCK));
+  const size = BLOCK[lines] ?? 100_000;
+  const [top, setTop] = useState(open ?? 0);
   useEffect(() => {
-    if (open !== null) setBlock(Math.floor(open / BLOCK));
+    if (open !== null) setTop(open);
   }, [open]);
-  const first = block * BLOCK;
-  const end = Math.min(rows, first + BLOCK);
+  const block = Math.floor(top / size);
+  const first = block * size;
+  const end = Math.min(rows, first + size);
   const source = usePages<Row>(
     ["datasets", dataset.id, "rows", block, lines],
     async (offset, limit, signal) => {
@@ -81,13 +83,13 @@ export function AllRows({ dataset, open, onPreview, lines }: TableProps) {
         reveal={open !== null && open >= first && open < end ? open - first : null}
         empty={<Empty title="This data set has no rows" />}
       />
-      {rows > BLOCK && (
+      {rows > size && (
         <div className="flex h-10 shrink-0 items-center gap-2 border-t border-line px-5 text-muted">
-          <IconButton label="Rows before" disabled={block === 0} onClick={() => setBlock(block - 1)}>
+          <IconButton label="Rows before" disabled={block === 0} onClick={() => setTop(first - size)}>
             <ChevronLeft size={15} />
           </IconButton>
           Rows {format.exact(first)} to {format.exact(end - 1)} of {format.exact(rows)}
-          <IconButton label="Rows after" disabled={end >= rows} onClick={() => setBlock(block + 1)}>
+          <IconButton label="Rows after" disabled={end >= rows} onClick={() => setTop(end)}>
             <ChevronRight size={15} />
           </IconButton>
         </div>

@@ -165,6 +165,7 @@ function GoTo({
         if (wrong) setSaid(true);
         else if (text !== "") {
           onGo(row);
+          setText("");
           input.current?.blur();
         }
       }}
