@@ -1,7 +1,7 @@
 """`python -m bench [--rows 'sae-step/*'] [--quick]`: measure, print a table, write `bench/results/latest.json`.
 
-Each module's `rows(quick)` interleaves ours and theirs in one run, since machines are noisy. Rows of parts that were
-not asked for keep their last measured values in the file.
+Each part (`rows(quick)` of a module, or the function that PARTS names) interleaves ours and theirs in one run, since
+machines are noisy. Rows of parts that were not asked for keep their last measured values in the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ PARTS = {
     "scaling": "bench.scaling",
     "harvest": "bench.harvest",
     "features": "bench.features",
-    "end-to-end": "bench.end_to_end",
+    "end-to-end/on-the-fly/vs-saelens": "bench.end_to_end:against_saelens",
+    "end-to-end/on-the-fly/vs-dictionary-learning": "bench.end_to_end:against_dictionary_learning",
+    "end-to-end/on-the-fly-bfloat16/vs-saelens": "bench.end_to_end:against_saelens_in_bfloat16",
+    "end-to-end/from-cache/vs-saelens": "bench.end_to_end:from_cache",
     "sweep": "bench.sweep",
     "ground-truth": "bench.ground_truth",
 }
@@ -76,7 +79,8 @@ def main() -> int:
             continue
         sys.stderr.write(f"measuring {part} …\n")
         try:
-            rows = importlib.import_module(module).rows(chosen.quick)
+            name, _, function = module.partition(":")
+            rows = getattr(importlib.import_module(name), function or "rows")(chosen.quick)
         except Exception:
             traceback.print_exc()
             broken.append(part)
@@ -100,7 +104,7 @@ def main() -> int:
 
 def _wanted(part: str, pattern: str) -> bool:
     """Whether a pattern such as 'sae-step/*' or '*' can match a row of this part."""
-    return fnmatch(part, pattern.partition("/")[0])
+    return all(fnmatch(*pair) for pair in zip(part.split("/"), pattern.split("/"), strict=False))
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

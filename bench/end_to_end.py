@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def row(name: str, ours: Contestant, peer: Contestant, goal: float, note: str, t
     mine, theirs = ours.outcome["fvu"][0], peer.outcome["fvu"][0]
     ratio = peer.seconds / ours.seconds
     return {
-        "name": name,
+        "name": f"end-to-end/{name}",
         "ours": ours.seconds,
         "peer": peer.seconds,
         "unit": "s",
@@ -50,13 +52,16 @@ def row(name: str, ours: Contestant, peer: Contestant, goal: float, note: str, t
     }
 
 
-def rows(quick: bool) -> list[dict[str, Any]]:
-    """The rows `end-to-end/…`."""
-    tokens = QUICK_TOKENS if quick else TOKENS
+def _seconds(*contestants: Contestant) -> dict[str, float]:
+    return {one.name: one.seconds for one in contestants}
+
+
+@contextmanager
+def _task(tokens: int, **more: Any) -> Generator[dict[str, Any]]:
+    """What all contestants are given, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-end-to-end-") as name:
-        base = prepare(Path(name), tokens, [LAYER])
-        task = {
-            **base,
+        yield {
+            **prepare(Path(name), tokens, [LAYER]),
             "tokens": tokens,
             "batch": BATCH,
             "d_in": D_IN,
@@ -64,63 +69,63 @@ def rows(quick: bool) -> list[dict[str, Any]]:
             "lr": LR,
             "settings": [{"layer": LAYER, "k": K}],
             "kind": "on-the-fly",
+            **more,
         }
-        ours_a = contestant("ours set like SAELens", "ours", task, like="saelens")
-        ours_b = contestant("ours set like dictionary_learning", "ours", task, like="dictionary-learning")
-        saelens = contestant("SAELens", "saelens", task)
-        dl = contestant("dictionary_learning", "dictionary_learning", task)
+
+
+def against_saelens(quick: bool) -> list[dict[str, Any]]:
+    """The row `end-to-end/on-the-fly/vs-saelens`."""
+    tokens = QUICK_TOKENS if quick else TOKENS
+    with _task(tokens) as task:
+        ours = contestant("ours set like SAELens", "ours", task, like="saelens")
+        peer = contestant("SAELens", "saelens", task)
         harvest = contestant("our harvest alone", "ours", {**task, "kind": "harvest"})
-        compete([ours_a, saelens, ours_b, dl, harvest])
-        short = {**task, "tokens": tokens // 2, "lm_dtype": "bfloat16"}
-        ours_d = contestant("ours, model in bfloat16", "ours", short, like="saelens")
-        saelens_d = contestant("SAELens, model in bfloat16", "saelens", short)
-        compete([ours_d, saelens_d])
-        cached = {**task, "kind": "from-cache"}
-        ours_c = contestant("ours from the cache", "ours", cached, like="saelens")
-        saelens_c = contestant("SAELens from its cache", "saelens", cached)
-        compete([ours_c, saelens_c])
+        compete([ours, peer, harvest])
     if not quick:
-        plot_end_to_end(
-            {one.name: one.seconds for one in (ours_a, saelens, ours_b, dl, ours_c, saelens_c)},
-            harvest.seconds,
-            tokens,
-        )
-    return [
-        row(
-            "end-to-end/on-the-fly/vs-saelens",
-            ours_a,
-            saelens,
-            2.5,
-            "LanguageModelSAETrainingRunner on AutoModelForCausalLM stopped at the layer",
-            tokens,
-        ),
-        row(
-            "end-to-end/on-the-fly/vs-dictionary-learning",
-            ours_b,
-            dl,
-            1.5,
-            "trainSAE on ActivationBuffer",
-            tokens,
-        ),
-        row(
-            "end-to-end/on-the-fly-bfloat16/vs-saelens",
-            ours_d,
-            saelens_d,
-            2.5,
-            "both run the model in bfloat16 (theirs: autocast_lm), dictionaries in fp32; FVU on fp32 activations",
-            tokens // 2,
-        ),
-        row(
-            "end-to-end/from-cache/vs-saelens",
-            ours_c,
-            saelens_c,
-            6.0,
-            "second run; ours from float16, theirs from CacheActivationsRunner's float32",
-            tokens,
-        ),
-    ]
+        plot_end_to_end(_seconds(ours, peer), tokens, harvest.seconds)
+    note = "LanguageModelSAETrainingRunner on AutoModelForCausalLM stopped at the layer"
+    return [row("on-the-fly/vs-saelens", ours, peer, 2.5, note, tokens)]
+
+
+def against_dictionary_learning(quick: bool) -> list[dict[str, Any]]:
+    """The row `end-to-end/on-the-fly/vs-dictionary-learning`."""
+    tokens = QUICK_TOKENS if quick else TOKENS
+    with _task(tokens) as task:
+        ours = contestant("ours set like dictionary_learning", "ours", task, like="dictionary-learning")
+        peer = contestant("dictionary_learning", "dictionary_learning", task)
+        compete([ours, peer])
+    return [row("on-the-fly/vs-dictionary-learning", ours, peer, 1.5, "trainSAE on ActivationBuffer", tokens)]
+
+
+def against_saelens_in_bfloat16(quick: bool) -> list[dict[str, Any]]:
+    """The row `end-to-end/on-the-fly-bfloat16/vs-saelens`."""
+    tokens = (QUICK_TOKENS if quick else TOKENS) // 2
+    with _task(tokens, lm_dtype="bfloat16") as task:
+        ours = contestant("ours, model in bfloat16", "ours", task, like="saelens")
+        peer = contestant("SAELens, model in bfloat16", "saelens", task)
+        compete([ours, peer])
+    if not quick:
+        plot_end_to_end(_seconds(ours, peer), tokens)
+    note = (
+        "both run the model in bfloat16 (theirs: autocast_lm), dictionaries in fp32; FVU on fp32 activations"
+    )
+    return [row("on-the-fly-bfloat16/vs-saelens", ours, peer, 2.5, note, tokens)]
+
+
+def from_cache(quick: bool) -> list[dict[str, Any]]:
+    """The row `end-to-end/from-cache/vs-saelens`."""
+    tokens = QUICK_TOKENS if quick else TOKENS
+    with _task(tokens, kind="from-cache") as task:
+        ours = contestant("ours from the cache", "ours", task, like="saelens")
+        peer = contestant("SAELens from its cache", "saelens", task)
+        compete([ours, peer])
+    if not quick:
+        plot_end_to_end(_seconds(ours, peer), tokens)
+    note = "second run; ours from float16, theirs from CacheActivationsRunner's float32"
+    return [row("from-cache/vs-saelens", ours, peer, 6.0, note, tokens)]
 
 
 if __name__ == "__main__":
-    for one in rows("--quick" in sys.argv):
-        print(json.dumps(one))
+    for measure in (against_saelens, against_dictionary_learning, against_saelens_in_bfloat16, from_cache):
+        for one in measure("--quick" in sys.argv):
+            print(json.dumps(one))

@@ -7,7 +7,9 @@ left, and the sweep's eight SAEs check the sum.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from bench.material import written
 
@@ -21,32 +23,35 @@ COLOURS = {
 }
 
 
-def plot_end_to_end(measured: dict[str, float], forward: float, tokens: int) -> None:
-    """Bars of milliseconds per token: `measured` seconds by contestant, `forward` seconds of the harvest alone."""
+def plot_end_to_end(measured: dict[str, float], tokens: int, forward: float | None = None) -> None:
+    """Bars of milliseconds per token for all contestants measured so far, with these ones' seconds (in `measured`) and
+    those of the harvest alone (`forward`) renewed."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    per_token = {name: seconds / tokens * 1e3 for name, seconds in measured.items()}
-    share = forward / tokens * 1e3
-    figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(measured) + 1.4), layout="constrained")
+    file = RESULTS / "end-to-end.json"
+    before: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    per_token: dict[str, float] = {
+        **before.get("ms_per_token", {}),
+        **{name: seconds / tokens * 1e3 for name, seconds in measured.items()},
+    }
+    share: float = before.get("forward_ms_per_token", 0.0) if forward is None else forward / tokens * 1e3
+    figure, axes = pyplot.subplots(figsize=(8, 0.5 * len(per_token) + 1.4), layout="constrained")
     for place, (name, total) in enumerate(reversed(per_token.items())):
-        passed = 0.0 if "cache" in name else min(share, total)
+        passed = 0.0 if "cache" in name or "bfloat16" in name else min(share, total)
         axes.barh(place, passed, color=COLOURS["forward"])
         axes.barh(place, total - passed, left=passed, color=COLOURS["rest" if "ours" in name else "peer"])
         axes.text(total, place, f" {total:.2f} ms, {1e3 / total:,.0f} tokens/s", va="center", fontsize=8)
     axes.set_yticks(range(len(per_token)), list(reversed(per_token)))
     axes.set_xlim(0, 1.35 * max(per_token.values()))
-    axes.set_xlabel("milliseconds per token (grey: the model's forward pass, as ours runs it)")
+    axes.set_xlabel("milliseconds per token (grey: the model's float32 forward pass, as ours runs it)")
     axes.spines[["top", "right"]].set_visible(False)
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / "end-to-end.png", dpi=150)
     pyplot.close(figure)
-    written(
-        RESULTS / "end-to-end.json",
-        {"tokens": tokens, "seconds": measured, "forward_seconds": forward, "ms_per_token": per_token},
-    )
+    written(file, {"forward_ms_per_token": share, "ms_per_token": per_token})
 
 
 def plot_sweep(together: float, separate: float, multi: float, forward: float, n: int, tokens: int) -> None:
