@@ -79,7 +79,7 @@ def show_summary(session: ReadingDep) -> listing.DatasetSummary:
     "/preview",
     response_model=DatasetPreview,
     summary="Preview a source",
-    responses=problems(400, 403, 404, 409, 413, 422),
+    responses=problems(400, 403, 404, 409, 413, 422, 502, 503),
 )
 def preview(wanted: PreviewRequest, session: ReadingDep, settings: SettingsDep) -> DatasetPreview:
     """Columns, first rows, sizes and license of what would be added. Of the hub only listings and the first rows of

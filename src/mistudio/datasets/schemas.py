@@ -31,6 +31,7 @@ class TextSource(_FileSource):
     kind: Literal["text"] = "text"
     documents: Documents = Field(
         default="paragraph",
+        title="One row is",
         description="What is one row: the whole file, each line, or each paragraph (ended by a blank line).",
     )
 
@@ -68,6 +69,7 @@ class FolderSource(_Source):
     )
     documents: Documents = Field(
         default="file",
+        title="One row is",
         description="Text files: what is one row: the whole file, each line, or each paragraph.",
     )
     name_pattern: str | None = Field(
@@ -83,7 +85,13 @@ class HubSource(_Source):
     """A data set on the Hugging Face hub (or the mirror that HF_ENDPOINT names)."""
 
     kind: Literal["hub"] = "hub"
-    repo: str = Field(pattern=REPO_PATTERN, max_length=200, examples=["roneneldan/TinyStories"])
+    repo: str = Field(
+        title="Repository",
+        pattern=REPO_PATTERN,
+        max_length=200,
+        description="Id of the data set: organisation/name.",
+        examples=["roneneldan/TinyStories"],
+    )
     config: str | None = Field(
         default=None, max_length=200, description="Configuration (subset) of the data set."
     )

@@ -75,6 +75,7 @@ def _translated(error: BaseException, repo: str, revision: str | None, noun: str
             "hub_offline",
             f"The {noun} {repo} was not asked for, since HF_HUB_OFFLINE keeps this machine off the hub.",
             hint="Unset HF_HUB_OFFLINE and start the server again, or add it from a file or folder.",
+            status=503,
         )
     if has(hub.GatedRepoError):
         return StudioError(
@@ -82,18 +83,21 @@ def _translated(error: BaseException, repo: str, revision: str | None, noun: str
             f"The {noun} {repo} is gated: its authors ask for consent before anyone downloads it.",
             hint="Accept the terms on its hub page, then store that account's access token under Settings, or set "
             "MISTUDIO_HF_TOKEN.",
+            status=403,
         )
     if has(hub.RevisionNotFoundError):
         return StudioError(
             "hub_revision_not_found",
             f"The {noun} {repo} has no revision “{revision}”.",
             hint="Give a branch, tag or commit that it has.",
+            status=404,
         )
     if has(hub.RepositoryNotFoundError, hub.HFValidationError):
         return StudioError(
             "hub_not_found",
             f"There is no {noun} “{repo}” on the hub.",
             hint="Check the id (organisation/name). A private one needs an access token.",
+            status=404,
         )
     if status == 429 and response is not None:
         wait = response.headers.get("Retry-After")
@@ -101,24 +105,28 @@ def _translated(error: BaseException, repo: str, revision: str | None, noun: str
             "hub_rate_limited",
             f"The hub asks to slow down while reading {repo}.",
             hint=f"Try again in {wait} seconds." if wait else "Try again in a few minutes.",
+            status=503,
         )
     if has(hub.EntryNotFoundError) and not has(hub.LocalEntryNotFoundError):
         return StudioError(
             "hub_file_gone",
             f"A file of {repo} that its listing names is not there.",
             hint="Try again, or another revision.",
+            status=502,
         )
     if 400 <= status < 500:
         return StudioError(
             "hub_refused",
             f"The hub refused to give {repo}: it answered {status}.",
             hint="Check the access token and its rights." if status in (401, 403) else None,
+            status=502,
         )
     if isinstance(error, OSError) and error.errno is None and "onsistency" in str(error):
         return StudioError(
             "download_broken",
             f"A file of {repo} arrived with another size than the hub announced.",
             hint="Retry; if it happens again, the hub or a proxy on the way is at fault.",
+            status=502,
         )
     if status >= 500 or has(transport, ConnectionError, TimeoutError, hub.FileMetadataError):
         why = f"it answered {status}" if status else _reason(chain)
@@ -126,6 +134,7 @@ def _translated(error: BaseException, repo: str, revision: str | None, noun: str
             "hub_unreachable",
             f"The hub could not be reached for {repo} ({why}).",
             hint="Check the network and HF_ENDPOINT, then retry; hub_timeout_seconds sets the patience.",
+            status=502,
         )
     return None
 

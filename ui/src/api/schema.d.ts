@@ -4081,7 +4081,7 @@ export interface components {
              */
             format?: ("text" | "jsonl" | "csv" | "parquet") | null;
             /**
-             * Documents
+             * One row is
              * @description Text files: what is one row: the whole file, each line, or each paragraph.
              * @default file
              * @enum {string}
@@ -4829,7 +4829,8 @@ export interface components {
              */
             kind: "hub";
             /**
-             * Repo
+             * Repository
+             * @description Id of the data set: organisation/name.
              * @example roneneldan/TinyStories
              */
             repo: string;
@@ -7878,7 +7879,7 @@ export interface components {
              */
             kind: "text";
             /**
-             * Documents
+             * One row is
              * @description What is one row: the whole file, each line, or each paragraph (ended by a blank line).
              * @default paragraph
              * @enum {string}
@@ -13634,6 +13635,24 @@ export interface operations {
             };
             /** @description A defect in miStudio; the log has the details under the request id. */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another server that this needed did not answer as it should. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server cannot answer just now. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -86,6 +86,11 @@ export function BulkActions({ datasets, onDone }: { datasets: Dataset[]; onDone:
           await refresh();
         }}
       >
+        {datasets.length > 1 && (
+          <p className="mb-2 max-h-20 overflow-y-auto">
+            {datasets.map((dataset) => dataset.name).join(", ")}
+          </p>
+        )}
         <Consequences taken={taken} />
       </ConfirmDialog>
     </>

@@ -104,7 +104,8 @@ function ComposeForm({ dataset, onClose }: { dataset: Dataset; onClose: () => vo
       </label>
       <section aria-label="First rows" aria-busy={preview.isFetching}>
         <h3 className="mb-1 text-xs text-muted">The first rows</h3>
-        {failed && <ErrorNote error={failed} />}
+        {failed && Object.keys(failed.fields).length === 0 && <ErrorNote error={failed} />}
+        {failed?.hint && Object.keys(failed.fields).length > 0 && <p className="text-muted">{failed.hint}</p>}
         {!failed && asked === null && <p className="text-muted">Choose what to compose.</p>}
         {!failed && preview.data && (
           <ol className="flex max-h-64 flex-col gap-1 overflow-y-auto">

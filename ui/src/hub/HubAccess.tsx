@@ -28,6 +28,8 @@ export function HubAccess() {
       setToken("");
       setOpen(false);
       await client.invalidateQueries({ queryKey: ["hub"] });
+      // What was refused for want of a token is asked for again.
+      void client.invalidateQueries({ queryKey: ["dataset-preview"] });
     } catch (thrown) {
       setError(thrown);
     }
