@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -186,6 +189,37 @@ def test_a_build_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     # Of another column: nothing of it is kept.
     build_index(batches, store.n_rows, "other", folder)
     assert starts[-1] == 0
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mistudio.datasets import search_index
+from mistudio.datasets.text_store import TextStore
+
+search_index._COMMIT_BYTES = 1_000
+store = TextStore(Path(sys.argv[1]))
+
+def kill(done, total, unit, stage):
+    if done >= 1_000:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+search_index.build_index(
+    lambda start: store.texts("text", start, batch_rows=100), store.n_rows, "text", Path(sys.argv[2]), kill
+)
+"""
+
+
+def test_a_build_that_was_killed_outright_is_whole_in_the_end(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "text", [f"row number {number} of many" for number in range(2_000)])
+    folder = tmp_path / "search"
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "text"), str(folder)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    build_index(lambda start: store.texts("text", start), store.n_rows, "text", folder)
+    with SearchIndex(folder) as index:
+        assert index.first_rows(parse_query("many"), 2, 5) == ([0, 1], 2_000, True)
+        found = [index.rows_from(parse_query(str(number)), 0, 5) for number in range(0, 2_000, 50)]
+    assert found == [[number] for number in range(0, 2_000, 50)]
 
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ export interface Lengths {
 
 const HEIGHT = 120;
 const SHOWN = ["5", "50", "95"];
+/** Percentiles that a narrow window has no room for. */
+const narrow = (percentile: string) => (["1", "10", "90"].includes(percentile) ? "max-sm:hidden" : "");
 
 /** How long the rows are: a histogram with percentiles drawn in, and their table under it. */
 export function LengthHistogram({
@@ -135,7 +137,7 @@ export function LengthHistogram({
           <tr className="text-2xs text-muted">
             <th className="text-left font-normal">least</th>
             {Object.keys(lengths.percentiles).map((percentile) => (
-              <th key={percentile} className="font-normal">
+              <th key={percentile} className={`font-normal ${narrow(percentile)}`}>
                 {percentile}%
               </th>
             ))}
@@ -148,6 +150,7 @@ export function LengthHistogram({
             {Object.entries(lengths.percentiles).map(([percentile, length]) => (
               <td
                 key={percentile}
+                className={narrow(percentile)}
                 {...tip(`${percentile}% of the ${what}s have ${format.exact(length)} ${unit} or fewer`)}
               >
                 {format.figure(length)}

@@ -69,7 +69,7 @@ export function TextStatistics({ dataset }: { dataset: Dataset }) {
         <JobBanner job={job} onCancel={cancelJob} onRetry={retryJob} />
       )}
       {statistics ? (
-        <div className="flex max-w-[1180px] flex-col gap-6 p-5">
+        <div className="flex max-w-[1600px] flex-col gap-6 p-5">
           <div className="flex flex-wrap items-center gap-x-3 gap-y-1 text-muted">
             <span>
               Of the column <code className="text-ink">{statistics.text_column}</code>, computed{" "}
