@@ -146,18 +146,6 @@ class TextStore:
                 yield first, [text or "" for text in batch.column(0).to_pylist()]
                 first += batch.num_rows
 
-    def search(self, column: str, needle: str, start: int, limit: int) -> list[int]:
-        """Numbers of the first `limit` rows from `start` on whose text holds `needle`, ignoring case."""
-        found: list[int] = []
-        for first, table in self.tables(start):
-            for batch in table.select([column]).to_batches(max_chunksize=10_000):
-                hits = pc.match_substring(batch.column(0), needle, ignore_case=True)
-                found += [first + i for i in pc.indices_nonzero(hits).to_pylist()[: limit - len(found)]]
-                if len(found) >= limit:
-                    return found
-                first += batch.num_rows
-        return found
-
     def _table(self, name: str) -> pa.Table:
         if name not in self._tables:
             table = _mapped(self.folder / name)
