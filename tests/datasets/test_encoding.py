@@ -72,10 +72,34 @@ def _byte_level(kind: str) -> Tokenizer:
     return tokenizer
 
 
-@pytest.fixture(scope="module", params=["gpt2", "prefix", "digits", "cl100k", "nfc", "spaces"])
+def _sentence_piece(kind: str) -> Tokenizer:
+    """As Llama 2 (`llama`), Gemma (`gemma`) and newer Llama 2 and Mistral files (`metaspace`) have them."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    text = Path(__file__).read_text("utf-8").replace("</s>", "") * 2
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokenizer.train_from_iterator([text], trainers.BpeTrainer(vocab_size=900, special_tokens=tokens))
+    specification = json.loads(tokenizer.to_str())
+    specification["added_tokens"] = specification["added_tokens"][:3]
+    steps: list[Any] = [normalizers.Prepend("▁")] if kind == "llama" else []
+    plain = Tokenizer.from_str(json.dumps(specification))
+    plain.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    if kind == "metaspace":
+        plain.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        plain.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+        plain.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return plain
+
+
+KINDS = ["gpt2", "prefix", "digits", "cl100k", "nfc", "spaces", "llama", "gemma", "metaspace"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
     folder = tmp_path_factory.mktemp(request.param)
-    _byte_level(request.param).save(str(folder / "tokenizer.json"))
+    make = _sentence_piece if request.param in ("llama", "gemma", "metaspace") else _byte_level
+    make(request.param).save(str(folder / "tokenizer.json"))
     return ModelTokenizer(folder)
 
 

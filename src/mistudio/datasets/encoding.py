@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from mistudio.datasets.measures import bytes_of, white_space
-from mistudio.datasets.word_splits import Cuts, safe_cuts
+from mistudio.datasets.word_splits import Cuts, safe_cuts, without_prepend
 from mistudio.models.tokenizer import FILE, ModelTokenizer
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _LETTER, _WITHIN, _NO_LETTER = 0, 1, 2
 _KINDS = np.full(256, _NO_LETTER, np.uint8)
 _KINDS[[*range(65, 91), *range(97, 123)]] = _LETTER
 _KINDS[[ord("'"), *range(128, 256)]] = _WITHIN
+# What may stand behind the last of several spaces.
+_VISIBLE = np.zeros(256, bool)
+_VISIBLE[[byte for byte in range(33, 127) if not 48 <= byte < 58]] = True
 
 
 class Encoded:
@@ -75,19 +78,21 @@ class TextEncoder:
 class PartEncoder:
     """Encodes each distinct part of text once: mostly a word with the space before it. See `word_splits`."""
 
-    def __init__(self, tokenizer: Tokenizer, dtype: np.dtype[Any], cuts: Cuts) -> None:
-        self._tokenizer, self._dtype, self._cuts = tokenizer, dtype, cuts
+    def __init__(self, tokenizer: Tokenizer, inner: Tokenizer, dtype: np.dtype[Any], cuts: Cuts) -> None:
+        """`inner` encodes parts that do not begin a text."""
+        self._tokenizer, self._inner, self._dtype, self._cuts = tokenizer, inner, dtype, cuts
         self._forget()
 
     def _forget(self) -> None:
         self._known: dict[str, int] = {}
+        self._known_first: dict[str, int] = {}
         self._ids = np.empty(1 << 16, self._dtype)
         self._ends = np.zeros(1 << 16, np.int64)
-        self._n_ids = 0
+        self._n_ids = self._n_parts = 0
 
     def encode(self, texts: pa.LargeStringArray) -> Encoded:
         """Texts without missing ones as ids, special tokens not added."""
-        if len(self._known) > MAX_PARTS or self._n_ids > MAX_PART_TOKENS:
+        if self._n_parts > MAX_PARTS or self._n_ids > MAX_PART_TOKENS:
             self._forget()
         data, offsets = bytes_of(texts)
         begins = np.flatnonzero(self._cut(data, offsets))
@@ -98,13 +103,18 @@ class PartEncoder:
         bounds = pa.py_buffer(np.append(begins, len(data)))
         parts = pa.LargeStringArray.from_buffers(len(begins), bounds, pa.py_buffer(data))
         coded = parts.dictionary_encode()
-        numbers = self._numbers_of(coded.dictionary.to_pylist())[coded.indices.to_numpy(zero_copy_only=False)]
+        indices = coded.indices.to_numpy(zero_copy_only=False)
+        numbers = self._numbers_of(coded.dictionary.to_pylist(), self._known, self._inner)[indices]
+        text_parts = np.searchsorted(begins, offsets)
+        if self._cuts.prepends:
+            first = text_parts[:-1][np.diff(text_parts) > 0]
+            beginnings = parts.take(pa.array(first)).to_pylist()
+            numbers[first] = self._numbers_of(beginnings, self._known_first, self._tokenizer)
         sources = self._ends[numbers]
         lengths = self._ends[numbers + 1] - sources
         ends = np.cumsum(lengths)
         firsts = ends - lengths
         ids = self._ids[np.arange(int(ends[-1])) + np.repeat(sources - firsts, lengths)]
-        text_parts = np.searchsorted(begins, offsets)
         text_bounds = np.append(firsts, len(ids))[text_parts]
 
         def places(tokens: Array) -> Array:
@@ -113,8 +123,9 @@ class PartEncoder:
             found = _characters(data, offsets[text], begins[which])
             within = tokens - firsts[which]
             for i in np.flatnonzero(within).tolist():
-                part = parts[int(which[i])].as_py()
-                encoding = self._tokenizer.encode(part, add_special_tokens=False)
+                begins_text = which[i] == text_parts[text[i]]
+                tokenizer = self._tokenizer if begins_text else self._inner
+                encoding = tokenizer.encode(parts[int(which[i])].as_py(), add_special_tokens=False)
                 found[i] += _first_character(encoding, int(within[i]))
             return found
 
@@ -133,11 +144,13 @@ class PartEncoder:
         if self._cuts.behind_letters:
             fine[1:] = (kind[:-1] == _LETTER) & (kind[1:] == _NO_LETTER)
         if self._cuts.last_spaces:
-            last = space[:-2] & space[1:-1] & ~blank[2:]
+            last = space[:-2] & space[1:-1] & _VISIBLE[data[2:]]
             last[offsets[(offsets > 1) & (offsets < len(data))] - 2] = False  # what follows is another text
             fine[1:-1] |= last
         for begin, end in self._with_names(data, offsets):
             fine[begin:end] = False
+            if self._cuts.prepends:  # behind the token as well as at the text's beginning
+                begins[begin:end] = False
         begins |= fine
         begins[offsets[:-1][np.diff(offsets) > 0]] = True
         return begins
@@ -153,16 +166,14 @@ class PartEncoder:
                 yield int(offsets[text - 1]), int(offsets[text])
                 at = content.find(name, int(offsets[text]))
 
-    def _numbers_of(self, parts: list[str]) -> Array:
+    def _numbers_of(self, parts: list[str], known: dict[str, int], tokenizer: Tokenizer) -> Array:
         """The number of each part; parts not met before are encoded and remembered."""
-        known = self._known
-        new = [part for part in parts if part not in known]
+        new = list(dict.fromkeys(part for part in parts if part not in known))
         if new:
-            first = len(known)
+            first = self._n_parts
+            self._n_parts += len(new)
             known.update(zip(new, range(first, first + len(new)), strict=True))
-            ids, bounds = _joined(
-                self._tokenizer.encode_batch_fast(new, add_special_tokens=False), self._dtype
-            )
+            ids, bounds = _joined(tokenizer.encode_batch_fast(new, add_special_tokens=False), self._dtype)
             self._ids = _grown(self._ids, self._n_ids + len(ids))
             self._ends = _grown(self._ends, first + len(new) + 1)
             self._ids[self._n_ids : self._n_ids + len(ids)] = ids
@@ -180,20 +191,26 @@ def open_encoder(
     kilobytes of text on.
     """
     path = tokenizer.folder / FILE
-    bare, cuts = _bare(path, path.stat().st_mtime_ns, special_in_text)
-    return PartEncoder(bare, dtype, cuts) if cuts is not None and remember else TextEncoder(bare, dtype)
+    bare, inner, cuts = _bare(path, path.stat().st_mtime_ns, special_in_text)
+    if cuts is None or not remember:
+        return TextEncoder(bare, dtype)
+    return PartEncoder(bare, inner, dtype, cuts)
 
 
 @lru_cache(maxsize=4)
-def _bare(path: Path, _modified: int, special_in_text: bool) -> tuple[Tokenizer, Cuts | None]:
-    """The tokenizer without what adds, cuts, pads or shifts; where texts may be cut for it."""
+def _bare(path: Path, _modified: int, special_in_text: bool) -> tuple[Tokenizer, Tokenizer, Cuts | None]:
+    """The tokenizer without what adds, cuts, pads or shifts; that for parts within a text; where those may begin."""
     from tokenizers import Tokenizer
 
     specification = json.loads(path.read_bytes())
     specification |= {"post_processor": None, "truncation": None, "padding": None}
-    bare = Tokenizer.from_str(json.dumps(specification))
+    cuts = safe_cuts(specification)
+    bare = inner = Tokenizer.from_str(json.dumps(specification))
     bare.encode_special_tokens = not special_in_text
-    return bare, safe_cuts(specification)
+    if cuts is not None and cuts.prepends:
+        inner = Tokenizer.from_str(json.dumps(specification | {"normalizer": without_prepend(specification)}))
+        inner.encode_special_tokens = not special_in_text
+    return bare, inner, cuts
 
 
 def _joined(encodings: list[Encoding], dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -6,10 +6,13 @@ that is not known is not cut. The cuts:
 
 - before a space that follows a character other than white space;
 - behind a Latin letter, before an ASCII character that is neither letter nor apostrophe (`behind_letters`);
-- before the last of several spaces in front of something visible (`last_spaces`).
+- before the last of several spaces in front of a visible ASCII character other than a digit (`last_spaces`; digits are
+  often split off before spaces are looked at).
 
 At each of them every known pattern ends a match, whatever follows: words end with their letters, and of several spaces
-the last belongs to what it stands before.
+the last belongs to what it stands before. Tokenizers in the way of SentencePiece (Llama 2, Gemma, Mistral) have no
+pattern: they write a space as ▁ and merge symbols all over the text. No merge reaches over the first kind of cut when
+no token of the vocabulary has a ▁ behind another character; the other cuts are not made with them.
 """
 
 from __future__ import annotations
@@ -54,13 +57,19 @@ _SAFE_PARTS = frozenset(
 _ALL_SPACE = frozenset({r"\s+", r"\s"})
 _WORD_SPLIT = "split"
 _HARMLESS = "harmless"
+_SPACE = "▁"
+_TO_SPACE_MARK = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
 
 
 class Cuts(NamedTuple):
-    """Which cuts are safe besides those before words. `names`: tokens that they might tear where a text has them."""
+    """Which cuts are safe besides those before words. `names`: tokens that they might tear where a text has them.
+
+    `prepends`: the tokenizer puts a mark before each text that it is given, and so must be told where a text begins.
+    """
 
     behind_letters: bool
     last_spaces: bool
+    prepends: bool
     names: tuple[bytes, ...]
 
 
@@ -71,20 +80,59 @@ def safe_cuts(specification: dict[str, Any]) -> Cuts | None:
     added = specification.get("added_tokens") or []
     if not all(_safe_token(token) for token in added):
         return None
-    # NFC composes a character with those behind it; a space composes with nothing before it.
-    if any(step.get("type") != "NFC" for step in _steps(specification.get("normalizer"), "normalizers")):
-        return None
+    normalizers = list(_steps(specification.get("normalizer"), "normalizers"))
     steps = list(_steps(specification.get("pre_tokenizer"), "pretokenizers"))
+    names = [str(token.get("content")) for token in added]
+    if _TO_SPACE_MARK in normalizers or any(step.get("type") == "Metaspace" for step in steps):
+        return _cuts_before_marks(specification, normalizers, steps, names)
+    # NFC composes a character with those behind it; a space composes with nothing before it.
+    if any(step.get("type") != "NFC" for step in normalizers):
+        return None
     kinds = [_kind_of(step) for step in steps]
     if _WORD_SPLIT not in kinds or None in kinds:
         return None
-    names = [str(token.get("content")) for token in added]
     return Cuts(
+        prepends=False,
         # A step that puts a space before what has none would put it before parts of words.
         behind_letters=not any(step.get("add_prefix_space", False) for step in steps),
         last_spaces=not any(re.search(r"\s", name) for name in names),
-        names=tuple(sorted({name.encode() for name in names if name.strip()})),
+        names=_bytes_of(names),
     )
+
+
+def _cuts_before_marks(
+    specification: dict[str, Any],
+    normalizers: list[dict[str, Any]],
+    steps: list[dict[str, Any]],
+    names: list[str],
+) -> Cuts | None:
+    model = specification.get("model") or {}
+    vocabulary: dict[str, int] = model.get("vocab") or {}
+    torn = re.compile(f"[^{_SPACE}]{_SPACE}")
+    if model.get("type") != "BPE" or _SPACE not in vocabulary or any(map(torn.search, vocabulary)):
+        return None
+    prepend = {"type": "Prepend", "prepend": _SPACE}
+    if any(step not in (_TO_SPACE_MARK, prepend, {"type": "NFC"}) for step in normalizers):
+        return None
+    for step in steps:
+        # Where normalizing has left no space, a split at spaces does nothing.
+        idle = step.get("type") == "Split" and step.get("pattern") == {"String": " "}
+        marks = step.get("type") == "Metaspace" and step.get("replacement") == _SPACE
+        if not marks and not (idle and _TO_SPACE_MARK in normalizers):
+            return None
+    return Cuts(
+        behind_letters=False, last_spaces=False, prepends=prepend in normalizers, names=_bytes_of(names)
+    )
+
+
+def without_prepend(specification: dict[str, Any]) -> dict[str, Any]:
+    """The normalizer of a tokenizer.json less what it puts before a text."""
+    steps = _steps(specification.get("normalizer"), "normalizers")
+    return {"type": "Sequence", "normalizers": [step for step in steps if step.get("type") != "Prepend"]}
+
+
+def _bytes_of(names: list[str]) -> tuple[bytes, ...]:
+    return tuple(sorted({name.encode() for name in names if name.strip()}))
 
 
 def _steps(step: dict[str, Any] | None, inner: str) -> Iterator[dict[str, Any]]:
