@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ from pydantic import SecretStr
 from mistudio.models import library
 from mistudio.models.schemas import HubModelSource, ModelCreate
 from tests.loopback_hub import TOKEN, LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import run_against
+from tests.models.hub_runs import ROOT, run_against
 
 pytestmark = pytest.mark.slow
 
@@ -133,3 +138,102 @@ def test_a_cancelled_download_leaves_nothing(
     done = run_against(hub, settings, job, tmp_path, cancel_at="Download")
     assert done["error"]["code"] == "JobCancelled", done
     assert left_behind(settings) == []
+
+
+def look(hub: LoopbackHub, settings: Any, tmp_path: Path, repo: str, *more: str) -> tuple[int, Any]:
+    """`mistudio models preview`, as a person runs it; exit status and its JSON, or what it said on stderr."""
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    environment.pop("HF_TOKEN", None)
+    if settings.hf_token:
+        environment["MISTUDIO_HF_TOKEN"] = settings.hf_token.get_secret_value()
+    command = [sys.executable, "-m", "mistudio.cli", "--data-dir", str(tmp_path / "looking"), "--json"]
+    done = subprocess.run(
+        [*command, "models", "preview", repo, *more],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def test_a_repository_is_seen_before_anything_large_is_fetched(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.repositories["tiny/llama"].files["README.md"] = b"---\nlicense: mit\n---\n# a card"
+    status, found = look(hub, settings, tmp_path, "tiny/llama", "--batch-size", "2")
+    assert status == 0, found
+    model_id, job = add(settings, database)
+    run_against(hub, settings, job, tmp_path)
+    with database.reading() as session:
+        model = library.get_model(session, model_id)
+    assert found["commit"] == hub.repositories["tiny/llama"].commit and not found["gated"]
+    assert (found["architecture"], found["n_layers"], found["d_model"]) == ("LlamaForCausalLM", 3, 32)
+    assert found["parameters"] == model.parameters and not found["parameters_approximate"]
+    assert found["memory"][0]["weights"] == 4 * model.parameters
+    needed = {file["name"]: file["bytes"] for file in found["files"] if file["needed"]}
+    assert needed["model.safetensors"] == len(hub.repositories["tiny/llama"].files["model.safetensors"])
+    assert "training.bin" not in needed and found["bytes"] == sum(needed.values())
+    assert not (tmp_path / "looking" / "models").exists()
+
+
+def test_a_gated_repository_is_seen_but_says_that_it_is(
+    settings: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    hub.repositories["tiny/llama"].gated = True
+    status, said = look(hub, settings, tmp_path, "tiny/llama")
+    assert status == 1 and "gated" in said
+    with_token = settings.model_copy(update={"hf_token": SecretStr(TOKEN)})
+    status, found = look(hub, with_token, tmp_path, "tiny/llama")
+    assert status == 0 and found["gated"] and TOKEN not in json.dumps(found)
+
+
+def test_code_and_pickles_of_a_repository_need_consent(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path, tiny_llama_folder: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    repository = hub.repositories["tiny/llama"]
+    weights = io.BytesIO()
+    torch.save(load_file(tiny_llama_folder / "model.safetensors"), weights)
+    del repository.files["model.safetensors"]
+    repository.files["pytorch_model.bin"] = weights.getvalue()
+    config = json.loads(repository.files["config.json"])
+    config["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
+    repository.files["config.json"] = json.dumps(config).encode()
+    repository.files["modeling_own.py"] = (
+        b"from transformers import LlamaForCausalLM\n\nclass Own(LlamaForCausalLM):\n    pass\n"
+    )
+    status, found = look(hub, settings, tmp_path, "tiny/llama")
+    assert status == 0 and found["weights"] == "pickle"
+    assert [file["name"] for file in found["code"]["files"]] == ["modeling_own.py"]
+
+    _, job = add(settings, database)
+    refused = run_against(hub, settings, job, tmp_path)
+    assert refused["error"]["code"] == "pickle_weights"
+    consent = {"code": found["code"]["digest"], "pickle": True}
+    with database.session() as session:
+        source = HubModelSource(repo="tiny/llama")
+        wanted = ModelCreate.model_validate({"name": "trusted", "source": source, "consent": consent})
+        model, job_row = library.add_model(session, settings, wanted)
+        model_id, job = model.id, job_row.id
+    done = run_against(hub, settings, job, tmp_path)
+    assert "result" in done, done
+    names = {path.name for path in library.model_folder(settings, model_id).iterdir()}
+    assert "modeling_own.py" in names and "model.safetensors" in names
+    assert not any(name.endswith(".bin") for name in names)
+    # Another byte in the code, and the consent is to something else.
+    repository.files["modeling_own.py"] += b"#"
+    with database.session() as session:
+        wanted = wanted.model_copy(update={"name": "again"})
+        _, job_row = library.add_model(session, settings, wanted)
+        job = job_row.id
+    assert run_against(hub, settings, job, tmp_path)["error"]["code"] == "code_changed"

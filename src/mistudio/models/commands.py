@@ -251,7 +251,7 @@ def _lines(node: dict[str, Any], depth: int, rows: list[dict[str, Any]]) -> None
                 f"{key} {'×'.join(map(str, shape))}{' (tied)' if key in node['tied'] else ''}"
                 for key, shape in node["shapes"].items()
             ),
-            "hook points": ", ".join(site["name"] for site in node["hooks"]),
+            "hook points": ", ".join(site["kind"] for site in node["hooks"]),
         }
     )
     for child in node["children"]:

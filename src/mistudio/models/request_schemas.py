@@ -52,7 +52,6 @@ class GenerationWanted(Prompted):
         le=4096,
         title="New tokens",
         description="At most this many.",
-        json_schema_extra={"unit": "tokens"},
     )
     temperature: float = Field(
         default=0.0,

@@ -86,6 +86,15 @@ function Form({ onClose }: { onClose: () => void }) {
       submit="Add model"
       onCancel={onClose}
       onSubmit={async (wanted) => {
+        if (found?.weights === "pickle" && !consent.pickle)
+          throw new Problem(
+            {
+              code: "consent_needed",
+              detail: "Its weights are pickle files, which are not read without your consent.",
+              hint: "Tick the box above, or add a version of the model in safetensors.",
+            },
+            0,
+          );
         const model = await body(api.POST("/api/v1/models", { body: wanted as unknown as Create }));
         void client.invalidateQueries({ queryKey: ["models"] });
         await navigate({ to: "/models/$id", params: { id: model.id } });

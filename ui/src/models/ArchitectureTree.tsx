@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { ChevronRight, Copy, Grape } from "lucide-react";
+import { ChevronRight, Copy, Layers } from "lucide-react";
 import { useMemo, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
@@ -74,7 +74,7 @@ export function ArchitectureTree({ modelId, ready }: { modelId: string; ready: b
           </label>
         )}
         <span className="ml-auto text-xs text-muted">
-          Click a hook point to copy its name, the grapes to harvest there
+          Click a hook point to copy its name, the layers beside it to harvest there
         </span>
       </div>
       <div className="min-h-0 flex-1 overflow-auto px-5 pb-5">
@@ -114,16 +114,16 @@ function Row({
   const count = node.last === null ? 1 : node.last - Number(node.name) + 1;
   const leaf = node.children.length === 0;
   return (
-    <tr className="border-b border-line align-top hover:bg-hover">
+    <tr className="border-b border-line align-middle hover:bg-hover">
       <td className="py-1 whitespace-nowrap" style={{ paddingLeft: row.depth * 16 }}>
         {leaf ? (
-          <span className="inline-block w-[18px]" />
+          <span className="inline-block w-[26px]" />
         ) : (
           <button
             type="button"
             aria-label={`${row.open ? "Fold" : "Unfold"} ${row.path || "the model"}`}
             aria-expanded={row.open}
-            className="mr-0.5 inline-flex size-4 items-center justify-center rounded-[3px] align-middle text-muted hover:text-ink"
+            className="mr-0.5 inline-flex size-6 items-center justify-center rounded-[3px] align-middle text-muted hover:text-ink"
             onClick={() => onToggle(node.path)}
           >
             <ChevronRight size={13} className={row.open ? "rotate-90" : ""} />
@@ -180,7 +180,7 @@ function Row({
 function HookChip({ site, modelId }: { site: HookSite; modelId: string }) {
   const navigate = useNavigate();
   return (
-    <span className="inline-flex h-5 items-stretch overflow-hidden rounded-[4px] border border-line bg-surface">
+    <span className="inline-flex h-6 items-stretch overflow-hidden align-middle rounded-[4px] border border-line bg-surface">
       <button
         type="button"
         className="group inline-flex items-center gap-1 px-1 font-mono text-2xs hover:bg-hover"
@@ -195,7 +195,7 @@ function HookChip({ site, modelId }: { site: HookSite; modelId: string }) {
       <button
         type="button"
         aria-label={`Harvest at ${site.name}`}
-        className="border-l border-line px-1 text-muted hover:bg-hover hover:text-ink"
+        className="min-w-6 border-l border-line px-1 text-muted hover:bg-hover hover:text-ink"
         {...tip(`Harvest activations at ${site.name}`)}
         onClick={() =>
           void navigate({
@@ -205,7 +205,7 @@ function HookChip({ site, modelId }: { site: HookSite; modelId: string }) {
           })
         }
       >
-        <Grape size={11} aria-hidden="true" />
+        <Layers size={11} aria-hidden="true" />
       </button>
     </span>
   );

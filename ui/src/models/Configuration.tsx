@@ -54,7 +54,7 @@ export function Configuration({ modelId, ready }: { modelId: string; ready: bool
               <textarea
                 readOnly
                 aria-label="Chat template"
-                className="field font-mono text-xs"
+                className="field font-mono text-xs [font-variant-ligatures:none]"
                 rows={14}
                 spellCheck={false}
                 value={found.chat_template}
@@ -98,7 +98,7 @@ function Table({
               >
                 {key}
               </th>
-              <td className="py-0.5 font-mono text-xs break-words">{value}</td>
+              <td className="py-0.5 font-mono text-xs break-words [font-variant-ligatures:none]">{value}</td>
             </tr>
           ))}
         </tbody>

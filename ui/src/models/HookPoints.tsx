@@ -1,4 +1,6 @@
-import { useState } from "react";
+import { Link } from "@tanstack/react-router";
+import { Layers } from "lucide-react";
+import { useMemo, useState } from "react";
 import type { components } from "@/api/schema";
 import { Code, type Column, DataTable, Num, SearchField, tip, useRows } from "@/kit";
 import { HookReport } from "./HookReport";
@@ -26,10 +28,34 @@ const COLUMNS: Column<HookPoint>[] = [
   },
 ];
 
+function columnsOf(modelId: string): Column<HookPoint>[] {
+  return [
+    ...COLUMNS,
+    {
+      id: "harvest",
+      header: "",
+      width: "44px",
+      cell: (point) => (
+        <Link
+          to="/models/$id"
+          params={{ id: modelId }}
+          search={{ tab: "activations", harvest: true, hook: point.name } as never}
+          aria-label={`Harvest at ${point.name}`}
+          className="inline-flex size-6 items-center justify-center rounded-[4px] text-muted hover:bg-hover hover:text-ink"
+          {...tip(`Harvest activations at ${point.name}`)}
+        >
+          <Layers size={14} aria-hidden="true" />
+        </Link>
+      ),
+    },
+  ];
+}
+
 /** Where activations can be read and changed, with names to copy. */
 export function HookPoints({ model }: { model: Model }) {
   const points = model.hook_points;
   const [text, setText] = useState("");
+  const columns = useMemo(() => columnsOf(model.id), [model.id]);
   const found = text ? points.filter((point) => point.name.includes(text.toLowerCase())) : points;
   return (
     <>
@@ -39,7 +65,7 @@ export function HookPoints({ model }: { model: Model }) {
       </div>
       <DataTable
         label="Hook points"
-        columns={COLUMNS}
+        columns={columns}
         source={useRows(found)}
         id={(point) => point.name}
         empty={

@@ -14,7 +14,7 @@ type Loading = components["schemas"]["ModelLoading"];
 /** What the model is, how it is loaded, and what that takes. */
 export function Overview({ model }: { model: Model }) {
   return (
-    <div className="grid gap-8 p-5 lg:grid-cols-[minmax(280px,380px)_minmax(0,1fr)]">
+    <div className="grid items-start gap-8 p-5 lg:grid-cols-[minmax(280px,380px)_minmax(0,1fr)]">
       <ModelFacts model={model} />
       <div className="flex min-w-0 flex-col gap-8">
         <LoadingSettings key={JSON.stringify(model.loading)} model={model} />

@@ -1,4 +1,4 @@
-import { useId, useMemo, useState } from "react";
+import { useEffect, useId, useMemo, useRef, useState } from "react";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
@@ -42,6 +42,15 @@ export function Playground({ model }: { model: Model }) {
     setSampling(Object.fromEntries(FIELDS.map((name) => [name, wanted[name]])));
     setShown(one.id);
   };
+  // Who comes back finds what was asked last.
+  const begun = useRef(false);
+  const first = prompt.text === "" ? shown : undefined;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once, when the first text is there.
+  useEffect(() => {
+    if (!first || begun.current) return;
+    begun.current = true;
+    open(first);
+  }, [first?.id]);
   const missing = prompt.chat
     ? prompt.messages.every((one) => one.content.trim() === "")
       ? "Write a message first"
@@ -50,6 +59,7 @@ export function Playground({ model }: { model: Model }) {
       ? "Write a prompt first"
       : null;
   const generate = async () => {
+    begun.current = true;
     setBusy(true);
     setError(null);
     try {

@@ -31,7 +31,7 @@ export function Preview({
       aria-label="Preview"
       className="flex flex-col gap-4 rounded-[6px] border border-line bg-surface p-3"
     >
-      <div className="grid gap-x-6 gap-y-1 sm:grid-cols-2">
+      <div className="grid items-start gap-x-6 gap-y-1 sm:grid-cols-2">
         <Facts
           facts={[
             ["Architecture", found.architecture ?? found.model_type ?? "unknown"],
@@ -147,7 +147,7 @@ function Code({
         <textarea
           readOnly
           aria-label={file.name}
-          className="field font-mono text-xs whitespace-pre"
+          className="field font-mono text-xs whitespace-pre [font-variant-ligatures:none]"
           rows={12}
           spellCheck={false}
           value={file.text}

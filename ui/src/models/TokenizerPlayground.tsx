@@ -62,7 +62,7 @@ export function TokenizerPlayground({ modelId, ready }: { modelId: string; ready
         <Field id={id} label="Text">
           <textarea
             id={id}
-            className="field font-mono"
+            className="field font-mono [font-variant-ligatures:none]"
             rows={5}
             value={text}
             onChange={(event) => setText(event.target.value)}
@@ -94,7 +94,7 @@ export function TokenizerPlayground({ modelId, ready }: { modelId: string; ready
           <ul className="flex max-h-[60vh] flex-col overflow-y-auto">
             {configuration.data.special_tokens.map((one) => (
               <li key={one.id} className="flex items-baseline gap-2 border-t border-line py-1">
-                <code className="min-w-0 truncate">{one.text}</code>
+                <code className="min-w-0 truncate [font-variant-ligatures:none]">{one.text}</code>
                 <span className="text-xs text-muted">{one.roles.join(", ")}</span>
                 <span className="ml-auto font-mono text-xs text-muted">{one.id}</span>
               </li>
