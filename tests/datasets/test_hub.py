@@ -179,9 +179,15 @@ def test_the_first_rows_cost_no_more_than_they_need(
     table = pa.table({"text": [noise.randbytes(2000).hex() for _ in range(4000)]})
     pq.write_table(table, out, row_group_size=500, compression="none")
     lines = b"".join(b'{"text": "%s"}\n' % noise.randbytes(500).hex().encode() for _ in range(8000))
+    csv = b"text,n\n" + b"".join(b"%s,1\n" % noise.randbytes(500).hex().encode() for _ in range(20_000))
+    hub.repositories["some/csv"] = Repository({"rows.csv": csv}, kind="dataset")
     hub.repositories["some/large"] = Repository({"rows.parquet": out.getvalue()}, kind="dataset")
     hub.repositories["some/lines"] = Repository({"rows.jsonl": lines}, kind="dataset")
-    for repo, size in (("some/large", len(out.getvalue())), ("some/lines", len(lines))):
+    for repo, size in (
+        ("some/large", len(out.getvalue())),
+        ("some/lines", len(lines)),
+        ("some/csv", len(csv)),
+    ):
         hub.served = 0
         dataset, job = add(settings, database, repo, max_rows=100)
         done = run_against(hub, settings, job, tmp_path)

@@ -28,7 +28,7 @@ def preview_source(
     Raises StudioError as an import does, for what shows in the first rows.
     """
     found = open_source(settings, source, path, first=True)
-    found.reading.batch_rows = rows
+    found.reading.batch_rows, found.reading.frugal = rows, True
     batches: list[pa.RecordBatch] = []
     left = rows
     with closing(found.reading.read(found.files, found.unpacking)) as reader:

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.csv
 import pyarrow.parquet as pq
 
+from mistudio.datasets.csv_files import NumericColumns, first_rows, read_csv
 from mistudio.datasets.formats import delimiter_of, format_of
 from mistudio.datasets.schemas import Documents, FileFormat, FolderSource
-from mistudio.datasets.streams import Entry, Opened, Stored, Unpacking, entries, utf8
+from mistudio.datasets.streams import Batches, Entry, Opened, Stored, Unpacking, broken, entries, utf8
 from mistudio.datasets.text_store import as_string
 from mistudio.errors import StudioError
 
-Batches = Generator[tuple[pa.RecordBatch, int], None, None]
-"""Batches, each with the bytes of the stored file read so far."""
-
-pc: Any = pyarrow.compute  # its functions are made at run time, so type checkers do not see them
-
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 2_000
-CSV_BLOCK = 32 << 20
-"""Documents of many megabytes must fit into a block."""
-
 MAX_DOCUMENT_BYTES = 1 << 30
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
 
 
 @dataclass
@@ -45,7 +33,7 @@ class Reading:
     """How the files of a source are read: their format (None: each by its ending), and what one row is.
 
     `columns[name]` are values that every row of that stored file gets; `file_column` adds its name to each text.
-    `batch_rows` bounds what is read at once where only the first rows are wanted.
+    `batch_rows` bounds what is read at once where only the first rows are wanted; `frugal` reads nothing ahead.
     """
 
     format: FileFormat | None = None
@@ -54,6 +42,7 @@ class Reading:
     file_column: bool = False
     columns: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     batch_rows: int = BATCH_ROWS
+    frugal: bool = False
     log: Callable[[str], None] = lambda _: None
     _numbers: NumericColumns = field(default_factory=lambda: NumericColumns())
 
@@ -76,7 +65,11 @@ class Reading:
         if kind == "parquet":
             yield from read_parquet(entry, self.batch_rows)
         elif kind == "csv":
-            for batch, done in read_csv(entry, self.delimiter or delimiter_of(entry.name)):
+            delimiter = self.delimiter or delimiter_of(entry.name)
+            reader = (
+                first_rows(entry, delimiter, self.batch_rows) if self.frugal else read_csv(entry, delimiter)
+            )
+            for batch, done in reader:
                 self._numbers.see(batch)
                 yield batch, done
         elif kind == "jsonl":
@@ -157,7 +150,7 @@ def read_jsonl(
         nonlocal replaced
         for place, raw, row in _json_rows(entry.name, file):
             if not isinstance(row, dict):
-                raise _broken(entry.name, f"{place} is not a JSON object but a {type(row).__name__}")
+                raise broken(entry.name, f"{place} is not a JSON object but a {type(row).__name__}")
             if "\\ud" in raw.lower() and _SURROGATES.search(text := json.dumps(row, ensure_ascii=False)):
                 row = json.loads(_SURROGATES.sub("\ufffd", text))
                 replaced += 1
@@ -187,7 +180,7 @@ def _json_rows(name: str, file: io.BufferedReader) -> Iterator[tuple[str, str, A
         try:
             value = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise _broken(name, f"line {number:,} is not JSON ({error})") from error
+            raise broken(name, f"line {number:,} is not JSON ({error})") from error
         yield f"line {number:,}", raw, value
 
 
@@ -212,46 +205,12 @@ def _json_list(name: str, file: io.TextIOWrapper) -> Iterator[tuple[str, str, An
             more = file.read(max(1 << 20, len(text)))
             if not more or len(text) > MAX_DOCUMENT_BYTES:
                 why = fault or "the list does not end"
-                raise _broken(name, f"item {number + 1:,} of its list is not JSON ({why})")
+                raise broken(name, f"item {number + 1:,} of its list is not JSON ({why})")
             text += more
             continue
         number += 1
         yield f"item {number:,} of its list", text[:end], value
         text = text[end:]
-
-
-def read_csv(entry: Entry, delimiter: str, block_bytes: int = CSV_BLOCK) -> Batches:
-    """A CSV file with a header. All columns come as strings. No row may be longer than `block_bytes`."""
-    name = entry.name
-    with (
-        entry.open() as opened,
-        io.TextIOWrapper(utf8(opened, name), encoding="utf-8-sig", newline="") as file,
-    ):
-        try:
-            names = next(csv.reader(file, delimiter=delimiter), [])
-        except csv.Error as error:
-            raise _broken(name, f"its header cannot be read ({error})") from error
-    if repeated := [column for column in names if names.count(column) > 1]:
-        raise _broken(name, f"its header names the column “{repeated[0]}” twice")
-    if not names:
-        raise _broken(name, "it has no header line")
-    with entry.open() as opened, utf8(opened, name) as file:
-        try:
-            reader = pyarrow.csv.open_csv(
-                file,
-                read_options=pyarrow.csv.ReadOptions(
-                    column_names=names, skip_rows_after_names=1, block_size=block_bytes, use_threads=False
-                ),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={column: pa.large_string() for column in names}, strings_can_be_null=False
-                ),
-            )
-            with reader:
-                for batch in reader:
-                    yield batch, opened.position()
-        except pa.ArrowInvalid as error:
-            raise _broken(name, str(error).split("\n")[0].removeprefix("CSV parse error: ")) from error
 
 
 def read_parquet(entry: Entry, batch_rows: int = BATCH_ROWS) -> Batches:
@@ -281,7 +240,7 @@ def read_parquet(entry: Entry, batch_rows: int = BATCH_ROWS) -> Batches:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise _broken(name, f"it is not a whole Parquet file ({why})") from error
+            raise broken(name, f"it is not a whole Parquet file ({why})") from error
 
 
 def folder_files(folder: Path, source: FolderSource) -> list[Path]:
@@ -342,29 +301,6 @@ def name_columns(source: FolderSource, files: list[Path]) -> list[dict[str, str]
     return found
 
 
-class NumericColumns:
-    """Watches columns of strings go by and tells which of them hold nothing but numbers."""
-
-    def __init__(self) -> None:
-        self._patterns: dict[str, list[tuple[pa.DataType, str]]] = {}
-        self._filled: set[str] = set()
-
-    def see(self, batch: pa.RecordBatch) -> None:
-        """Look at one batch."""
-        for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            left = self._patterns.setdefault(name, [(pa.int64(), _INTEGER), (pa.float64(), _NUMBER)])
-            filled = (
-                array.filter(pc.and_kleene(pc.is_valid(array), pc.not_equal(array, ""))) if left else array
-            )
-            if left and len(filled):
-                self._filled.add(name)
-                left[:] = [p for p in left if pc.all(pc.match_substring_regex(filled, p[1])).as_py()]
-
-    def types(self) -> dict[str, pa.DataType]:
-        """The numeric type of each column that has one."""
-        return {name: left[0][0] for name, left in self._patterns.items() if left and name in self._filled}
-
-
 def _batched(rows: Iterable[tuple[dict[str, Any], int, int]], batch_rows: int) -> Batches:
     """Batches of (row, its size, bytes read so far)."""
     held: list[dict[str, Any]] = []
@@ -390,9 +326,3 @@ def to_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
             arrays.append(pa.array([as_string(value) for value in values], pa.large_string()))
     return pa.RecordBatch.from_arrays(arrays, names=names)
-
-
-def _broken(name: str, what: str) -> StudioError:
-    return StudioError(
-        "broken_file", f"{name} cannot be read: {what}.", hint="Correct the file, then add it again."
-    )

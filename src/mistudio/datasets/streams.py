@@ -24,6 +24,9 @@ BOMB_RATIO = 250
 BOMB_BYTES = 64 << 20
 """A packed file that has unpacked to this much and to `BOMB_RATIO` times its own size is no text of anybody's."""
 
+Batches = Generator[tuple[pa.RecordBatch, int], None, None]
+"""Batches of rows, each with the bytes of the stored file read so far."""
+
 _BUFFER = 1 << 20
 
 
@@ -171,6 +174,13 @@ def _translated(name: str) -> Generator[None]:
         if error.errno is not None:
             raise
         raise _torn(name, str(error)) from error
+
+
+def broken(name: str, what: str) -> StudioError:
+    """A file that cannot be read, and what is wrong in it."""
+    return StudioError(
+        "broken_file", f"{name} cannot be read: {what}.", hint="Correct the file, then add it again."
+    )
 
 
 def _torn(name: str, why: str) -> StudioError:

@@ -142,7 +142,7 @@ def _batches(context: JobContext, found: Readable, limit: int | None) -> Iterato
     total, rows = sum(file.size for file in found.files), 0
     by_rows = limit is not None and found.repository is not None
     if by_rows and limit is not None:
-        found.reading.batch_rows = min(found.reading.batch_rows, limit)
+        found.reading.batch_rows, found.reading.frugal = min(found.reading.batch_rows, limit), True
     else:
         context.progress(0, total, "bytes", "Read")
     with closing(found.reading.read(found.files, found.unpacking)) as reader:

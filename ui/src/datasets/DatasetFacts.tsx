@@ -4,14 +4,14 @@ import { Bytes, Code, Facts, format, Num, RelativeTime } from "@/kit";
 
 export type Dataset = components["schemas"]["DatasetOut"];
 
-/** Where it came from, in words. */
-export function sourceWords(source: Dataset["source"]): string {
+/** Where it came from, in words; `short` for a path's last part only. */
+export function sourceWords(source: Dataset["source"], short = false): string {
   if (source.kind === "hub") {
     const parts = [source.repo, source.config, source.split].filter(Boolean).join(" / ");
     return `hub: ${parts}${source.revision === "main" ? "" : ` @ ${source.revision}`}`;
   }
   const uploaded = "uploaded" in source && source.uploaded ? "uploaded " : "";
-  return `${uploaded}${source.kind}: ${source.path}`;
+  return `${uploaded}${source.kind}: ${short ? source.path.replace(/^.*[\\/](?=.)/, "") : source.path}`;
 }
 
 export function DatasetFacts({ dataset }: { dataset: Dataset }) {

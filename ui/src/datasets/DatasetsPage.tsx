@@ -5,7 +5,18 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import { JobCell } from "@/jobs/JobState";
-import { Button, Bytes, type Column, Empty, format, ListPage, Num, RelativeTime, useUrlState } from "@/kit";
+import {
+  Button,
+  Bytes,
+  type Column,
+  Empty,
+  format,
+  ListPage,
+  Num,
+  RelativeTime,
+  tip,
+  useUrlState,
+} from "@/kit";
 import { AddDataset } from "./AddDataset";
 import { BulkActions } from "./BulkActions";
 import { type Dataset, DatasetFacts, sourceWords } from "./DatasetFacts";
@@ -73,7 +84,11 @@ function columns(star: (dataset: Dataset) => void): Column<Dataset>[] {
       header: "Source",
       width: "minmax(140px, 1.5fr)",
       sort: "kind",
-      cell: (dataset) => <span className="text-muted">{sourceWords(dataset.source)}</span>,
+      cell: (dataset) => (
+        <span className="text-muted" {...tip(sourceWords(dataset.source))}>
+          {sourceWords(dataset.source, true)}
+        </span>
+      ),
     },
     {
       id: "rows",
