@@ -19,6 +19,16 @@ def run_against(
     hub: LoopbackHub, settings: Settings, job_id: str, tmp_path: Path, **wanted: Any
 ) -> dict[str, Any]:
     """Do the job's work; `{"result" | "error": …, "stages": …}`."""
+    child = start_against(hub, settings, job_id, tmp_path, **wanted)
+    out, errors = child.communicate(timeout=240)
+    assert child.returncode == 0, errors
+    return json.loads(out.splitlines()[-1])
+
+
+def start_against(
+    hub: LoopbackHub, settings: Settings, job_id: str, tmp_path: Path, **wanted: Any
+) -> subprocess.Popen[str]:
+    """Begin the job's work in a process that the test may kill."""
     values = settings.model_dump(mode="json", exclude={"hf_token"})
     if settings.hf_token:
         values["hf_token"] = settings.hf_token.get_secret_value()
@@ -30,15 +40,17 @@ def run_against(
         "NO_PROXY": "127.0.0.1",
     }
     environment.pop("HF_TOKEN", None)
-    done = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", "tests.models.hub_child"],
-        input=json.dumps({"settings": values, "job": job_id} | wanted),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=environment,
         cwd=ROOT,
-        timeout=240,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert child.stdin is not None
+    child.stdin.write(json.dumps({"settings": values, "job": job_id} | wanted))
+    child.stdin.close()
+    child.stdin = None  # what `communicate` would flush
+    return child
