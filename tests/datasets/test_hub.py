@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from mistudio.datasets import library
 from mistudio.datasets.rows import open_rows
 from mistudio.datasets.schemas import DatasetCreate, HubSource
 from tests.loopback_hub import TOKEN, LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import run_against
+from tests.models.hub_runs import run_against, start_against
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +170,32 @@ def test_a_stopped_download_goes_on_at_its_byte(
     assert done["stages"]["Download"][-1] == done["stages"]["Download of"]
     assert rows(settings, database, dataset) == table
     assert not waiting.exists()
+
+
+def test_a_killed_download_goes_on_at_its_byte(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    noise = random.Random(0)
+    table = [{"text": noise.randbytes(2000).hex()} for _ in range(1000)]
+    repository = Repository({"rows.parquet": parquet(table)}, kind="dataset", fault="slow")
+    hub.repositories["some/noise"] = repository
+    dataset, job = add(settings, database, "some/noise")
+    child = start_against(hub, settings, job, tmp_path)
+    waiting = settings.data_dir / "uploads" / dataset
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 500_000 for path in waiting.rglob("*.partial")):
+        assert child.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    child.kill()
+    child.communicate()
+    [partial] = waiting.rglob("*.partial")
+    here = partial.stat().st_size
+    repository.fault = None
+    hub.ranges.clear()
+    assert run_against(hub, settings, job, tmp_path)["result"]["rows"] == 1000
+    assert f"bytes={here}-" in hub.ranges
+    assert rows(settings, database, dataset) == table
+    assert len(left_behind(settings)) == 1 and not waiting.exists()
 
 
 def test_the_first_rows_cost_no_more_than_they_need(
