@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from mistudio.datasets.tokenize import cut_before_word, open_tokens, tokenizatio
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobCancelled, JobInterrupted
 from mistudio.models.library import open_tokenizer
+from mistudio.store import TokenStore
 from tests.models.job_runs import run_here
 
 
@@ -454,3 +457,48 @@ def test_who_uses_what_is_named_and_force_takes_all(
         library.get_dataset(session, lines.id)
         with pytest.raises(NotFound):
             tokenizations.get_tokenization(session, key)
+
+
+_TOKENIZE = """
+import sys
+from pathlib import Path
+from mistudio.datasets import tokenize
+from mistudio.datasets.text_store import TextStore
+from mistudio.datasets.tokenization_schemas import TokenizationSettings
+from mistudio.models.tokenizer import ModelTokenizer
+
+tokenize.BATCH_BYTES, tokenize.SHARD_TOKENS = 5_000, 4_000
+texts, tokenizer = TextStore(Path(sys.argv[1])), ModelTokenizer(Path(sys.argv[2]))
+settings = TokenizationSettings(context_length=16, packing=sys.argv[4])
+tokenize.tokenize_texts(
+    texts, "text", tokenizer, settings, Path(sys.argv[3]), vocab_size=512,
+    progress=lambda rows, tokens: print(rows, flush=True),
+)
+"""
+
+
+@pytest.mark.parametrize("packing", ["concatenate", "best_fit"])
+def test_one_killed_outright_goes_on_at_its_last_finished_shard(
+    settings: Any, lines: Any, tiny_model: Any, tmp_path: Path, packing: str
+) -> None:
+    texts = library.dataset_folder(settings, lines.id)
+    tokenizer = open_tokenizer(settings, tiny_model).folder
+
+    def start(out: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", _TOKENIZE, str(texts), str(tokenizer), str(out), packing]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    with start(tmp_path / "whole") as whole:
+        rows = [int(line) for line in whole.stdout or ()]
+    assert whole.returncode == 0 and rows[-1] == 3000
+    with start(tmp_path / "killed") as killed:
+        for line in killed.stdout or ():
+            if int(line) > 1500:
+                killed.kill()
+                break
+    shards = sorted(path.name for path in (tmp_path / "killed").glob("shard-*"))
+    assert len(shards) > 2 and not (tmp_path / "killed" / "manifest.json").exists()
+    with start(tmp_path / "killed") as again:
+        rows = [int(line) for line in again.stdout or ()]
+    assert rows[0] > 1000 and rows[-1] == 3000  # it did not begin again
+    assert TokenStore(tmp_path / "killed").digest == TokenStore(tmp_path / "whole").digest
