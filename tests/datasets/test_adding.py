@@ -110,6 +110,37 @@ def test_finding_by_source_status_tag_and_star(api: Api) -> None:
     assert found("") == {"bad"} and api.ask("GET", "/datasets/summary")["tags"] == []
 
 
+@pytest.mark.slow
+def test_the_same_is_found_on_postgresql(metadata: Any, postgres_url: str) -> None:
+    from mistudio.datasets.listing import DatasetFilter, filtered, matches_of, summary
+    from mistudio.datasets.tables import Dataset, DatasetTag
+    from mistudio.db import Database
+    from tests.services import postgres_database
+
+    with postgres_database(postgres_url) as url:
+        database = Database(url)
+        metadata.create_all(database.engine)
+        with database.session() as session:
+            hub = Dataset(name="one", source={"kind": "hub", "repo": "Some/Where"}, rows=3, bytes=5)
+            hub.tag_rows = [DatasetTag(tag="a"), DatasetTag(tag="b")]
+            session.add_all(
+                [hub, Dataset(name="two", source={"kind": "text", "path": "x", "uploaded": True})]
+            )
+        with database.reading() as session:
+
+            def names(query: Any) -> list[str]:
+                return sorted(row.name for row in session.scalars(query))
+
+            assert names(filtered(DatasetFilter(kind=["hub"]))) == ["one"]
+            assert names(filtered(DatasetFilter(status=["ready"], tag=["a", "b"]))) == ["one"]
+            assert names(filtered(DatasetFilter(status=["failed"]))) == ["two"]
+            assert names(filtered(DatasetFilter()).where(matches_of("some/w"))) == ["one"]
+            glance = summary(session)
+        assert (glance.count, glance.bytes, glance.rows) == (2, 5, 3)
+        assert {one.value for one in glance.kinds} == {"hub", "upload"}
+        database.dispose()
+
+
 def test_columns_joined_by_a_template(api: Api) -> None:
     added = upload(api, jsonl(QA), "qa.jsonl", text_column="q")
     api.work(added)

@@ -18,6 +18,7 @@ from mistudio.errors import StudioError
 from mistudio.settings import Settings
 
 CHARACTERS = 600
+DOCUMENT_CHARACTERS = 100_000
 
 
 def preview_source(
@@ -29,6 +30,7 @@ def preview_source(
     """
     found = open_source(settings, source, path, first=True)
     found.reading.batch_rows, found.reading.frugal = rows, True
+    found.reading.document_characters = DOCUMENT_CHARACTERS
     batches: list[pa.RecordBatch] = []
     left = rows
     with closing(found.reading.read(found.files, found.unpacking)) as reader:

@@ -34,6 +34,7 @@ class Reading:
 
     `columns[name]` are values that every row of that stored file gets; `file_column` adds its name to each text.
     `batch_rows` bounds what is read at once where only the first rows are wanted; `frugal` reads nothing ahead.
+    `document_characters` cuts a file that is one row, for looking at.
     """
 
     format: FileFormat | None = None
@@ -43,6 +44,7 @@ class Reading:
     columns: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     batch_rows: int = BATCH_ROWS
     frugal: bool = False
+    document_characters: int | None = None
     log: Callable[[str], None] = lambda _: None
     _numbers: NumericColumns = field(default_factory=lambda: NumericColumns())
 
@@ -85,24 +87,32 @@ class Reading:
         given: dict[str, str] = {}
         if self.file_column or entry.member is not None:
             given = {"file": entry.name, **self.columns.get(entry.stored.name, {})}
-        for batch, done in read_text(entry, self.documents, given, self.batch_rows):
+        texts = read_text(entry, self.documents, given, self.batch_rows, self.document_characters)
+        for batch, done in texts:
             self._numbers.see(batch.select([name for name in given if name != "file"]))
             yield batch, done
 
 
 def read_text(
-    entry: Entry, documents: Documents, given: dict[str, str] | None = None, batch_rows: int = BATCH_ROWS
+    entry: Entry,
+    documents: Documents,
+    given: dict[str, str] | None = None,
+    batch_rows: int = BATCH_ROWS,
+    document_characters: int | None = None,
 ) -> Batches:
     """A plain text file as rows of one column, `text`, after the columns that are `given`."""
     with entry.open() as opened, io.TextIOWrapper(utf8(opened, entry.name), encoding="utf-8-sig") as file:
-        texts = _whole_file(entry.name, file) if documents == "file" else _lines(entry.name, file, documents)
+        if documents == "file":
+            texts = _whole_file(entry.name, file, document_characters)
+        else:
+            texts = _lines(entry.name, file, documents)
         rows = (({**(given or {}), "text": text}, len(text), opened.position()) for text in texts)
         yield from _batched(rows, batch_rows)
 
 
-def _whole_file(name: str, file: io.TextIOWrapper) -> Iterator[str]:
-    text = file.read(MAX_DOCUMENT_BYTES)
-    if file.read(1):
+def _whole_file(name: str, file: io.TextIOWrapper, characters: int | None) -> Iterator[str]:
+    text = file.read(characters or MAX_DOCUMENT_BYTES)
+    if characters is None and file.read(1):
         raise _too_long(name, "it is one document of over 1 GiB")
     yield text
 

@@ -65,17 +65,24 @@ async def append_to_upload(
 ) -> UploadOut:
     """Bytes from `offset` on, which must be where the upload is. What arrives before a connection breaks is kept."""
     piece = await to_thread.run_sync(uploads.Piece, settings, upload_id, offset)
-    held = bytearray()
+    held: list[bytes] = []
     try:
         async for block in request.stream():
-            held += block
-            if len(held) >= _WRITE_BYTES:
-                await to_thread.run_sync(piece.write, bytes(held))
-                held.clear()
-        await to_thread.run_sync(piece.write, bytes(held))
+            held.append(block)
+            if sum(map(len, held)) >= _WRITE_BYTES:
+                whole, held = b"".join(held), []
+                await to_thread.run_sync(piece.write, whole)
     finally:
-        await to_thread.run_sync(piece.close)
+        # What came before the connection broke is kept as well.
+        await to_thread.run_sync(_end, piece, b"".join(held))
     return await to_thread.run_sync(uploads.show_upload, settings, upload_id)
+
+
+def _end(piece: uploads.Piece, rest: bytes) -> None:
+    try:
+        piece.write(rest)
+    finally:
+        piece.close()
 
 
 @upload_router.get(
