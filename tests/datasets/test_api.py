@@ -31,7 +31,7 @@ def test_upload_look_search_and_delete(api: Api) -> None:
     assert (shown["rows"], shown["text_column"], shown["tokenization_count"]) == (100, "text", 0)
     page = api.ask("GET", f"/datasets/{added['id']}/rows?offset=98&limit=5")
     assert [row["values"]["text"] for row in page["items"]] == ["line 98", "line 99"]
-    found = api.ask("GET", f"/datasets/{added['id']}/rows", params={"q": "LINE 7"})
+    found = api.ask("GET", f"/datasets/{added['id']}/rows", params={"q": "LINE 7", "mode": "text"})
     assert found["total"] == 11
     assert api.ask("GET", f"/datasets/{added['id']}/rows/42")["values"]["text"] == "line 42"
     api.ask("GET", f"/datasets/{added['id']}/rows/100", 404)

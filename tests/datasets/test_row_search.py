@@ -82,6 +82,21 @@ def test_beginnings_are_written_out_as_the_words_there_are(index: SearchIndex) -
     assert index.words_from("two words") is None and index.words_from("qq") == []
 
 
+@given(
+    st.lists(st.text(alphabet='ab é*-"OR', max_size=12), min_size=1, max_size=12),
+    st.sampled_from(["a", "b*", '"a b"', "a OR é", "a -b", "éa*"]),
+)
+@settings(deadline=None, max_examples=40)
+def test_the_index_and_reading_find_the_same(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], q: str
+) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    store = store_of(folder / "text", rows)
+    build_index(lambda start: store.texts("text", start), store.n_rows, "text", folder / "search")
+    with SearchIndex(folder / "search") as index:
+        assert find_rows(store, "text", index, q).rows == find_rows(store, "text", None, q).rows
+
+
 def test_pages_and_ranks(store: TextStore, index: SearchIndex) -> None:
     first = find_rows(store, "text", index, "war OR peace", limit=2)
     assert first.rows == [0, 1] and first.next_offset == 3 and first.total == 4
@@ -155,8 +170,10 @@ def test_exact_text_and_patterns_are_scanned(store: TextStore) -> None:
 
 
 def test_without_an_index_words_are_read_for_and_that_is_said(store: TextStore) -> None:
-    found = find_rows(store, "text", None, "civil war")
-    assert found.rows == [0] and "no search index yet" in (found.note or "")
+    found = find_rows(store, "text", None, "civil OR emancip*")
+    assert found.rows == [0, 1, 2] and found.searched == "scan" and found.total == 3
+    assert "Without a search index" in (found.note or "")
+    assert found.marks([ROWS[0]]) == [[(4, 9)]]
     with pytest.raises(StudioError, match="ranked only by a search index"):
         find_rows(store, "text", None, "war", order="rank")
 

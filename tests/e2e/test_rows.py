@@ -91,7 +91,10 @@ def test_samples_and_statistics(browser: Browser, served: Server) -> None:
             page.keyboard.press("j")
             page.keyboard.press("Space")
             panel = page.get_by_role("complementary", name="Preview")
-            expect(panel.get_by_text("2 matches")).to_be_visible()
+            expect(panel.get_by_text("Match 1 of 2")).to_be_visible()
+            page.keyboard.press("n")
+            expect(panel.get_by_text("Match 2 of 2")).to_be_visible()
+            expect(panel.locator("mark[data-current]")).to_have_text("café")
             assert "rows=emancip" in page.url and "row=2990" in page.url
             window.settle()
             window.shoot(f"rows-found-{theme}")

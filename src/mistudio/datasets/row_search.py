@@ -1,8 +1,10 @@
-"""Finding rows: words by the index, exact text and regular expressions by reading rows for a bounded time."""
+"""Finding rows: words by the index, the rest by reading rows for a bounded time."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +13,7 @@ import pyarrow.compute
 import regex
 
 from mistudio.datasets.rows_schemas import SearchMode, SearchOrder
-from mistudio.datasets.search_index import SearchIndex, spans
+from mistudio.datasets.search_index import SearchIndex, TextMatcher, spans
 from mistudio.datasets.search_query import parse_query
 from mistudio.datasets.text_store import TextStore
 from mistudio.errors import StudioError
@@ -59,12 +61,10 @@ def find_rows(
 
     Raises StudioError `query_invalid`, `search_too_long`, `no_search_index` for an order that needs one.
     """
-    if mode == "words":
-        plain = parse_query(q)
-        if index is not None:
-            found = _by_index(index, parse_query(q, index.words_from), order, offset, limit)
-            found.expression = plain
-            return found
+    if mode == "words" and index is not None:
+        found = _by_index(index, parse_query(q, index.words_from), order, offset, limit)
+        found.expression = parse_query(q)
+        return found
     if order == "rank":
         raise StudioError(
             "no_search_index",
@@ -72,18 +72,24 @@ def find_rows(
             hint="Build the search index, or list the rows in their order.",
             status=409,
         )
-    found = _by_scan(store, column, q.strip('"') if mode == "words" else q, mode == "regex", offset, limit)
     if mode == "words":
-        missing = "There is no search index yet, so rows were read for exactly this text, ignoring case."
-        found.note = f"{missing} {found.note}" if found.note else missing
+        expression = parse_query(q)
+        with closing(TextMatcher(expression)) as matcher:
+            found = _by_scan(_matching_words(store, column, matcher, offset), store.n_rows, offset, limit)
+        found.expression = expression
+        without = "Without a search index, rows are read one by one."
+        found.note = f"{without} {found.note}" if found.note else without
+        return found
+    pattern = _pattern(q, mode == "regex")
+    found = _by_scan(_matching(store, column, q, mode == "regex", offset), store.n_rows, offset, limit)
+    found.pattern = pattern
     return found
 
 
 def marks_in(text: str, q: str, mode: SearchMode) -> list[tuple[int, int]]:
     """Where one text matches: [start, end) in characters. Raises StudioError `query_invalid`."""
     if mode == "words":
-        # Without an index, words are looked for as they stand: whichever search found the row is marked.
-        return spans(parse_query(q), [text])[0][:_MOST_MARKS] or _marks(_pattern(q.strip('"'), False), text)
+        return spans(parse_query(q), [text])[0][:_MOST_MARKS]
     return _marks(_pattern(q, mode == "regex"), text)
 
 
@@ -108,12 +114,36 @@ def _by_index(index: SearchIndex, expression: str, order: SearchOrder, offset: i
     return found
 
 
-def _by_scan(store: TextStore, column: str, q: str, is_regex: bool, offset: int, limit: int) -> Found:
-    """Read rows until `limit` match or the time is over."""
-    pattern = _pattern(q, is_regex)
-    found = Found([], None, "scan", pattern=pattern)
-    match = pc.match_substring_regex if is_regex else pc.match_substring
+def _by_scan(pieces: Iterator[tuple[int, list[int]]], n_rows: int, offset: int, limit: int) -> Found:
+    """Read pieces, (rows read up to here, rows that match), until `limit` match or the time is over."""
+    found = Found([], None, "scan")
     deadline = time.monotonic() + SCAN_SECONDS
+    for end, rows in pieces:
+        found.rows += rows
+        if len(found.rows) > limit:
+            found.next_offset = found.rows[limit]
+            del found.rows[limit:]
+            return found
+        if time.monotonic() > deadline and end < n_rows:
+            found.next_offset = end
+            found.note = f"Searched up to row {end - 1:,} of {n_rows:,}."
+            return found
+    if offset == 0:
+        found.total = len(found.rows)
+    return found
+
+
+def _matching_words(
+    store: TextStore, column: str, matcher: TextMatcher, offset: int
+) -> Iterator[tuple[int, list[int]]]:
+    for first, texts in store.texts(column, offset):
+        yield first + len(texts), [first + place for place in matcher.matches(texts)]
+
+
+def _matching(
+    store: TextStore, column: str, q: str, is_regex: bool, offset: int
+) -> Iterator[tuple[int, list[int]]]:
+    match = pc.match_substring_regex if is_regex else pc.match_substring
     for first, table in store.tables(offset):
         for batch in table.select([column]).to_batches(max_chunksize=10_000):
             try:
@@ -121,19 +151,8 @@ def _by_scan(store: TextStore, column: str, q: str, is_regex: bool, offset: int,
             except pa.ArrowInvalid as error:
                 what = str(error).removeprefix("Invalid regular expression: ").splitlines()[0]
                 raise _not_a_pattern(what) from error
-            found.rows += [first + i for i in pc.indices_nonzero(hits).to_pylist()]
+            yield first + batch.num_rows, [first + i for i in pc.indices_nonzero(hits).to_pylist()]
             first += batch.num_rows
-            if len(found.rows) > limit:
-                found.next_offset = found.rows[limit]
-                del found.rows[limit:]
-                return found
-            if time.monotonic() > deadline and first < store.n_rows:
-                found.next_offset = first
-                found.note = f"Searched up to row {first - 1:,} of {store.n_rows:,}; go on from there."
-                return found
-    if offset == 0:
-        found.total = len(found.rows)
-    return found
 
 
 def _pattern(q: str, is_regex: bool) -> Any:

@@ -258,6 +258,31 @@ def _words_in(text: str) -> list[str]:
         return [row[0] for row in connection.execute("SELECT term FROM seen")]
 
 
+class TextMatcher:
+    """Which of some texts match an expression, as the index would say if it held them. Close it."""
+
+    def __init__(self, expression: str) -> None:
+        self._expression = expression
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection.execute(
+            f"CREATE VIRTUAL TABLE page USING fts5(text, content='', tokenize='{TOKENIZER}')"
+        )
+
+    def close(self) -> None:
+        """Free its memory."""
+        self._connection.close()
+
+    def matches(self, texts: list[str]) -> list[int]:
+        """Places of the texts that match."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT INTO page(rowid, text) VALUES (?, ?)", enumerate(texts))
+        found = self._connection.execute(
+            "SELECT rowid FROM page WHERE page MATCH ? ORDER BY rowid", (self._expression,)
+        ).fetchall()
+        self._connection.execute("ROLLBACK")
+        return [row[0] for row in found]
+
+
 def spans(expression: str, texts: list[str]) -> list[list[tuple[int, int]]]:
     """Where each text matches: [start, end) in characters, as the index itself understands the expression."""
     marks = next((m for m in _MARKS if not any(mark in text for mark in m for text in texts)), None)

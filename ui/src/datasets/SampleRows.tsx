@@ -131,6 +131,11 @@ export function FoundRows({ dataset, open, onPreview, lines, search }: TableProp
         void fetchNextPage();
     },
   };
+  const nothingYet = first?.searched === "scan" && rows?.length === 0 && !found.error;
+  // Reading rows takes its time in pieces: it goes on by itself until something is found.
+  useEffect(() => {
+    if (nothingYet && hasNextPage && !isFetchingNextPage) void fetchNextPage();
+  }, [nothingYet, hasNextPage, isFetchingNextPage, fetchNextPage]);
   const columns = useMemo(() => columnsOf(dataset), [dataset]);
   const wrong = found.error && Problem.from(found.error);
   // What is half typed is often no query yet: that is said without alarm.

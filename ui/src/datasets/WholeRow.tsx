@@ -1,15 +1,11 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { ChevronLeft, ChevronRight } from "lucide-react";
-import { useEffect, useRef, useState } from "react";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import { CopyButton, ErrorNote, format, IconButton, SidePanel, SkeletonLines, useKeys } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
-import { type Mark, Marked } from "./Marked";
+import { LongText } from "./LongText";
 import type { Search } from "./SampleRows";
-
-/** Longer texts are folded until one asks for them. */
-const FOLDED = 2_000;
 
 /** One row in full: the text first, matches marked, long texts folded; its neighbours one key away. */
 export function WholeRow({
@@ -88,15 +84,12 @@ export function WholeRow({
                     <span className="ml-auto">{format.plural([...value].length, "character")}</span>
                   )}
                 </h3>
-                {own.length > 0 && (
-                  <div className="text-xs text-muted">{format.plural(own.length, "match", "matches")}</div>
-                )}
                 {value === null ? (
                   <span className="text-faint">null</span>
                 ) : text === "" ? (
                   <span className="text-faint">empty</span>
                 ) : (
-                  <Foldable key={`${row.data.index} ${q} ${mode}`} text={text} marks={own} />
+                  <LongText key={`${row.data.index} ${q} ${mode}`} text={text} marks={own} />
                 )}
               </section>
             );
@@ -106,33 +99,5 @@ export function WholeRow({
         <SkeletonLines />
       )}
     </SidePanel>
-  );
-}
-
-/** A text whose end is folded away when it is long; with matches, it opens where the first one is. */
-function Foldable({ text, marks }: { text: string; marks: Mark[] }) {
-  const first = marks[0]?.start ?? 0;
-  const long = text.length > FOLDED * 1.25;
-  const [whole, setWhole] = useState(false);
-  const from = whole || !long || first < FOLDED / 2 ? 0 : first - 200;
-  const shown = whole || !long ? text : [...text].slice(0, from + FOLDED).join("");
-  const fold = long && (
-    <button type="button" className="mt-1 rounded-[3px] link" onClick={() => setWhole(!whole)}>
-      {whole ? "Fold" : `Show all ${format.plural(text.length, "character")}`}
-    </button>
-  );
-  const box = useRef<HTMLParagraphElement>(null);
-  useEffect(() => {
-    if (!whole && marks.length > 0) box.current?.querySelector("mark")?.scrollIntoView({ block: "center" });
-  }, [whole, marks]);
-  return (
-    <>
-      <p ref={box} className="break-words whitespace-pre-wrap">
-        {from > 0 && "…"}
-        <Marked text={shown} marks={marks} from={from} />
-        {shown.length < text.length && "…"}
-      </p>
-      {fold}
-    </>
   );
 }
