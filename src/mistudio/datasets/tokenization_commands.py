@@ -9,11 +9,12 @@ import typer
 from pydantic import ValidationError
 
 from mistudio import jobs
-from mistudio.console import open_console
+from mistudio.console import Console, open_console
 from mistudio.datasets import library, tokenizations
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.tokenization_schemas import (
     RowFilterSettings,
+    SequenceOut,
     TokenizationCreate,
     TokenizationSettings,
 )
@@ -36,6 +37,7 @@ COLUMNS = (
     "bytes",
     "job.state",
 )
+_SHOWN_CHARACTERS = 80
 _NAMES = [
     *(name for name in TokenizationSettings.model_fields if name != "filters"),
     *(f"filters.{name}" for name in RowFilterSettings.model_fields),
@@ -147,7 +149,13 @@ def preview(
             rows=rows,
             limit=limit,
         )
-        console.emit(shown)
+        if console.as_json:
+            console.emit(shown)
+            return
+        table = ["index", "characters", "tokens", "dropped", "text"]
+        rows_out = [{**row.model_dump(), "text": row.text[:_SHOWN_CHARACTERS]} for row in shown.rows]
+        console.emit(rows_out, table=table, title="rows")
+        _emit_sequences(console, shown.items)
 
 
 @tokenization_app.command("list")
@@ -182,10 +190,7 @@ def sequences(
             if not found.ready:
                 raise tokenizations.not_ready(found)
         page = tokenizations.page_of_sequences(console.settings, found, offset=offset, limit=limit)
-        shown = [
-            {**item.model_dump(), "text": "".join(token.text for token in item.tokens)} for item in page.items
-        ]
-        console.emit(shown, table=["index", "row", "offset", "length", "text"], title="sequences")
+        _emit_sequences(console, page.items)
 
 
 @tokenization_app.command("cancel")
@@ -219,6 +224,11 @@ def delete(
                 session, console.settings, _find(session, dataset, key), force=force
             )
         console.emit({"deleted": [id for _, id in gone]})
+
+
+def _emit_sequences(console: Console, items: list[SequenceOut]) -> None:
+    shown = [{**item.model_dump(), "text": "".join(token.text for token in item.tokens)} for item in items]
+    console.emit(shown, table=["index", "row", "offset", "length", "text"], title="sequences")
 
 
 def _find(session: Any, dataset: str, key: str) -> Any:
