@@ -12,12 +12,12 @@ const SHADES: Record<Shade, { name: string; meaning: string; formula: string }> 
     formula: "max softmax(W_U · norm(x))",
   },
   kl: {
-    name: "Distance to the model",
+    name: "Distance",
     meaning: "How far the layer's distribution is from the model's own; the fuller the nearer",
     formula: "KL(p_model ‖ p_layer) = Σ p_model (ln p_model − ln p_layer), in nats",
   },
   rank: {
-    name: "Rank of the model's answer",
+    name: "Rank",
     meaning: "Where the model's own first choice stands among the layer's tokens; full is first",
     formula: "1 + number of tokens with a larger logit",
   },
@@ -62,7 +62,7 @@ export function LensGrid({ lens }: { lens: Lens }) {
               key={one}
               type="button"
               aria-pressed={one === shade}
-              className={`h-6 rounded-[5px] px-3 ${one === shade ? "bg-raised text-ink shadow-sm" : "text-muted"}`}
+              className={`h-6 rounded-[5px] px-3 whitespace-nowrap ${one === shade ? "bg-raised text-ink shadow-sm" : "text-muted"}`}
               {...tip(SHADES[one].meaning, SHADES[one].formula)}
               onClick={() => setShade(one)}
             >

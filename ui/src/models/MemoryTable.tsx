@@ -46,16 +46,27 @@ export function MemoryTable({
                 className={`h-[26px] border-t border-line ${one.dtype === chosen ? "bg-accent-wash font-medium" : ""}`}
               >
                 <td className="pr-2">{one.dtype}</td>
-                {PARTS.map(([key]) => (
+                {PARTS.slice(0, -1).map(([key]) => (
                   <td
                     key={key}
-                    className={`pl-4 text-right whitespace-nowrap ${key === "total" && short ? "text-failed" : ""}`}
+                    className="pl-4 text-right whitespace-nowrap"
                     {...tip(`${format.exact(one[key])} bytes`, one.formulas?.[key])}
                   >
                     {approximate && "≈ "}
                     {format.bytes(one[key])}
                   </td>
                 ))}
+                <td className={`pl-4 text-right whitespace-nowrap ${short ? "text-failed" : ""}`}>
+                  <span
+                    // biome-ignore lint/a11y/noNoninteractiveTabindex: the formulas must be reachable by keyboard.
+                    tabIndex={0}
+                    className="rounded-[3px]"
+                    {...tip(`${format.exact(one.total)} bytes`, sums(one))}
+                  >
+                    {approximate && "≈ "}
+                    {format.bytes(one.total)}
+                  </span>
+                </td>
                 <td className="pl-4 text-xs font-normal whitespace-nowrap text-muted">
                   {one.obstacle ? (
                     <span {...tip(one.obstacle)}>not on this machine</span>
@@ -75,4 +86,11 @@ export function MemoryTable({
       </p>
     </div>
   );
+}
+
+/** How every part of the sum was reached. */
+function sums(one: Forecast): string {
+  return PARTS.slice(0, -1)
+    .map(([key, name]) => `${name}: ${one.formulas?.[key] ?? ""}`)
+    .join("\n");
 }
