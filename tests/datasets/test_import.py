@@ -418,16 +418,18 @@ def test_rows_are_paged_searched_and_cut(there: Library, tmp_path: Path) -> None
     assert page_of_rows(store, "text", offset=4995, limit=10).next_offset is None
     assert page_of_rows(store, "text", offset=9999, limit=10).items == []
 
-    found = page_of_rows(store, "text", offset=0, limit=3, q="needle")
+    found = page_of_rows(store, "text", offset=0, limit=3, q="needle", mode="text")
     assert ([row.index for row in found.items], found.total) == ([7, 1007, 2007], None)
-    rest = page_of_rows(store, "text", offset=found.next_offset or 0, limit=3, q="needle", characters=500)
+    rest = page_of_rows(
+        store, "text", offset=found.next_offset or 0, limit=3, q="needle", mode="text", characters=500
+    )
     assert [row.index for row in rest.items] == [3007, 4007, 4321]
     assert rest.next_offset is None
     cut = rest.items[2]
     assert cut.cut["text"].length == 10_006 and len(cut.values["text"]) == 500
     assert cut.values["text"][5000 - cut.cut["text"].start :].startswith("NEEDLE")
-    assert page_of_rows(store, "text", offset=0, limit=9, q="needle").total == 6
-    assert page_of_rows(store, "text", offset=0, limit=9, q="a.*b[").total == 0
+    assert page_of_rows(store, "text", offset=0, limit=9, q="needle", mode="text").total == 6
+    assert page_of_rows(store, "text", offset=0, limit=9, q="a.*b[", mode="text").total == 0
 
     assert one_row(store, 4321).values["text"] == lines[4321]
     assert random_row(store).index in range(5000)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 from mistudio.datasets.csv_files import NumericColumns, first_rows, read_csv
 from mistudio.datasets.formats import delimiter_of, format_of
 from mistudio.datasets.schemas import Documents, FileFormat, FolderSource
-from mistudio.datasets.streams import Batches, Entry, Opened, Stored, Unpacking, broken, entries, utf8
+from mistudio.datasets.streams import Batches, Entry, Stored, Unpacking, broken, entries, utf8
 from mistudio.datasets.text_store import as_string
 from mistudio.errors import StudioError
+
+Item = TypeVar("Item")
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 2_000
@@ -106,8 +108,11 @@ def read_text(
             texts = _whole_file(entry.name, file, document_characters)
         else:
             texts = _lines(entry.name, file, documents)
-        rows = (({**(given or {}), "text": text}, len(text), opened.position()) for text in texts)
-        yield from _batched(rows, batch_rows)
+        sized = ((text, len(text)) for text in texts)
+        for held, done in _gathered(sized, opened.position, batch_rows):
+            arrays = [pa.array([value] * len(held)) for value in (given or {}).values()]
+            names = [*(given or {}), "text"]
+            yield pa.RecordBatch.from_arrays([*arrays, pa.array(held, pa.large_string())], names=names), done
 
 
 def _whole_file(name: str, file: io.TextIOWrapper, characters: int | None) -> Iterator[str]:
@@ -156,7 +161,7 @@ def read_jsonl(
     """
     replaced = 0
 
-    def rows(opened: Opened, file: io.BufferedReader) -> Iterator[tuple[dict[str, Any], int, int]]:
+    def rows(file: io.BufferedReader) -> Iterator[tuple[dict[str, Any], int]]:
         nonlocal replaced
         for place, raw, row in _json_rows(entry.name, file):
             if not isinstance(row, dict):
@@ -164,10 +169,11 @@ def read_jsonl(
             if "\\ud" in raw.lower() and _SURROGATES.search(text := json.dumps(row, ensure_ascii=False)):
                 row = json.loads(_SURROGATES.sub("\ufffd", text))
                 replaced += 1
-            yield row, len(raw), opened.position()
+            yield row, len(raw)
 
     with entry.open() as opened, utf8(opened, entry.name) as file:
-        yield from _batched(rows(opened, file), batch_rows)
+        for held, done in _gathered(rows(file), opened.position, batch_rows):
+            yield to_batch(held), done
     if replaced:
         log(
             f"{replaced:,} rows held half a surrogate pair, which is no character; it was replaced by “\ufffd”."
@@ -311,18 +317,20 @@ def name_columns(source: FolderSource, files: list[Path]) -> list[dict[str, str]
     return found
 
 
-def _batched(rows: Iterable[tuple[dict[str, Any], int, int]], batch_rows: int) -> Batches:
-    """Batches of (row, its size, bytes read so far)."""
-    held: list[dict[str, Any]] = []
-    size = done = 0
-    for row, length, done in rows:
-        held.append(row)
+def _gathered(
+    items: Iterable[tuple[Item, int]], position: Callable[[], int], batch_rows: int
+) -> Iterator[tuple[list[Item], int]]:
+    """Items with their sizes, gathered into batches of bounded size, each with the bytes read so far."""
+    held: list[Item] = []
+    size = 0
+    for item, length in items:
+        held.append(item)
         size += length
         if len(held) >= batch_rows or size >= BATCH_BYTES:
-            yield to_batch(held), done
+            yield held, position()
             held, size = [], 0
     if held:
-        yield to_batch(held), done
+        yield held, position()
 
 
 def to_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
