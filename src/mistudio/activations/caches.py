@@ -45,6 +45,8 @@ def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tupl
     Raises StudioError `hook_not_found`, `too_many_hooks`, `disk_full`; Conflict `tokenization_not_ready`,
     `name_taken`; NotFound for the template.
     """
+    from mistudio.lm.hooks import depth_of
+
     if wanted.template_id is not None:
         use_template(session, wanted.template_id, "extraction")
     tokenization = ready_tokenization(session, wanted.tokenization_id)
@@ -58,7 +60,7 @@ def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tupl
             hint="Keep fewer tokens, cache fewer hooks, or train without a cache.",
             status=507,
         )
-    hooks = list(widths)
+    hooks = sorted(widths, key=depth_of)
     default = f"{model.name} · {hooks[0]}{f' and {len(hooks) - 1} more' if len(hooks) > 1 else ''}"
     cache = ActivationCache(
         name=choose_name(session, ActivationCache.name, wanted.name, default),

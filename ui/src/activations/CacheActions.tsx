@@ -1,6 +1,15 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Ban, BookmarkPlus, MoreHorizontal, Pencil, RotateCw, Trash2, TrendingDown } from "lucide-react";
+import {
+  Ban,
+  BookmarkPlus,
+  ChartColumn,
+  MoreHorizontal,
+  Pencil,
+  RotateCw,
+  Trash2,
+  TrendingDown,
+} from "lucide-react";
 import { useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
@@ -80,6 +89,20 @@ export function CacheActions({ cache, onGone }: { cache: Cache; onGone: () => vo
         }}
       />
     </>
+  );
+}
+
+/** To everything about what it holds. */
+export function StatisticsOfIt({ cache }: { cache: Cache }) {
+  return (
+    <Link
+      to="/activations/$id"
+      params={{ id: cache.id }}
+      className="inline-flex h-7 items-center gap-1.5 rounded-[5px] border border-line-strong bg-surface px-2.5 text-sm whitespace-nowrap hover:bg-hover"
+    >
+      <ChartColumn size={15} aria-hidden="true" />
+      Statistics
+    </Link>
   );
 }
 

@@ -4,7 +4,7 @@ import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useRefetchOn } from "@/api/useChannel";
 import { Button, DataTable, Empty, SidePanel, useKeys, usePages, useSearchParams, useUrlState } from "@/kit";
-import { CacheActions, TrainOnIt } from "./CacheActions";
+import { CacheActions, StatisticsOfIt, TrainOnIt } from "./CacheActions";
 import { CacheFacts } from "./CacheFacts";
 import { type Cache, COLUMNS } from "./columns";
 import { HarvestDialog } from "./HarvestDialog";
@@ -71,7 +71,8 @@ export function Caches({ model }: { model: Model }) {
           actions={<CacheActions cache={shown} onGone={() => setOpen("")} />}
         >
           {shown.ready && (
-            <div className="mb-4">
+            <div className="mb-4 flex gap-2">
+              <StatisticsOfIt cache={shown} />
               <TrainOnIt cache={shown} />
             </div>
           )}

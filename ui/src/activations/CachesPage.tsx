@@ -6,7 +6,7 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { useRefetchOn } from "@/api/useChannel";
 import { Button, ConfirmDialog, Empty, format, ListPage, tip, useUrlState } from "@/kit";
-import { CacheActions, TrainOnIt } from "./CacheActions";
+import { CacheActions, StatisticsOfIt, TrainOnIt } from "./CacheActions";
 import { CacheFacts } from "./CacheFacts";
 import { type Cache, freed, WITH_MODEL } from "./columns";
 import { HarvestDialog } from "./HarvestDialog";
@@ -80,7 +80,8 @@ export function CachesPage() {
           content: (
             <>
               {cache.ready && (
-                <div className="mb-4">
+                <div className="mb-4 flex gap-2">
+                  <StatisticsOfIt cache={cache} />
                   <TrainOnIt cache={cache} />
                 </div>
               )}

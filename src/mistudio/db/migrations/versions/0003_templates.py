@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("created_at", mistudio.db.base.UTCDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", mistudio.db.base.UTCDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_templates")),
-        sa.UniqueConstraint("kind", "name", name=op.f("uq_templates_kind")),
+        sa.UniqueConstraint("kind", "name", name=op.f("uq_templates_kind_name")),
     )
     with op.batch_alter_table("templates", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_templates_created_at"), ["created_at"], unique=False)
