@@ -78,7 +78,9 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: int = Field(default=20_000_000_000, ge=1_000, description="Largest uploaded file.")
     max_unpacked_bytes: int = Field(
-        default=200_000_000_000, ge=1_000, description="The most that a packed file (gz, zst, zip) may unpack to."
+        default=200_000_000_000,
+        ge=1_000,
+        description="The most that a packed file (gz, zst, zip) may unpack to.",
     )
     rate_limit_per_minute: int = Field(
         default=3_000, ge=1, description="Requests a minute that one client address may make."
