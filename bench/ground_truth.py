@@ -55,12 +55,18 @@ OURS: dict[str, dict[str, Any]] = {
         "threshold_init": 0.5,
         "pre_act_coefficient": 3e-6,
     },
-    "standard": {"kind": "standard", "l1_coefficient": 2.8, "l1_warmup_steps": 250},
+    "standard": {"kind": "standard", "l1_coefficient": 2.1, "l1_warmup_steps": 250},
 }
 OURS_TRAINER: dict[str, Any] = {"learning_rate": 6e-3, "decoder_norm": "free", "decoder_init_norm": 0.3}
 OURS_TRAINER_OF: dict[str, dict[str, Any]] = {
     "topk": {"decoder_init_norm": 0.1},
-    "jump_relu": {"decoder_init_norm": 0.5},
+    "jump_relu": {"decoder_init_norm": 0.5, "decoder_bias_init": "zeros", "ema_decay": 0.99},
+    "standard": {
+        "learning_rate": 1e-2,
+        "decoder_init_norm": 0.1,
+        "decoder_bias_init": "zeros",
+        "ema_decay": 0.99,
+    },
 }
 THEIRS: dict[str, dict[str, Any]] = {
     "topk": {"lr": 6e-3, "k": L0},
