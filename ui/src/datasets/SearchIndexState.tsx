@@ -72,7 +72,7 @@ export function SearchIndexState({ dataset, index }: { dataset: Dataset; index: 
         hint={
           index.stale
             ? `The index is of the column ${index.text_column}: build it for ${dataset.text_column}.`
-            : "Makes searches for words instant, also over millions of rows. Takes about a third of the text's size on disk."
+            : "Makes searches for words instant, also over millions of rows. Takes about half the text's size on disk."
         }
       >
         {index.stale ? "Rebuild index" : "Build search index"}
