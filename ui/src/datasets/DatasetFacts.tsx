@@ -21,7 +21,7 @@ export function DatasetFacts({ dataset }: { dataset: Dataset }) {
     ["Source", sourceWords(dataset.source)],
   ];
   if (about?.commit) facts.push(["Commit", <Code key="commit">{about.commit}</Code>]);
-  if (dataset.source.kind === "hub")
+  if (dataset.source.kind === "hub" && about)
     facts.push([
       "License",
       about?.license ?? (

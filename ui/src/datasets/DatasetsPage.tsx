@@ -191,7 +191,7 @@ export function DatasetsPage() {
           </>
         }
         filters={
-          <>
+          <div className="flex min-w-0 items-center gap-2 overflow-x-auto p-0.5 max-sm:basis-1/2">
             <Filter label="Source" value={kind} onChange={setKind} counts={summary?.kinds} words={KINDS} />
             <Filter label="Status" value={status} onChange={setStatus} counts={summary?.statuses} />
             {(tag !== "" || (summary?.tags.length ?? 0) > 0) && (
@@ -210,7 +210,7 @@ export function DatasetsPage() {
                 Clear
               </Button>
             )}
-          </>
+          </div>
         }
         empty={
           filtering ? (
@@ -248,7 +248,7 @@ function Filter({
   return (
     <select
       aria-label={label}
-      className={`field w-auto max-w-44 ${value ? "font-medium" : "text-muted"}`}
+      className={`field w-auto max-w-44 shrink-0 ${value ? "font-medium" : "text-muted"}`}
       value={value}
       onChange={(event) => onChange(event.target.value)}
     >
