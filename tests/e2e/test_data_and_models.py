@@ -302,10 +302,38 @@ def test_their_statistics_come_with_the_harvest(
         window.shoot(f"activations-{theme}")
 
 
+def test_a_harvest_is_cancelled_tried_again_and_its_history_kept(
+    window: Window, server: Server, places: dict[str, str]
+) -> None:
+    page = window.page
+    window.goto(f"{places['model']}?tab=activations&harvest=true&hook=blocks.0.hook_mlp_out")
+    dialog = page.get_by_role("dialog", name="Harvest activations")
+    choose(dialog.get_by_label("Tokenization"), "packed")
+    dialog.get_by_label("Name", exact=True).fill("second")
+    expect(dialog.get_by_role("region", name="Forecast")).to_contain_text("about", timeout=SOON)
+    dialog.get_by_role("button", name="Harvest", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("second", timeout=SOON)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    header = page.locator("main header").first
+    expect(header).to_contain_text("cancelled", timeout=JOB)
+    kept = places["cache"].rpartition("/")[2]
+    folders = [path.name for path in (server.data_dir / "activations").iterdir()]
+    assert folders == [kept], "cancelling left something behind"
+    page.get_by_role("button", name="Retry", exact=True).click()
+    page.get_by_role("tab", name="Overview").click()
+    expect(header).to_contain_text("ready", timeout=JOB)
+    history = page.get_by_role("table").last.get_by_role("row").nth(1)
+    expect(history.get_by_role("cell").nth(1)).to_contain_text("done", timeout=SOON)
+    expect(history.get_by_role("cell").nth(2)).to_have_text("2")
+    look(window, "activations-overview")
+    window.goto(places["cache"])
+
+
 def test_they_can_be_trained_on_and_harvested_again_from_the_template(
     window: Window, places: dict[str, str]
 ) -> None:
     page = window.page
+    page.get_by_role("table").first.get_by_role("button", name="blocks.1.hook_resid_post").click()
     page.get_by_role("link", name="Train on it").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("New training")
     expect(page.get_by_label("Hook point")).to_have_value("blocks.1.hook_resid_post", timeout=SOON)
@@ -343,15 +371,17 @@ def test_deleting_frees_the_disk_and_says_what_goes(
     page.get_by_role("menuitem", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete activation cache").click()
     expect(page.get_by_text(re.compile("deleted, .*freed"))).to_be_visible(timeout=SOON)
-    assert not list((server.data_dir / "activations").iterdir())
+    left = [path.name for path in (server.data_dir / "activations").iterdir()]
+    assert len(left) == 1 and left[0] not in places["cache"]
     window.goto(places["dataset"])
     page.get_by_role("button", name="Delete data set").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("packed", timeout=SOON)
     expect(dialog).to_contain_text("one per row")
+    expect(dialog).to_contain_text("second")  # the activations that are left
     window.shoot("data-delete")
-    dialog.get_by_role("button", name="Delete all 3").click()
+    dialog.get_by_role("button", name="Delete all 4").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Data sets", timeout=SOON)
     assert server.get("/datasets")["total"] == server.get("/activations")["total"] == 0
-    for kind in ("datasets", "tokenizations"):
+    for kind in ("datasets", "tokenizations", "activations"):
         assert not list((server.data_dir / kind).iterdir()), f"files of {kind} are left"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         evaluate,
         pareto_svg,
     )
+    from mistudio.engine.filling import HarvestStatistics, statistics_of
     from mistudio.engine.harvest_settings import HarvestSettings
     from mistudio.engine.mixture import Mixture
     from mistudio.engine.progress import Progress
@@ -34,6 +35,7 @@ _HOMES = {
     "caching": ("evict", "find_cache", "harvest"),
     "errors": ("ActivationsRefused", "CacheRefused", "EngineError", "TokensUnfit"),
     "evaluation": ("EVALUATION_METRICS", "EvaluationSettings", "Report", "evaluate", "pareto_svg"),
+    "filling": ("HarvestStatistics", "statistics_of"),
     "harvest_settings": ("HarvestSettings",),
     "mixture": ("Mixture",),
     "progress": ("Progress",),
@@ -56,6 +58,7 @@ __all__ = [
     "EngineError",
     "EvaluationSettings",
     "HarvestSettings",
+    "HarvestStatistics",
     "Mixture",
     "ModelSource",
     "Progress",
@@ -73,6 +76,7 @@ __all__ = [
     "pack_texts",
     "pareto_svg",
     "settings",
+    "statistics_of",
     "sweep",
     "train_runs",
 ]
