@@ -149,6 +149,7 @@ def test_a_gated_one_asks_for_a_token_and_takes_it(window: Window, server: Serve
     assert TOKEN not in page.content() and TOKEN not in json.dumps(server.get("/hub"))
     dialog.get_by_role("button", name="Forget it").click()
     expect(dialog).to_contain_text("No access token")
+    expect(dialog.get_by_role("alert")).to_contain_text("is gated")  # asked again, without it
 
 
 def test_an_upload_joined_by_a_template(window: Window, tmp_path: Path) -> None:
