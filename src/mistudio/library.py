@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from mistudio.engine.progress import OnProgress, Pace, progress_bar
 from mistudio.engine.run_folder import folder_of
@@ -41,17 +41,21 @@ def load_model(
     dtype: str = "float32",
     revision: str | None = None,
     token: str | None = None,
+    quantization: Literal["none", "int8", "int4"] = "none",
 ) -> LanguageModel:
     """A causal language model with named hook points.
 
     source: a folder with config.json and safetensors, a GGUF file or a folder with one, or a hub id.
     device: auto (CUDA if there is one), cpu, cuda or cuda:N. dtype: float32, bfloat16, float16, or auto (as stored).
+    quantization: int8 or int4, by bitsandbytes: linear layers only, `dtype` is that of everything else.
     `model.hook_points()` lists what can be read, each with its width. Code that comes with a model is never run, and
     pickled weights are refused. Raises ModelLoadError.
     """
     from mistudio.lm import load_language_model
 
-    return load_language_model(source, device=device, dtype=dtype, revision=revision, token=token)
+    return load_language_model(
+        source, device=device, dtype=dtype, revision=revision, token=token, quantization=quantization
+    )
 
 
 def load_sae(

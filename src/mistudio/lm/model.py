@@ -35,6 +35,7 @@ from mistudio.lm.hooks import (
 from mistudio.lm.interventions import Intervention, Positions, same_shape
 from mistudio.lm.packed import PackedLayers
 from mistudio.lm.sites import Change, replace_at, watch
+from mistudio.lm.tokens import check_tokens, is_causal
 
 
 class LanguageModel:
@@ -280,32 +281,13 @@ class LanguageModel:
         if bool(real.all()):
             return tokens, None, None
         padded_right = not bool((real[:, 1:] & ~real[:, :-1]).any())
-        if padded_right and self._causal:
+        if padded_right and is_causal(self.config):
             return torch.where(real, tokens, tokens[:, :1]), None, None
         return tokens, real.long(), (real.long().cumsum(1) - 1).clamp(min=0)
 
-    @property
-    def _causal(self) -> bool:
-        both_ways = getattr(self.config, "use_bidirectional_attention", None)
-        return bool(getattr(self.config, "is_causal", True)) and not both_ways
-
     def check_tokens(self, tokens: Tensor) -> None:
         """Raises TokensRefused unless `tokens` is a non-empty `[B,S]` of ids that this model can take."""
-        if tokens.ndim != 2 or tokens.numel() == 0:
-            raise TokensRefused(
-                f"Tokens must be a non-empty [batch, position] array, not {list(tokens.shape)}."
-            )
-        low, high = (int(v) for v in torch.aminmax(tokens))
-        if low < 0 or high >= self.vocab_size:
-            raise TokensRefused(
-                f"Token id {low if low < 0 else high} is outside the vocabulary of {self.vocab_size}.",
-                "The tokens were probably made with another model's tokenizer; tokenize the text again.",
-            )
-        if self.context_limit is not None and tokens.shape[1] > self.context_limit:
-            raise TokensRefused(
-                f"{tokens.shape[1]} tokens in a row exceed this model's context of {self.context_limit}.",
-                "Use shorter sequences.",
-            )
+        check_tokens(tokens, self.vocab_size, self.context_limit)
 
     # Changing
 
@@ -387,8 +369,7 @@ class LanguageModel:
 
     @cached_property
     def final_norm(self) -> nn.Module:
-        """The norm between the last block and the unembedding: the decoder's last child that holds only
-        vectors of the model's width."""
+        """The norm between the last block and the unembedding."""
         return find_final_norm(self.decoder, self.d_model)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
 import { Button, Dialog, ErrorNote, type FormValue, SchemaForm, SkeletonLines } from "@/kit";
 import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
-import { Preview, type PreviewOut } from "./Preview";
+import { Preview, type PreviewOut, type Use } from "./Preview";
 
 type Create = components["schemas"]["ModelCreate"];
 type Consent = components["schemas"]["ModelConsent"];
@@ -17,6 +17,7 @@ const KINDS = {
   source: { hub: "Hugging Face hub", folder: "Folder on the server", gguf: "GGUF file on the server" },
 };
 const NOTHING: Consent = { code: null, pickle: false };
+const USE: Use = { batch_size: 16, context_length: 128 };
 
 /** Adds a model after a look at it; its page then shows how it is fetched. */
 export function AddModel({ open, onClose }: { open: boolean; onClose: () => void }) {
@@ -39,6 +40,7 @@ function Form({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const [typed, setTyped] = useState<FormValue | null>(null);
   const [seen, setSeen] = useState<{ source: string; found: PreviewOut } | null>(null);
+  const [use, setUse] = useState<Use>(USE);
   const [looking, setLooking] = useState(false);
   const [error, setError] = useState<Problem | null>(null);
   if (!schema) return <SkeletonLines />;
@@ -53,11 +55,12 @@ function Form({ onClose }: { onClose: () => void }) {
   );
   // What was seen is of another source as soon as that is changed.
   const found = seen?.source === source ? seen.found : null;
-  const look = async () => {
+  const look = async (how = use) => {
+    setUse(how);
     setLooking(true);
     setError(null);
     try {
-      const wanted = { source: value.source, batch_size: 16, context_length: 128 };
+      const wanted = { source: value.source, ...how };
       const out = await body(
         api.POST("/api/v1/models/preview", {
           body: wanted as components["schemas"]["ModelPreviewWanted"],
@@ -118,6 +121,8 @@ function Form({ onClose }: { onClose: () => void }) {
       {found && (
         <Preview
           found={found}
+          use={use}
+          onUse={(how) => void look(how)}
           loading={value.loading as components["schemas"]["ModelLoading"] | undefined}
           consent={consent}
           onConsent={(next) => setTyped({ ...value, consent: next })}

@@ -1,5 +1,6 @@
+import type { ReactNode } from "react";
 import type { components } from "@/api/schema";
-import { Bytes, Code, Facts, Num, RelativeTime } from "@/kit";
+import { Bytes, Code, Facts, Num, RelativeTime, StateBadge, tip } from "@/kit";
 
 export type Model = components["schemas"]["ModelOut"];
 
@@ -30,6 +31,33 @@ export function ModelFacts({ model }: { model: Model }) {
         ["Stored as", model.dtype ?? "–"],
         ["On disk", <Bytes key="bytes" value={model.bytes} />],
         ["Chat template", model.ready ? (model.has_chat_template ? "yes" : "no") : "–"],
+        [
+          "Self-test",
+          model.hook_report ? (
+            <StateBadge
+              key="test"
+              state={model.hook_report.passed ? "succeeded" : "failed"}
+              word={model.hook_report.passed ? "hook points passed" : "hook points did not pass"}
+            />
+          ) : (
+            "–"
+          ),
+        ],
+        ...(model.consent.code
+          ? ([
+              [
+                "Trusted code",
+                <span
+                  key="code"
+                  {...tip(
+                    `Its own Python files run, as long as they are the ones with the digest ${model.consent.code}`,
+                  )}
+                >
+                  <code>{model.consent.code.slice(0, 12)}…</code>
+                </span>,
+              ],
+            ] as [string, ReactNode][])
+          : []),
         ["Added", <RelativeTime key="added" at={model.created_at} />],
       ]}
     />

@@ -6,16 +6,22 @@ import { Disclosure } from "@/kit/Disclosure";
 import { MemoryTable } from "./MemoryTable";
 
 export type PreviewOut = components["schemas"]["ModelPreviewOut"];
+export type Use = Pick<components["schemas"]["ModelPreviewWanted"], "batch_size" | "context_length">;
 type Consent = components["schemas"]["ModelConsent"];
 
 /** A model before it is added: what it is, what it takes, and what one has to agree to. */
 export function Preview({
   found,
+  use,
+  onUse,
   loading,
   consent,
   onConsent,
 }: {
   found: PreviewOut;
+  /** What the memory is forecast for. */
+  use: Use;
+  onUse: (use: Use) => void;
   loading: components["schemas"]["ModelLoading"] | undefined;
   consent: Consent;
   onConsent: (consent: Consent) => void;
@@ -86,7 +92,23 @@ export function Preview({
       </Disclosure>
       {found.memory.length > 0 && (
         <div>
-          <h3 className="mb-1 font-medium">Memory for 16 texts of 128 tokens</h3>
+          <h3 className="mb-1 flex flex-wrap items-center gap-2 font-medium">
+            Memory for
+            <Count
+              label="Texts at once"
+              value={use.batch_size}
+              max={4096}
+              onValue={(batch_size) => onUse({ ...use, batch_size })}
+            />
+            texts of
+            <Count
+              label="Tokens in each text"
+              value={use.context_length}
+              max={1_000_000}
+              onValue={(context_length) => onUse({ ...use, context_length })}
+            />
+            tokens
+          </h3>
           <MemoryTable
             memory={found.memory}
             approximate={found.parameters_approximate}
@@ -109,6 +131,42 @@ export function Preview({
       )}
       {found.code && <Code code={found.code} consent={consent} onConsent={onConsent} />}
     </section>
+  );
+}
+
+/** A number that counts when one leaves the field: each is a question to the hub. */
+function Count({
+  label,
+  value,
+  max,
+  onValue,
+}: {
+  label: string;
+  value: number;
+  max: number;
+  onValue: (value: number) => void;
+}) {
+  return (
+    <input
+      key={value}
+      type="number"
+      aria-label={label}
+      className="field w-20 font-normal"
+      min={1}
+      max={max}
+      defaultValue={value}
+      onBlur={(event) => {
+        const next = Math.round(Number(event.target.value));
+        if (next !== value && next >= 1 && next <= max) onValue(next);
+        else event.target.value = String(value);
+      }}
+      onKeyDown={(event) => {
+        if (event.key !== "Enter") return;
+        // Not the form's own Enter, which would add the model.
+        event.preventDefault();
+        event.currentTarget.blur();
+      }}
+    />
   );
 }
 
