@@ -309,6 +309,7 @@ def test_a_harvest_is_cancelled_tried_again_and_its_history_kept(
     window.goto(f"{places['model']}?tab=activations&harvest=true&hook=blocks.0.hook_mlp_out")
     dialog = page.get_by_role("dialog", name="Harvest activations")
     choose(dialog.get_by_label("Tokenization"), "packed")
+    dialog.get_by_label("Tokens to keep").fill("200000")
     dialog.get_by_label("Name", exact=True).fill("second")
     expect(dialog.get_by_role("region", name="Forecast")).to_contain_text("about", timeout=SOON)
     dialog.get_by_role("button", name="Harvest", exact=True).click()

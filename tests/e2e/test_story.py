@@ -116,10 +116,10 @@ def test_the_text_is_tokenized(window: Window, places: dict[str, str]) -> None:
     page.get_by_role("tab", name="Tokenizations").click()
     page.get_by_role("button", name=re.compile("Tokenize|New tokenization")).first.click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Context length").fill("0")
+    dialog.get_by_label("Maximum length").fill("0")
     dialog.get_by_role("button", name="Tokenize").click()
     expect(dialog.locator("[aria-invalid=true]")).to_be_focused()
-    dialog.get_by_label("Context length").fill("128")
+    dialog.get_by_label("Maximum length").fill("128")
     expect(dialog.get_by_label("Preview").get_by_role("listitem").nth(20)).to_be_visible(timeout=SOON)
     dialog.get_by_role("button", name="Tokenize").click()
     expect(dialog).to_be_hidden()
@@ -346,6 +346,10 @@ def test_every_page_in_both_themes_is_accessible(
         "models": "/models",
         "model": places["model"],
         "model-hook-points": f"{places['model']}?tab=hooks",
+        "activations": "/activations",
+        "activations-harvest": "/activations?add=true",
+        "templates": "/templates",
+        "templates-new": "/templates?add=true",
         "trainings": "/trainings",
         "training-new": "/trainings/new",
         "training": training,
