@@ -95,6 +95,16 @@ def test_a_zip_gives_its_members_of_one_format_in_order(tmp_path: Path) -> None:
         rows(path, format="parquet")
 
 
+def test_a_zip_of_very_many_small_files(tmp_path: Path) -> None:
+    path = tmp_path / "many.zip"
+    path.write_bytes(zipped({f"{i}.txt": f"text {i}".encode() for i in range(5000)}))
+    found = rows(path, documents="file")
+    assert [row["text"] for row in found] == [f"text {i}" for i in range(5000)]
+    assert found[7]["file"] == "7.txt"
+    batches = [batch for batch, _ in Reading(documents="file").read([stored_file(path)], UNPACKING)]
+    assert len(batches) == 5, "not one for each file"
+
+
 @pytest.mark.parametrize("ending", [".gz", ".zst", ".zip"])
 def test_what_is_torn_is_said(tmp_path: Path, ending: str) -> None:
     noise = random.Random(0).randbytes(200_000).hex().encode()

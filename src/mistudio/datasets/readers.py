@@ -26,6 +26,7 @@ Item = TypeVar("Item")
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 2_000
+JOINED_ROWS = 1_000
 MAX_DOCUMENT_BYTES = 1 << 30
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -55,6 +56,10 @@ class Reading:
 
         Raises StudioError `not_utf8`, `broken_file`, `document_too_long`, `unpacks_too_large`, `archive_empty`.
         """
+        with closing(self._read_all(files, unpacking)) as batches:
+            yield from _joined(batches, self.batch_rows)
+
+    def _read_all(self, files: Sequence[Stored], unpacking: Unpacking) -> Batches:
         before = 0
         for stored in files:
             for entry in entries(stored, self.format or format_of(stored.name), unpacking):
@@ -315,6 +320,27 @@ def name_columns(source: FolderSource, files: list[Path]) -> list[dict[str, str]
             )
         found.append({name: value or "" for name, value in match.groupdict().items()})
     return found
+
+
+def _joined(batches: Batches, batch_rows: int) -> Batches:
+    """Small batches of one schema as larger ones: thousands of files of one row must not be thousands of batches."""
+    held: list[pa.RecordBatch] = []
+    rows = size = done = 0
+    for batch, done in batches:
+        if held and batch.schema != held[0].schema:
+            yield _one(held), done
+            held, rows, size = [], 0, 0
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= min(batch_rows, JOINED_ROWS) or size >= BATCH_BYTES:
+            yield _one(held), done
+            held, rows, size = [], 0, 0
+    if held:
+        yield _one(held), done
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _gathered(

@@ -61,13 +61,14 @@ class Entry:
 
     name: str
     stored: Stored
-    member: str | None
+    member: zipfile.ZipInfo | None
     unpacking: Unpacking
+    archive: zipfile.ZipFile | None = None
 
     @contextmanager
     def open(self, *, seekable: bool = False) -> Generator[Opened]:
         """Open it from its beginning. Raises StudioError `broken_file`, `unpacks_too_large`, here or on reading."""
-        with self.stored.open() as raw:
+        with self._raw() as raw:
             if not is_packed(self.stored.name):
                 yield Opened(raw, raw.tell)
                 return
@@ -80,6 +81,14 @@ class Entry:
                     whole.write(block)
                 whole.seek(0)
                 yield Opened(cast(BinaryIO, whole), raw.tell)
+
+    @contextmanager
+    def _raw(self) -> Generator[BinaryIO]:
+        if self.archive is not None and self.archive.fp is not None:
+            yield cast(BinaryIO, self.archive.fp)  # shared by all members: its list is read only once
+            return
+        with self.stored.open() as raw:
+            yield raw
 
 
 def stored_file(path: Path) -> Stored:
@@ -96,27 +105,32 @@ def entries(stored: Stored, wanted: FileFormat | None, unpacking: Unpacking) -> 
     if not stored.name.lower().endswith(".zip"):
         yield Entry(unpacked_name(stored.name), stored, None, unpacking)
         return
-    with stored.open() as raw, _translated(stored.name):
-        members = [info for info in zipfile.ZipFile(raw).infolist() if not info.is_dir()]
-    if sum(info.file_size for info in members) > unpacking.max_bytes:
-        raise _too_large(stored.name, unpacking.max_bytes)
-    found = False
-    # In the order in which they lie there, so that the reading goes forward.
-    for info in sorted(members, key=lambda info: info.header_offset):
-        name = PurePosixPath(info.filename.replace("\\", "/"))
-        if any(part.startswith((".", "__MACOSX")) for part in name.parts) or is_packed(name.name):
-            continue
-        kind = format_of(name.name)
-        if kind is None or (wanted is not None and kind != wanted):
-            continue
-        wanted, found = wanted or kind, True
-        yield Entry(name.as_posix(), stored, info.filename, unpacking)
-    if not found:
-        raise StudioError(
-            "archive_empty",
-            f"{stored.name} holds no file of {wanted or 'text, JSONL, CSV or Parquet'}.",
-            hint="Files in an archive are told by their endings: .txt, .jsonl, .csv, .parquet.",
-        )
+    with stored.open() as raw:
+        with _translated(stored.name):
+            archive = zipfile.ZipFile(raw)
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        total = sum(info.file_size for info in members)
+        if total > unpacking.max_bytes:
+            raise _too_large(stored.name, unpacking.max_bytes)
+        if _is_bomb(total, stored.size):
+            raise _bomb(stored.name)
+        found = False
+        # In the order in which they lie there, so that the reading goes forward.
+        for info in sorted(members, key=lambda info: info.header_offset):
+            name = PurePosixPath(info.filename.replace("\\", "/"))
+            if any(part.startswith((".", "__MACOSX")) for part in name.parts) or is_packed(name.name):
+                continue
+            kind = format_of(name.name)
+            if kind is None or (wanted is not None and kind != wanted):
+                continue
+            wanted, found = wanted or kind, True
+            yield Entry(name.as_posix(), stored, info, unpacking, archive)
+        if not found:
+            raise StudioError(
+                "archive_empty",
+                f"{stored.name} holds no file of {wanted or 'text, JSONL, CSV or Parquet'}.",
+                hint="Files in an archive are told by their endings: .txt, .jsonl, .csv, .parquet.",
+            )
 
 
 class _Unpacked(io.RawIOBase):
@@ -138,20 +152,15 @@ class _Unpacked(io.RawIOBase):
         self._total += len(data)
         if self._total > self._entry.unpacking.max_bytes:
             raise _too_large(self._entry.stored.name, self._entry.unpacking.max_bytes)
-        if self._total > BOMB_BYTES and self._total > BOMB_RATIO * self._entry.stored.size:
-            raise StudioError(
-                "unpacks_too_large",
-                f"{self._entry.stored.name} unpacks to over {BOMB_RATIO} times its size, as only a trap does.",
-                hint="If it is honest, unpack it and add the files themselves.",
-                status=413,
-            )
+        if _is_bomb(self._total, self._entry.stored.size):
+            raise _bomb(self._entry.stored.name)
         buffer[: len(data)] = data
         return len(data)
 
 
 def _unpacker(entry: Entry, raw: BinaryIO) -> Any:
-    if entry.member is not None:
-        return zipfile.ZipFile(raw).open(entry.member)
+    if entry.member is not None and entry.archive is not None:
+        return entry.archive.open(entry.member)
     if PACKED[Path(entry.stored.name).suffix.lower()] == "gzip":
         return gzip.GzipFile(fileobj=raw, mode="rb")
     return pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
@@ -193,6 +202,19 @@ def _torn(name: str, why: str) -> StudioError:
         "broken_file",
         f"{name} cannot be unpacked: {shown}.",
         hint="It may have been cut short on its way: pack or fetch it again.",
+    )
+
+
+def _is_bomb(unpacked: int, packed: int) -> bool:
+    return unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * packed
+
+
+def _bomb(name: str) -> StudioError:
+    return StudioError(
+        "unpacks_too_large",
+        f"{name} unpacks to over {BOMB_RATIO} times its size, as only a trap does.",
+        hint="If it is honest, unpack it and add the files themselves.",
+        status=413,
     )
 
 
