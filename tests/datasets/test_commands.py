@@ -67,6 +67,14 @@ def test_from_a_text_file_to_activations(
         "overlap=2",
     )
     assert made["settings"]["overlap"] == 2 and made["n_sequences"] > 10
+    seen = as_json(
+        data_dir,
+        *("datasets", "tokenizations", "preview", "speech", "--model", "tiny", "--context-length", "32"),
+        *("--with", "filters.drop_pattern=line [0-2] ", "--rows", "5", "--packing", "best_fit"),
+    )
+    assert [row["dropped"] for row in seen["rows"]] == ["rows_with_pattern"] * 3 + [None] * 2
+    page = as_json(data_dir, "datasets", "tokenizations", "sequences", "speech", made["id"], "--limit", "2")
+    assert page[0]["length"] == 32 and page[0]["text"].startswith("Fellow citizens, line 0")
     cache = as_json(data_dir, "activations", "harvest", made["id"], "--hook", "blocks.1.hook_resid_post")
     assert cache["n_tokens"] > 300 and cache["job"]["state"] == "succeeded"
 

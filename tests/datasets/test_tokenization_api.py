@@ -1,12 +1,18 @@
-"""Tokenizations over HTTP: preview as one types, cancel and retry, refusals, and deleting what is in use."""
+"""Tokenizations over HTTP: preview as one types, cancel and retry, refusals, and deleting what is in use.
+
+And how settings are given on the command line.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import typer
 
 from mistudio.activations.tables import ActivationCache
+from mistudio.datasets.tokenization_commands import settings_of
+from mistudio.datasets.tokenization_schemas import RowFilterSettings, TokenizationSettings
 from tests.models.api import Api
 
 
@@ -100,3 +106,17 @@ def test_one_in_use_is_deleted_by_force_only(api: Api, database: Any, tiny_model
     api.ask("GET", f"{root}/{made['id']}", 404)
     with database.reading() as session:
         assert session.query(ActivationCache).count() == 0
+
+
+def test_settings_on_the_command_line() -> None:
+    given = ["overlap = 3", "filters.keep_pattern=a=b", "filters.near_duplicates=true", "prepend_bos=auto"]
+    assert settings_of(64, "best_fit", [*given, 'metadata_columns=["year"]']) == TokenizationSettings(
+        context_length=64,
+        packing="best_fit",
+        overlap=3,
+        metadata_columns=["year"],
+        filters=RowFilterSettings(keep_pattern="a=b", near_duplicates=True),
+    )
+    for wrong in ("overlap", "overlap=x", "filter.keep_pattern=a", "metadata_columns=[year", "filters.x=1"):
+        with pytest.raises(typer.BadParameter):
+            settings_of(64, "concatenate", [wrong])

@@ -424,6 +424,13 @@ def test_another_column_is_read_where_it_is_asked_for(
         page = tokenizations.page_of_sequences(settings, get(database, made.id), offset=0, limit=1)
         assert "".join(token.text for token in page.items[0].tokens).startswith(first)
         assert get(database, made.id).text_column == (column or "text")
+    with database.session() as session:
+        made, job = tokenizations.add_tokenization(
+            session, settings, dataset.id, TokenizationCreate(model_id=tiny_model.id)
+        )
+        made.text_column = "gone"
+    with pytest.raises(StudioError, match="no column “gone” any more"):
+        run_here(settings, database, job.id)
     wrongs: list[dict[str, Any]] = [{"text_column": "none"}, {"settings": {"metadata_columns": ["none"]}}]
     for wrong in wrongs:
         with database.session() as session, pytest.raises(StudioError, match="no column “none”"):

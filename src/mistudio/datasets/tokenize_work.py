@@ -24,9 +24,16 @@ def tokenize_dataset(context: JobContext, params: TokenizeParams) -> dict[str, A
         settings = TokenizationSettings.model_validate(row.settings)
         model, dataset = row.model, row.dataset
         model_id, model_name, vocab_size = model.id, model.name, model.vocab_size or 0
-        dataset_id, column = dataset.id, row.text_column or dataset.text_column or "text"
+        dataset_id, dataset_name = dataset.id, dataset.name
+        column = row.text_column or dataset.text_column or "text"
     folder = tokenization_folder(context.settings, params.tokenization_id)
     texts = TextStore(dataset_folder(context.settings, dataset_id))
+    if column not in texts.schema.names:
+        raise StudioError(
+            "no_text_column",
+            f"{dataset_name} has no column “{column}” any more.",
+            hint="Compose it again, or make a tokenization of another column.",
+        )
     n_rows = min(texts.n_rows, settings.max_rows or texts.n_rows)
 
     def progress(rows: int, tokens: int) -> None:
