@@ -75,6 +75,19 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/api/v1{path}", timeout=30) as answer:
             return json.load(answer)
 
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON that the API answers to a request with a body: bytes as they are, anything else as JSON."""
+        raw = isinstance(body, bytes)
+        request = urllib.request.Request(
+            f"{self.url}/api/v1{path}",
+            data=body if raw or body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"content-type": "application/octet-stream" if raw else "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
     def wait_for_jobs(self, seconds: float = 240) -> None:
         """Until no job is queued or running."""
         deadline = time.monotonic() + seconds

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.server import Server
 from tests.e2e.window import Window, open_window
@@ -173,10 +173,43 @@ def test_an_upload_joined_by_a_template(window: Window, tmp_path: Path) -> None:
     expect(page.get_by_text("Q: what is 0? A: it is 0").first).to_be_visible(timeout=20_000)
 
 
+def test_an_upload_goes_on_after_a_break_and_after_a_reload(
+    window: Window, server: Server, tmp_path: Path
+) -> None:
+    page = window.page
+    window.allow("Failed to load resource")
+    content = "".join(f"line {i} of a long text\n" for i in range(20_000)).encode()
+    path = tmp_path / "long.txt"
+    path.write_bytes(content)
+    begun = server.ask("POST", "/datasets/uploads", {"filename": "long.txt", "size": len(content)})
+    server.ask("PATCH", f"/datasets/uploads/{begun['id']}?offset=0", content[:100_000])
+    offsets: list[str] = []
+
+    def pass_on(route: Route) -> None:
+        offsets.append(route.request.url.partition("offset=")[2])
+        if len(offsets) == 1:
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route("**/uploads/*?offset=*", pass_on)
+    window.goto("/datasets?add=true")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("region", name="Unfinished uploads")).to_contain_text("long.txt")
+    page.locator("input[type=file]").set_input_files(path)
+    expect(dialog.get_by_role("table", name="First rows")).to_contain_text("line 0 of a long text")
+    page.unroute("**/uploads/*?offset=*")
+    assert offsets == ["100000", "100000"], "it goes on where it was, and again after the break"
+    stored = server.data_dir / "uploads" / begun["id"] / "long.txt"
+    assert stored.read_bytes() == content
+    server.ask("DELETE", f"/datasets/uploads/{begun['id']}")
+
+
 def test_columns_composed_later_and_deleted(window: Window) -> None:
     page = window.page
     window.allow("status of 422")
-    page.get_by_role("tab", name="Overview").click()
+    window.goto("/datasets")
+    page.get_by_role("link", name="qa").click()
     page.get_by_role("button", name="Compose a column").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Template", exact=True).fill("{question} {nope}")
