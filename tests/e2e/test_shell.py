@@ -69,7 +69,7 @@ def test_the_palette_finds_a_page_and_escape_returns_focus(window: Window) -> No
     link = window.page.get_by_role("link", name="SAEs")
     link.focus()
     window.page.keyboard.press("Control+k")
-    box = window.page.get_by_role("combobox")
+    box = window.page.get_by_role("dialog", name="Find anything").get_by_role("combobox")
     expect(box).to_be_focused()
     window.page.keyboard.press("Escape")
     expect(box).to_be_hidden()
