@@ -52,8 +52,10 @@ class TokenizationCounts:
         used = np.flatnonzero(self.tokens)
         # By count, and by id where counts are equal, so that a run repeated says the same.
         order = used[np.argsort(-self.tokens[used], kind="stable")]
-        unknown = tokenizer.unknown_id
-        special = [id for id in sorted(tokenizer.special_ids) if id < len(self.tokens)]
+        # GPT-2 and its like name EOS as their unknown token, and have no use for one.
+        named = {tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id}
+        unknown = None if tokenizer.unknown_id in named else tokenizer.unknown_id
+        special = [id for id in sorted(tokenizer.special_ids - {unknown}) if id < len(self.tokens)]
         counts = self.counts
 
         def shown(ids: Array) -> list[TokenFrequency]:
@@ -72,7 +74,7 @@ class TokenizationCounts:
             vocabulary_used=len(used),
             vocabulary_size=tokenizer.vocab_size,
             special_tokens=int(self.tokens[special].sum()),
-            unknown_tokens=int(self.tokens[unknown]) if unknown is not None and unknown not in special else 0,
+            unknown_tokens=0 if unknown is None else int(self.tokens[unknown]),
             padding_tokens=counts["padding_tokens"],
             most_frequent=shown(order[:SHOWN_TOKENS]),
             least_frequent=shown(order[::-1][:SHOWN_TOKENS]),

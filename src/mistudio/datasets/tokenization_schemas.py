@@ -223,7 +223,9 @@ class TokenizationStatistics(BaseModel):
     )
     vocabulary_used: int = Field(description="Distinct tokens that occur.")
     vocabulary_size: int | None = Field(default=None, description="Tokens there are.")
-    special_tokens: int = Field(description="Occurrences of special tokens, padding not counted.")
+    special_tokens: int = Field(
+        description="Occurrences of special tokens; padding and unknown tokens are not counted."
+    )
     unknown_tokens: int
     padding_tokens: int
     most_frequent: list[TokenFrequency] = Field(default_factory=list[TokenFrequency])

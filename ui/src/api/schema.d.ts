@@ -4684,6 +4684,12 @@ export interface components {
             verdicts: components["schemas"]["KindVerdictOut"][];
             /** Dtype */
             dtype: string;
+            /**
+             * Quantization
+             * @default none
+             * @enum {string}
+             */
+            quantization: "none" | "int8" | "int4";
             /** Device */
             device: string;
             /**
@@ -7404,6 +7410,11 @@ export interface components {
              * @description Jaccard similarity of their 5-word shingles, 0 to 1.
              */
             similarity: number;
+            /**
+             * Text
+             * @description The beginning of the row.
+             */
+            text: string;
         };
         /**
          * SourceInfo
@@ -8205,7 +8216,7 @@ export interface components {
             vocabulary_size?: number | null;
             /**
              * Special Tokens
-             * @description Occurrences of special tokens, padding not counted.
+             * @description Occurrences of special tokens; padding and unknown tokens are not counted.
              */
             special_tokens: number;
             /** Unknown Tokens */
