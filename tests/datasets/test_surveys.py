@@ -14,6 +14,7 @@ from tests.models.job_runs import run_here
 
 LINES = [f"Fellow citizens of the Senate, this is message {number} to you." for number in range(200)]
 LINES += [LINES[3], LINES[3], "  ", "Liebe Mitbürger, dies ist eine Nachricht über den Zustand des Landes."]
+LINES += [f"We {' '.join(f'proclaim{number}' for number in range(58))} {last}" for last in ("now", "later")]
 
 
 def added(api: Api, lines: list[str] = LINES) -> Any:
@@ -35,11 +36,15 @@ def test_statistics_come_by_themselves(api: Api) -> None:
     api.work(before)
     after = api.ask("GET", root)
     found = after["statistics"]
-    assert (found["rows"], found["blank"], found["empty"], found["missing"]) == (204, 1, 0, 0)
+    assert (found["rows"], found["blank"], found["empty"], found["missing"]) == (206, 1, 0, 0)
     assert found["words"]["total"] == sum(len(line.split()) for line in LINES)
     assert found["characters"]["total"] == sum(map(len, LINES))
     assert found["duplicates"]["rows"] == 2
     assert found["duplicates"]["most_repeated"][0] | {"text": ""} == {"first_row": 3, "count": 3, "text": ""}
+    near = found["near_duplicates"]
+    [pair] = near["examples"]
+    assert (near["rows"], pair["row"], pair["earlier_row"]) == (1, len(LINES) - 1, len(LINES) - 2)
+    assert pair["text"].startswith("We ") and pair["similarity"] == pytest.approx(55 / 57)
     languages = {one["name"]: one["count"] for one in found["languages"]["shares"]}
     assert languages["en"] > 190 and languages["de"] == 1 and languages["short"] == 1
     assert found["languages"]["standard_error"] == 0

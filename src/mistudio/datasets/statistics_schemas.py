@@ -64,6 +64,7 @@ class SimilarRowsOut(BaseModel):
     row: int
     earlier_row: int
     similarity: float = Field(description="Jaccard similarity of their 5-word shingles, 0 to 1.")
+    text: str = Field(description="The beginning of the row.")
 
 
 class NearDuplicatesOut(BaseModel):

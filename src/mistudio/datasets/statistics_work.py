@@ -98,6 +98,7 @@ def text_statistics(
         read,
         check=lambda stage, done, total: progress(done, total, stage, stages[stage]),
     )
+    shown = _beginnings(read, np.array([row for row, _, _ in near.examples], np.int64))
     some = min(SAMPLE, store.n_rows)
     sample = np.sort(np.random.default_rng(0).choice(store.n_rows, some, replace=False, shuffle=False))
     texts = _beginnings(read, sample)
@@ -121,8 +122,8 @@ def text_statistics(
             candidates=near.candidates,
             compared=near.compared,
             examples=[
-                SimilarRowsOut(row=row, earlier_row=earlier, similarity=similarity)
-                for row, earlier, similarity in near.examples
+                SimilarRowsOut(row=row, earlier_row=earlier, similarity=similarity, text=text)
+                for (row, earlier, similarity), text in zip(near.examples, shown, strict=True)
             ],
         ),
         languages=spoken,

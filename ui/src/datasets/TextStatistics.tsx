@@ -254,26 +254,31 @@ function Repeated({ statistics }: { statistics: Statistics }) {
       )}
       {near.examples.length > 0 && (
         <Section title="Near duplicates, for example">
-          <table className="w-full max-w-96 text-right">
+          <table className="w-full table-fixed text-left">
             <thead className="text-xs text-muted">
               <tr>
-                <th className="font-normal">Row</th>
-                <th className="font-normal">like row</th>
-                <th className="font-normal" {...tip("Jaccard similarity of their 5-word shingles")}>
+                <th className="w-20 text-right font-normal">Row</th>
+                <th className="w-20 text-right font-normal">like row</th>
+                <th
+                  className="w-20 text-right font-normal"
+                  {...tip("Jaccard similarity of their 5-word shingles")}
+                >
                   Similarity
                 </th>
+                <th className="pl-3 font-normal">Text</th>
               </tr>
             </thead>
             <tbody>
               {near.examples.slice(0, 10).map((one) => (
                 <tr key={one.row} className="border-t border-line/60">
-                  <td>
+                  <td className="text-right">
                     <RowLink row={one.row} />
                   </td>
-                  <td>
+                  <td className="text-right">
                     <RowLink row={one.earlier_row} />
                   </td>
-                  <td>{format.figure(one.similarity)}</td>
+                  <td className="text-right">{format.figure(one.similarity)}</td>
+                  <td className="truncate pl-3">{one.text}</td>
                 </tr>
               ))}
             </tbody>
