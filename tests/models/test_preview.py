@@ -14,7 +14,13 @@ from mistudio.errors import StudioError
 from mistudio.lm import LanguageModelError, load_language_model
 from mistudio.models import library
 from mistudio.models.remote_code import digest_of
-from mistudio.models.schemas import FolderModelSource, ModelConsent, ModelCreate, ModelLoading
+from mistudio.models.schemas import (
+    FolderModelSource,
+    GgufModelSource,
+    ModelConsent,
+    ModelCreate,
+    ModelLoading,
+)
 from tests.models.api import Api
 from tests.models.job_runs import run_here
 
@@ -132,6 +138,36 @@ def test_the_forecast_of_an_added_model_is_that_of_its_preview(
     for one in (*before, *after):
         one.pop("available")
     assert before == after
+
+
+def test_a_gguf_file_is_seen_and_becomes_safetensors(
+    api: Api, tiny_llama_folder: Path, tmp_path: Path
+) -> None:
+    from tests.lm.test_load import write_gguf
+
+    write_gguf(tmp_path / "tiny.gguf", tiny_llama_folder)
+    found = look(api, tmp_path / "tiny.gguf", "gguf", batch_size=1)
+    plain = look(api, library.model_folder(api.settings, add(api, tiny_llama_folder)["id"]), batch_size=1)
+    assert (found["name"], found["weights"], found["model_type"]) == ("tiny", "gguf", "llama")
+    for same in (
+        "parameters",
+        "n_layers",
+        "d_model",
+        "vocab_size",
+        "context_length",
+        "parameters_approximate",
+    ):
+        assert found[same] == plain[same], same
+    for ours, theirs in zip(found["memory"], plain["memory"], strict=True):
+        assert ours["formulas"] == theirs["formulas"] and ours["total"] == theirs["total"]
+    with api.database.session() as session:
+        wanted = ModelCreate(source=GgufModelSource(path=str(tmp_path / "tiny.gguf")))
+        model, job = library.add_model(session, api.settings, wanted)
+    run_here(api.settings, api.database, job.id)
+    shown = api.ask("GET", f"/models/{model.id}")
+    assert shown["ready"] and shown["hook_report"]["passed"] and shown["parameters"] == found["parameters"]
+    names = {path.name for path in library.model_folder(api.settings, model.id).iterdir()}
+    assert "model.safetensors" in names and not any(name.endswith(".gguf") for name in names)
 
 
 def test_what_cannot_be_added_is_said_at_the_look(api: Api, tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ class HookReportOut(BaseModel):
     passed: bool
     verdicts: list[KindVerdictOut]
     dtype: str
+    quantization: Literal["none", "int8", "int4"] = "none"
     device: str
     tokens: int = Field(description="How many random tokens it was run on.")
     seconds: float

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from mistudio.jobs import JobContext
 from mistudio.models.fetch import bring, download, interruptible
-from mistudio.models.library import get_model, model_folder, open_model
+from mistudio.models.library import get_model, loading_of, model_folder, open_model
 from mistudio.models.schemas import (
     AddModelParams,
     HookPointOut,
@@ -52,10 +52,13 @@ def verify_model(context: JobContext, params: VerifyParams) -> dict[str, Any]:
 
     context.progress(0, None, "passes", "Load the model")
     with working_for(context, Model, params.model_id, model_folder(context.settings, params.model_id)):
+        with context.database.reading() as session:
+            row = get_model(session, params.model_id)
+            loading = loading_of(row)
         model = interruptible(
-            context, lambda: open_model(context.settings, params.model_id, device=context.device)
+            context, lambda: open_model(context.settings, row, loading=loading, device=context.device)
         )
-        report = _verify(context, model)
+        report = _verify(context, model, str(loading.quantization))
         with context.database.session() as session:
             row = get_model(session, params.model_id)
             row.hook_report = report
@@ -65,7 +68,7 @@ def verify_model(context: JobContext, params: VerifyParams) -> dict[str, Any]:
     return {"passed": report["passed"]}
 
 
-def _verify(context: JobContext, model: LanguageModel) -> dict[str, Any]:
+def _verify(context: JobContext, model: LanguageModel, quantization: str = "none") -> dict[str, Any]:
     from mistudio.lm.selftest import verify_hooks
 
     report = verify_hooks(
@@ -74,7 +77,7 @@ def _verify(context: JobContext, model: LanguageModel) -> dict[str, Any]:
     for one in report.verdicts:
         if one.verdict == "wrong" or not one.shape or one.writes is False:
             context.log(f"{one.kind} did not pass its test ({one.check}; gap {one.gap}).", "warning")
-    return report.as_dict()
+    return report.as_dict() | {"quantization": quantization}
 
 
 def _fetch(context: JobContext, source: Any, consent: ModelConsent, folder: Path) -> dict[str, Any]:

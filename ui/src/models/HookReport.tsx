@@ -44,7 +44,8 @@ export function HookReport({ model }: { model: Model }) {
               word={report.passed ? "passed" : "did not pass"}
             />
             <span className="text-xs text-muted">
-              {format.plural(report.tokens, "random token")}, {report.dtype} on {report.device},{" "}
+              {format.plural(report.tokens, "random token")}, {report.dtype}
+              {report.quantization !== "none" && `, ${report.quantization}`} on {report.device},{" "}
               {format.duration(report.seconds)}
             </span>
           </>
@@ -52,9 +53,13 @@ export function HookReport({ model }: { model: Model }) {
         {!report && <span className="text-muted">Not run yet</span>}
         <span className="ml-auto" />
         {running && isActive(running) ? (
-          <div className="w-64">
-            <ProgressBar progress={running} label="Self-test" />
-          </div>
+          running.state === "queued" ? (
+            <StateBadge state="queued" word="waiting for a free place" />
+          ) : (
+            <div className="w-64">
+              <ProgressBar progress={running} label="Self-test" />
+            </div>
+          )
         ) : (
           <Button
             icon={<ShieldCheck size={14} />}
