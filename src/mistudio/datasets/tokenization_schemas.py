@@ -51,7 +51,7 @@ class RowFilterSettings(BaseModel):
         default=None,
         ge=0,
         le=1,
-        title="Special characters at most",
+        title="Special characters ≤",
         description="Rows with a larger share of special characters are left out: what is neither letter, mark, "
         "digit, punctuation nor space, such as symbols, emoji, control and broken characters.",
         json_schema_extra={"unit": "share"},
@@ -60,7 +60,7 @@ class RowFilterSettings(BaseModel):
         default=None,
         ge=0,
         le=1,
-        title="Punctuation, space at most",
+        title="Punctuation, space ≤",
         description="Rows with a larger share of characters other than letters, marks and digits are left out. "
         "Prose has about 0.2, source code 0.4.",
         json_schema_extra={"unit": "share"},

@@ -6901,12 +6901,12 @@ export interface components {
              */
             drop_pattern?: string | null;
             /**
-             * Special characters at most
+             * Special characters ≤
              * @description Rows with a larger share of special characters are left out: what is neither letter, mark, digit, punctuation nor space, such as symbols, emoji, control and broken characters.
              */
             max_special_share?: number | null;
             /**
-             * Punctuation, space at most
+             * Punctuation, space ≤
              * @description Rows with a larger share of characters other than letters, marks and digits are left out. Prose has about 0.2, source code 0.4.
              */
             max_punctuation_share?: number | null;

@@ -11,6 +11,7 @@ import type { Tokenization } from "./Tokenizations";
 const BASIC = [
   "model_id",
   "text_column",
+  "name",
   "settings.context_length",
   "settings.packing",
   "settings.overlap",
