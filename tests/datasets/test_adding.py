@@ -218,8 +218,14 @@ def test_chats_are_rendered_by_a_model(api: Api, tiny_model: Any) -> None:
 def test_what_deleting_would_take(api: Api, tiny_model: Any) -> None:
     added = upload(api, jsonl(QA), "qa.jsonl", text_column="q")
     api.work(added)
+    recipe = {"kind": "template", "template": "{q} {a}"}
+    api.work(api.ask("POST", f"/datasets/{added['id']}/columns", 202, json={"name": "x", "recipe": recipe}))
     alone = api.ask("GET", f"/datasets/consequences?id={added['id']}")
-    assert alone["items"] == [] and alone["bytes"] == api.ask("GET", f"/datasets/{added['id']}")["bytes"]
+    assert (
+        alone["items"] == []
+        and alone["count"] == 0
+        and alone["bytes"] == api.ask("GET", f"/datasets/{added['id']}")["bytes"]
+    )
     made = api.ask(
         "POST",
         f"/datasets/{added['id']}/tokenizations",

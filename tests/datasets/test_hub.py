@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from mistudio.datasets import library
 from mistudio.datasets.rows import open_rows
 from mistudio.datasets.schemas import DatasetCreate, HubSource
+from mistudio.hub.token import store_token
 from tests.loopback_hub import TOKEN, LoopbackHub, Repository, loopback_hub
 from tests.models.hub_runs import run_against, start_against
 
@@ -142,6 +143,9 @@ def test_gated_with_and_without_a_token(
     assert "MISTUDIO_HF_TOKEN" in done["error"]["hint"] and "Settings" in done["error"]["hint"]
     right = settings.model_copy(update={"hf_token": SecretStr(TOKEN)})
     assert run_against(hub, right, job, tmp_path)["result"]["rows"] == 3000
+    store_token(settings, TOKEN)
+    _, job = add(settings, database, config="plain", split="test")
+    assert run_against(hub, settings, job, tmp_path)["result"]["rows"] == 10
 
 
 def test_a_stopped_download_goes_on_at_its_byte(

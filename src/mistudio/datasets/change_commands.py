@@ -103,7 +103,7 @@ def uses(key: Key) -> None:
     with open_console() as console:
         with console.reading() as session:
             dataset = find_row(session, Dataset, key, "dataset")
-            found = consequences(session, console.settings, "datasets", [dataset.id])
+            found = consequences(session, console.settings, "datasets", [dataset.id], parts=library.OWN_PARTS)
         if console.as_json:
             console.emit(found)
             return

@@ -38,7 +38,8 @@ from mistudio.models.names import add_row, choose_name
 from mistudio.settings import Settings
 from mistudio.store import delete_folder, disk_errors, owner_folder
 
-PARTS = frozenset({"tokenizations", "composed_columns"})
+OWN_PARTS = frozenset({"composed_columns"})
+PARTS = OWN_PARTS | {"tokenizations"}
 
 
 def add_dataset(

@@ -138,7 +138,7 @@ def show_consequences(
 ) -> ConsequencesOut:
     """Tokenizations, caches, trainings and all that was made from those, with their sizes on disk."""
     ids = [library.get_dataset(session, one).id for one in id]
-    return consequences(session, settings, "datasets", ids)
+    return consequences(session, settings, "datasets", ids, parts=library.OWN_PARTS)
 
 
 @datasets_router.get(

@@ -34,8 +34,18 @@ class ConsequencesOut(BaseModel):
     bytes: int = Field(description="Disk space freed in all, the thing itself among it.")
 
 
-def consequences(session: Session, settings: Settings, table: str, ids: Iterable[str]) -> ConsequencesOut:
-    """Everything that deleting these rows would take, by kind and name, largest first."""
+def consequences(
+    session: Session,
+    settings: Settings,
+    table: str,
+    ids: Iterable[str],
+    *,
+    parts: frozenset[str] = frozenset(),
+) -> ConsequencesOut:
+    """Everything that deleting these rows would take, by kind and name, largest first.
+
+    Rows of the tables `parts` are counted as parts of the thing itself and not named.
+    """
     own = set(ids)
     doomed = doomed_rows(session, table, own)
     sizes = {
@@ -48,6 +58,8 @@ def consequences(session: Session, settings: Settings, table: str, ids: Iterable
     }
     items: list[TakenOut] = []
     for name, keys in doomed.items():
+        if name in parts:
+            continue
         columns = Base.metadata.tables[name].c
         shown = columns.get("name", columns.get("title", columns.id))
         wanted = keys - own if name == table else keys
