@@ -172,10 +172,13 @@ def test_large_data_sets_are_surveyed_only_when_asked(api: Api) -> None:
     from mistudio.datasets.tables import Dataset
 
     data = added(api)
-    small = api.settings.model_copy(update={"survey_up_to_bytes": 10})
-    with api.database.session() as session:
-        row = session.get(Dataset, data["id"])
-        assert row is not None
-        before = api.ask("GET", "/jobs")["total"]
-        survey_on_arrival(session, small, row)
-    assert api.ask("GET", "/jobs")["total"] == before
+    for survey in ("statistics", "search-index"):
+        job = api.ask("GET", f"/datasets/{data['id']}/{survey}")["job"]
+        api.ask("POST", f"/jobs/{job['id']}/cancel")
+    before = api.ask("GET", "/jobs")["total"]
+    for limit, jobs in ((10, 0), (1_000_000, 2)):
+        with api.database.session() as session:
+            row = session.get(Dataset, data["id"])
+            assert row is not None
+            survey_on_arrival(session, api.settings.model_copy(update={"survey_up_to_bytes": limit}), row)
+        assert api.ask("GET", "/jobs")["total"] == before + jobs
