@@ -21,7 +21,7 @@ import { type Cache, freed } from "./columns";
 import { patternsOf } from "./patterns";
 
 /** What one may do with a cache in its present state. */
-export function CacheActions({ cache, onGone }: { cache: Cache; onGone: () => void }) {
+export function CacheActions({ cache, onGone }: { cache: Cache; onGone: () => unknown }) {
   const client = useQueryClient();
   const job = useJob(cache.job);
   const [deleting, setDeleting] = useState(false);
@@ -82,7 +82,7 @@ export function CacheActions({ cache, onGone }: { cache: Cache; onGone: () => vo
         readUsers={() => body(api.GET("/api/v1/activations/{cache_id}/users", { params: { path } }))}
         onDelete={async () => {
           await api.DELETE("/api/v1/activations/{cache_id}", { params: { path, query: { force: true } } });
-          onGone();
+          await onGone();
           client.removeQueries({ queryKey: ["activation_caches", cache.id] });
           void client.invalidateQueries({ queryKey: ["activation_caches"] });
           toast.success(freed([cache]));

@@ -44,7 +44,7 @@ export function CachePage() {
         actions={
           <>
             {cache.ready && <TrainOnIt cache={cache} hook={hook || undefined} />}
-            <CacheActions cache={cache} onGone={() => void navigate({ to: "/activations" })} />
+            <CacheActions cache={cache} onGone={() => navigate({ to: "/activations" })} />
           </>
         }
       />

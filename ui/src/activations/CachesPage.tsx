@@ -5,7 +5,7 @@ import { useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { useRefetchOn } from "@/api/useChannel";
-import { Button, ConfirmDialog, Empty, format, ListPage, tip, useUrlState } from "@/kit";
+import { Button, ConfirmDialog, Empty, format, ListPage, tip, useSearchParams, useUrlState } from "@/kit";
 import { CacheActions, StatisticsOfIt, TrainOnIt } from "./CacheActions";
 import { CacheFacts } from "./CacheFacts";
 import { type Cache, freed, WITH_MODEL } from "./columns";
@@ -17,6 +17,7 @@ export function CachesPage() {
   const [making, setMaking] = useUrlState("add", false);
   const [model, setModel] = useUrlState("model", "");
   const [, setOpen] = useUrlState("open", "");
+  const [search, change] = useSearchParams();
   const models = useQuery({
     queryKey: ["models", "choices"],
     queryFn: ({ signal }) => body(api.GET("/api/v1/models", { params: { query: { limit: 200 } }, signal })),
@@ -99,7 +100,8 @@ export function CachesPage() {
       <HarvestDialog
         open={making}
         modelId={model || undefined}
-        onClose={() => setMaking(false)}
+        templateId={search.template ? String(search.template) : undefined}
+        onClose={() => change({ add: undefined, template: undefined })}
         onMade={(made) => void navigate({ to: "/activations/$id", params: { id: made.id } })}
       />
     </>

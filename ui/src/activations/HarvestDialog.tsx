@@ -36,6 +36,8 @@ interface Props {
   /** Chosen from the start. */
   tokenizationId?: string;
   hooks?: string[];
+  /** The template to start from. */
+  templateId?: string;
 }
 
 /** What to harvest, and what it will take. */
@@ -47,7 +49,7 @@ export function HarvestDialog(props: Props) {
   );
 }
 
-function Form({ modelId, tokenizationId, hooks, onClose, onMade }: Props) {
+function Form({ modelId, tokenizationId, hooks, templateId, onClose, onMade }: Props) {
   const schema = useSchema("CacheCreate");
   const client = useQueryClient();
   const [typed, setTyped] = useState<FormValue | null>(null);
@@ -109,6 +111,7 @@ function Form({ modelId, tokenizationId, hooks, onClose, onMade }: Props) {
       <div className="mb-4 flex items-end gap-2">
         <StartFrom
           kind="extraction"
+          first={templateId}
           value={value.template_id as string | null | undefined}
           onChange={async (template) => {
             if (!template) return setTyped({ ...value, template_id: null });

@@ -40,6 +40,7 @@ export function LayerCurves({ hooks, infos }: { hooks: Record<string, Figures>; 
             formula={infos[name]?.formula}
             series={series(name)}
             xLabel="layer"
+            whole
             sync="layers"
             height={150}
           />

@@ -28,6 +28,8 @@ export interface CurveProps {
   xLabel?: string;
   /** `time`: seconds since 1970. */
   xKind?: "number" | "time";
+  /** The horizontal axis counts: no ticks between whole numbers. */
+  whole?: boolean;
   logX?: boolean;
   logY?: boolean;
   /** Charts with the same name share one crosshair. */
@@ -37,6 +39,7 @@ export interface CurveProps {
   range?: [number, number];
 }
 
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 const palette = (index: number) => `--series-${(index % 8) + 1}`;
 
 /** The computed colours of our tokens: canvas knows no custom properties. */
@@ -104,6 +107,7 @@ export function Curve(props: CurveProps) {
           ...axis,
           size: 24,
           gap: 4,
+          ...(props.whole ? { incrs: WHOLE } : {}),
           values: (_, ticks, _axis, _space, step) =>
             ticks.map((tick) => (xKind === "time" ? clock(tick, step) : figure(tick))),
         },

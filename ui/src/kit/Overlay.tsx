@@ -39,12 +39,12 @@ export function Dialog({
             const first = content.querySelector<HTMLElement>(
               "[data-body] :is(input, select, textarea, [role=tab][data-state=active]), [data-body] button",
             );
-            if (!first) return;
             event.preventDefault();
-            first.focus();
+            // Where the fields are still loading, the dialog itself: the cross would show its tip.
+            (first ?? content).focus();
           }}
           {...(description ? {} : { "aria-describedby": undefined })}
-          className={`fixed top-[8vh] left-1/2 z-40 flex max-h-[84vh] w-[calc(100vw-24px)] -translate-x-1/2 flex-col rounded-[9px] border border-line bg-raised shadow-pop ${wide === "page" ? "max-w-[1280px]" : wide ? "max-w-[760px]" : "max-w-[520px]"}`}
+          className={`fixed top-[8vh] left-1/2 z-40 flex max-h-[84vh] w-[calc(100vw-24px)] -translate-x-1/2 flex-col rounded-[9px] border border-line bg-raised shadow-pop outline-none ${wide === "page" ? "max-w-[1280px]" : wide ? "max-w-[760px]" : "max-w-[520px]"}`}
         >
           <div className="flex items-start gap-3 border-b border-line py-2 pr-2 pl-4">
             <div className="min-w-0 flex-1 py-1">

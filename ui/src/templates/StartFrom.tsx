@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useId } from "react";
+import { useEffect, useId, useRef } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useRefetchOn } from "@/api/useChannel";
@@ -12,8 +12,11 @@ export function StartFrom({
   kind,
   value,
   onChange,
+  first,
 }: {
   kind: string;
+  /** Id of the one to start from at once. */
+  first?: string;
   /** Id of the one that was chosen. */
   value: string | null | undefined;
   onChange: (template: Template | null) => unknown;
@@ -26,6 +29,13 @@ export function StartFrom({
   });
   useRefetchOn("templates", ["templates"]);
   const found = templates.data?.items ?? [];
+  const started = useRef(false);
+  const start = started.current ? undefined : found.find((one) => one.id === first);
+  useEffect(() => {
+    if (!start || started.current) return;
+    started.current = true;
+    void onChange(start);
+  }, [start, onChange]);
   return (
     <div className="min-w-0 flex-1">
       <Field

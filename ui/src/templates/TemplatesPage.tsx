@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
-import { Copy, Download, Pencil, Plus, Star, Trash2, Upload } from "lucide-react";
+import { Link } from "@tanstack/react-router";
+import { Copy, Download, Pencil, Play, Plus, Star, Trash2, Upload } from "lucide-react";
 import { useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
@@ -237,9 +238,26 @@ export function TemplatesPage() {
   );
 }
 
+/** Where something is started from a template of the kind. */
+const STARTS: Record<string, { to: string; label: string; search?: object }> = {
+  extraction: { to: "/activations", label: "Harvest from it", search: { add: true } },
+  training: { to: "/trainings/new", label: "Train from it" },
+};
+
 function Details({ template }: { template: Template }) {
+  const start = STARTS[template.kind];
   return (
     <div className="flex flex-col gap-5">
+      {start && (
+        <Link
+          to={start.to}
+          search={{ ...start.search, template: template.id } as never}
+          className="inline-flex h-7 w-max items-center gap-1.5 rounded-[5px] bg-accent px-2.5 text-sm font-medium text-accent-ink hover:brightness-110"
+        >
+          <Play size={14} aria-hidden="true" />
+          {start.label}
+        </Link>
+      )}
       {template.description && <p className="whitespace-pre-line">{template.description}</p>}
       <Facts
         facts={[

@@ -138,6 +138,7 @@ export function NewTraining() {
               <div className="mb-4 flex items-end gap-2">
                 <StartFrom
                   kind="training"
+                  first={search.template ? String(search.template) : undefined}
                   value={value.template_id as string | null | undefined}
                   onChange={(template) =>
                     change(
