@@ -105,7 +105,7 @@ def test_the_lens_ends_in_the_model_itself(tiny: LanguageModel) -> None:
     best = logprobs.topk(4)
     assert torch.equal(grid.ids[-1], best.indices)
     torch.testing.assert_close(grid.probabilities[-1], best.values.exp())
-    assert torch.all(grid.kl[-1] == 0) and torch.all(grid.rank[-1] == 1)
+    assert torch.all(grid.kl[-1] < 1e-5) and torch.all(grid.rank[-1] == 1)
     # Every other row against its definition, in float64.
     for row, hook in enumerate(grid.hooks[:-1]):
         residual = tiny.activations(torch.tensor([TOKENS]), [hook])[hook][0]

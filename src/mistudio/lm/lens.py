@@ -49,35 +49,40 @@ def logit_lens_grid(
 ) -> LensGrid:
     """The lens over a text, at its `last` positions (all by default); one pass of the model.
 
-    `on_row(done, total)` is called after each row; what it raises ends the work. Raises TokensRefused.
+    `on_row(done, total)` is called after each row (of each part, where the vocabulary makes it work in parts); what it
+    raises ends the work. Raises TokensRefused.
     """
     hooks = [format_hook(0, "resid_pre"), *(format_hook(i, "resid_post") for i in range(model.n_layers))]
     found = model.activations(torch.tensor([list(tokens)]), hooks)
     first = max(0, len(tokens) - last) if last is not None else 0
     own = found[hooks[-1]][0, first:]
-    chunk = max(1, _CHUNK_BYTES // (4 * model.vocab_size))
+    chunks = own.split(max(1, _CHUNK_BYTES // (4 * model.vocab_size)))
     k = min(top_k, model.vocab_size)
-    rows: list[list[Tensor]] = []
-    for row, hook in enumerate(hooks):
-        residual = found[hook][0, first:]
-        parts = [
-            _cells(model, here, final, k)
-            for here, final in zip(residual.split(chunk), own.split(chunk), strict=True)
-        ]
-        rows.append([torch.cat(some) for some in zip(*parts, strict=True)])
-        on_row(row + 1, len(hooks))
+    parts: list[list[tuple[Tensor, ...]]] = [[] for _ in hooks]
+    at = 0
+    for number, chunk in enumerate(chunks):
+        final = torch.softmax(model.logit_lens(chunk).float(), -1)
+        negentropy = torch.special.xlogy(final, final).sum(-1)
+        for row, hook in enumerate(hooks):
+            residual = found[hook][0, first + at : first + at + len(chunk)]
+            parts[row].append(_cells(model, residual, final, negentropy, k))
+            on_row(number * len(hooks) + row + 1, len(chunks) * len(hooks))
+        at += len(chunk)
+    rows = [[torch.cat(some) for some in zip(*one, strict=True)] for one in parts]
     ids, probabilities, kl, rank = (torch.stack(column) for column in zip(*rows, strict=True))
     return LensGrid(hooks, first, ids, probabilities, kl, rank)
 
 
 def _cells(
-    model: LanguageModel, residual: Tensor, final: Tensor, k: int
+    model: LanguageModel, residual: Tensor, final: Tensor, negentropy: Tensor, k: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """ids `[n,k]`, probabilities `[n,k]`, KL `[n]` and rank `[n]` of `residual [n,d]` against `final [n,d]`."""
-    ours = torch.log_softmax(model.logit_lens(residual).float(), -1)
-    models = torch.log_softmax(model.logit_lens(final).float(), -1)
-    best, ids = ours.topk(k, dim=-1)
-    kl = (models.exp() * (models - ours)).sum(-1).clamp(min=0)
-    top = ours.gather(-1, models.argmax(-1, keepdim=True))
-    rank = (ours > top).sum(-1) + 1
-    return ids.cpu(), best.exp().cpu(), kl.cpu(), rank.cpu()
+    """ids `[n,k]`, probabilities `[n,k]`, KL `[n]` and rank `[n]` of `residual [n,d]` against the model's own
+    probabilities `final [n,vocab]`, whose Σ p ln p is `negentropy [n]`."""
+    logits = model.logit_lens(residual).float()
+    normalizer = logits.logsumexp(-1)
+    best, ids = logits.topk(k, dim=-1)
+    # Σ p ln p − Σ p (logit − normalizer): one product in place of a distribution for every row.
+    kl = (negentropy - torch.linalg.vecdot(final, logits) + normalizer).clamp(min=0)
+    top = logits.gather(-1, final.argmax(-1, keepdim=True))
+    rank = (logits > top).sum(-1) + 1
+    return ids.cpu(), (best - normalizer.unsqueeze(-1)).exp().cpu(), kl.cpu(), rank.cpu()
