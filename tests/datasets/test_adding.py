@@ -36,7 +36,13 @@ def test_a_preview_shows_what_an_import_would_make(api: Api, tmp_path: Path) -> 
         ("a", "string"),
         ("n", "int64"),
     ]
-    assert shown["text_column"] is None and shown["chat_columns"] == []
+    assert shown["text_column"] is None and shown["chat_columns"] == [] and shown["texts"] is None
+    recipe = {"kind": "template", "template": "{q} {a}"}
+    made = api.ask("POST", "/datasets/preview", json={"source": source, "rows": 2, "recipe": recipe})
+    assert made["texts"] == ["question 0 answer 0", "question 1 answer 1"]
+    wrong = {"kind": "template", "template": "{nope}"}
+    refused = api.ask("POST", "/datasets/preview", 422, json={"source": source, "recipe": wrong})
+    assert refused["code"] == "recipe_invalid"
     assert shown["about"]["source_bytes"] == path.stat().st_size and shown["free_bytes"] > 0
     path.write_bytes(jsonl(CHATS))
     shown = api.ask("POST", "/datasets/preview", json={"source": source})

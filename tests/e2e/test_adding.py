@@ -164,6 +164,7 @@ def test_an_upload_joined_by_a_template(window: Window, tmp_path: Path) -> None:
     expect(dialog.get_by_role("button", name="Add data set")).to_be_disabled()  # several columns of text
     dialog.get_by_label("The text is").select_option("template")
     dialog.get_by_label("Template", exact=True).fill("Q: {question} A: {answer}")
+    expect(dialog.get_by_text("Q: what is 2? A: it is 2")).to_be_visible()
     dialog.get_by_label("Tags").fill("toy,")
     dialog.get_by_role("button", name="Add data set").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("qa")

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from mistudio.datasets.library import column_types, text_column_of
 from mistudio.datasets.preview_schemas import DatasetPreview
-from mistudio.datasets.recipes import chat_columns
+from mistudio.datasets.recipes import chat_columns, renderer
 from mistudio.datasets.rows import row_out
-from mistudio.datasets.schemas import ColumnOut, DatasetSource, HubSource
+from mistudio.datasets.schemas import ColumnOut, DatasetSource, HubSource, Recipe
 from mistudio.datasets.sources import open_source
 from mistudio.datasets.text_store import plain, unified
 from mistudio.errors import StudioError
@@ -22,11 +22,16 @@ DOCUMENT_CHARACTERS = 100_000
 
 
 def preview_source(
-    settings: Settings, source: DatasetSource, path: Path | None, *, rows: int
+    settings: Settings,
+    source: DatasetSource,
+    path: Path | None,
+    *,
+    rows: int,
+    recipe: Recipe | None = None,
 ) -> DatasetPreview:
     """What would be added: at most the first `rows` rows are read, of a hub data set by ranges of its first file.
 
-    Raises StudioError as an import does, for what shows in the first rows.
+    Raises StudioError as an import does, for what shows in the first rows, and as `renderer` for the recipe.
     """
     found = open_source(settings, source, path, first=True)
     found.reading.batch_rows, found.reading.frugal = rows, True
@@ -46,6 +51,7 @@ def preview_source(
     }
     items = [row for batch in batches for row in batch.to_pylist()]
     repository = found.repository
+    make = renderer(settings, recipe, types) if recipe is not None else None
     try:
         text_column = text_column_of(types)
     except StudioError:
@@ -60,6 +66,7 @@ def preview_source(
         chat_columns=chat_columns(schema),
         text_column=text_column,
         rows=[row_out(index, row, CHARACTERS) for index, row in enumerate(items)],
+        texts=[make(row) for row in items] if make is not None else None,
         free_bytes=_free(settings),
     )
 

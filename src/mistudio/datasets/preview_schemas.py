@@ -20,6 +20,9 @@ class PreviewRequest(BaseModel):
         default=None, max_length=40, description="Id of a finished upload, whose file the source is."
     )
     rows: int = Field(default=10, ge=1, le=100, description="Rows to show.")
+    recipe: Recipe | None = Field(
+        default=None, description="A recipe for the text, to see what it makes of the rows shown."
+    )
 
 
 class DatasetPreview(BaseModel):
@@ -38,6 +41,7 @@ class DatasetPreview(BaseModel):
         description="The column that would be the text; null where one must choose."
     )
     rows: list[RowOut]
+    texts: list[str] | None = Field(description="What the recipe makes of these rows; null without one.")
     free_bytes: int = Field(description="Bytes free in the data folder.")
 
 

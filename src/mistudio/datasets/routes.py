@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from mistudio.datasets import library, listing
 from mistudio.datasets.column_routes import column_router
+from mistudio.datasets.composing import resolve_recipe
 from mistudio.datasets.preview_schemas import CardOut, DatasetPreview, DeletedOut, PreviewRequest
 from mistudio.datasets.schemas import DatasetChange, DatasetCreate, DatasetOut
 from mistudio.datasets.survey_routes import survey_router
@@ -87,7 +88,8 @@ def preview(wanted: PreviewRequest, session: ReadingDep, settings: SettingsDep) 
     from mistudio.datasets.preview import preview_source
 
     source, path = library.located(settings, wanted.source, wanted.upload)
-    return preview_source(settings, source, path, rows=wanted.rows)
+    recipe = resolve_recipe(session, wanted.recipe) if wanted.recipe is not None else None
+    return preview_source(settings, source, path, rows=wanted.rows, recipe=recipe)
 
 
 @datasets_router.post(

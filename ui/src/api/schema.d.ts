@@ -3234,6 +3234,11 @@ export interface components {
             /** Rows */
             rows: components["schemas"]["RowOut"][];
             /**
+             * Texts
+             * @description What the recipe makes of these rows; null without one.
+             */
+            texts: string[] | null;
+            /**
              * Free Bytes
              * @description Bytes free in the data folder.
              */
@@ -6595,6 +6600,11 @@ export interface components {
              * @default 10
              */
             rows: number;
+            /**
+             * Recipe
+             * @description A recipe for the text, to see what it makes of the rows shown.
+             */
+            recipe?: (components["schemas"]["TemplateRecipe"] | components["schemas"]["ChatRecipe"]) | null;
         };
         /**
          * PreviewRow

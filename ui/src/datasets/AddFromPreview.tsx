@@ -6,9 +6,11 @@ import { Button, ErrorNote, Field, SkeletonLines } from "@/kit";
 import type { Source } from "./AddDataset";
 import type { Dataset } from "./DatasetFacts";
 import { HubChoice } from "./HubChoice";
+import { MadeTexts } from "./MadeTexts";
 import { type DatasetPreview, PreviewPanel } from "./PreviewPanel";
 import { TagInput } from "./TagInput";
 import { type Choice, firstTemplate, recipeOf, TextChoice } from "./TextChoice";
+import { useSettled } from "./useSettled";
 import { useSummary } from "./useSummary";
 
 /** What a source holds, what of it is the text, and the button that adds it. */
@@ -29,7 +31,10 @@ export function AddFromPreview({
     queryKey: ["dataset-preview", upload, source],
     queryFn: ({ signal }) =>
       body(
-        api.POST("/api/v1/datasets/preview", { body: { source, upload: upload ?? null, rows: 8 }, signal }),
+        api.POST("/api/v1/datasets/preview", {
+          body: { source, upload: upload ?? null, rows: 8, recipe: null },
+          signal,
+        }),
       ),
     placeholderData: keepPreviousData,
     retry: false,
@@ -89,7 +94,22 @@ function AddForm({
   const recipe = recipeOf(choice);
   const complete =
     choice.kind === "column" ? choice.column !== "" : recipe !== null && choice.name.trim() !== "";
-  const fields = error === null ? {} : Problem.from(error).fields;
+  const asked = useSettled(recipe);
+  const made = useQuery({
+    queryKey: ["dataset-preview", upload, source, asked],
+    enabled: asked !== null,
+    placeholderData: keepPreviousData,
+    retry: false,
+    queryFn: ({ signal }) =>
+      body(
+        api.POST("/api/v1/datasets/preview", {
+          body: { source, upload: upload ?? null, rows: 3, recipe: asked },
+          signal,
+        }),
+      ),
+  });
+  const refused = asked !== null && made.error ? Problem.from(made.error) : null;
+  const fields = error === null ? (refused?.fields ?? {}) : Problem.from(error).fields;
   const submit = async (event: FormEvent) => {
     event.preventDefault();
     setBusy(true);
@@ -127,6 +147,7 @@ function AddForm({
         onChange={setChoice}
         errors={fields}
       />
+      {asked !== null && <MadeTexts texts={made.data?.texts} failed={refused} />}
       <div className="grid gap-x-4 gap-y-3 sm:grid-cols-3">
         <Field
           id={`${id}-name`}

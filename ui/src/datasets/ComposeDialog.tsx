@@ -2,9 +2,11 @@ import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-quer
 import { type FormEvent, useEffect, useState } from "react";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
-import { Button, Dialog, ErrorNote } from "@/kit";
+import { Button, Dialog } from "@/kit";
 import type { Dataset } from "./DatasetFacts";
+import { MadeTexts } from "./MadeTexts";
 import { type Choice, firstTemplate, recipeOf, TextChoice } from "./TextChoice";
+import { useSettled } from "./useSettled";
 
 /** Composes a column from the others, with the first rows' texts shown while one types. */
 export function ComposeDialog({
@@ -42,13 +44,9 @@ function ComposeForm({ dataset, onClose }: { dataset: Dataset; onClose: () => vo
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const recipe = recipeOf(choice);
-  const [asked, setAsked] = useState(recipe);
-  const wanted = JSON.stringify(recipe);
-  useEffect(() => {
-    setError(null);
-    const timer = setTimeout(() => setAsked(JSON.parse(wanted)), 250);
-    return () => clearTimeout(timer);
-  }, [wanted]);
+  const asked = useSettled(recipe);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is chosen answers the refusal.
+  useEffect(() => setError(null), [choice]);
   const at = { params: { path: { dataset_id: dataset.id } } };
   const preview = useQuery({
     queryKey: ["datasets", dataset.id, "column-preview", asked],
@@ -103,23 +101,7 @@ function ComposeForm({ dataset, onClose }: { dataset: Dataset; onClose: () => vo
         Make it the text that tokenizations made from then on read
       </label>
       <section aria-label="First rows" aria-busy={preview.isFetching}>
-        <h3 className="mb-1 text-xs text-muted">The first rows</h3>
-        {failed && Object.keys(failed.fields).length === 0 && <ErrorNote error={failed} />}
-        {failed?.hint && Object.keys(failed.fields).length > 0 && <p className="text-muted">{failed.hint}</p>}
-        {!failed && asked === null && <p className="text-muted">Choose what to compose.</p>}
-        {!failed && preview.data && (
-          <ol className="flex max-h-64 flex-col gap-1 overflow-y-auto">
-            {preview.data.texts.map((text, index) => (
-              <li
-                // biome-ignore lint/suspicious/noArrayIndexKey: a row is its number.
-                key={index}
-                className="max-h-28 overflow-hidden rounded-[5px] bg-sunken px-2 py-1 font-mono text-xs break-words whitespace-pre-wrap"
-              >
-                {text || <span className="text-muted">(empty)</span>}
-              </li>
-            ))}
-          </ol>
-        )}
+        <MadeTexts texts={asked === null ? null : preview.data?.texts} failed={failed} />
       </section>
       <div className="flex justify-end gap-2">
         <Button onClick={onClose}>Cancel</Button>
