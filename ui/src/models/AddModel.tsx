@@ -83,7 +83,7 @@ function Form({ onClose }: { onClose: () => void }) {
         const moved = JSON.stringify(next.source) !== source;
         setTyped(moved ? { ...next, consent: NOTHING } : next);
       }}
-      basic={["source", "name"]}
+      basic={["source", "name", "loading"]}
       hidden={["consent"]}
       kinds={KINDS}
       submit="Add model"
