@@ -142,7 +142,8 @@ function Form({ onClose }: { onClose: () => void }) {
         </Radix.Content>
       </Radix.Root>
       <p className="-mt-2 min-h-8 text-xs text-muted">
-        {formats.data && `The format is found by what the files hold: ${formats.data.map((one) => one.title).join(", ")}.`}
+        {formats.data &&
+          `The format is found by what the files hold: ${formats.data.map((one) => one.title).join(", ")}.`}
       </p>
       <div className="grid gap-x-4 gap-y-3 sm:grid-cols-2">
         <Field id={`${id}-name`} label="Name" hint="Default: the file's name." error={error?.fields.name}>

@@ -33,7 +33,12 @@ const COLUMNS: Column<Sae>[] = [
     sort: "hook",
     cell: (sae) => <code>{sae.hook ?? "–"}</code>,
   },
-  { id: "architecture", header: "Architecture", width: "96px", cell: (sae) => architectureName(sae.architecture) },
+  {
+    id: "architecture",
+    header: "Architecture",
+    width: "96px",
+    cell: (sae) => architectureName(sae.architecture),
+  },
   {
     id: "d_sae",
     header: "Latents",
