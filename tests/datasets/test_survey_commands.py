@@ -22,7 +22,9 @@ def test_rows_statistics_and_index(data_dir: Path, tables: None, tmp_path: Path)
     shown = mistudio(data_dir, "datasets", "statistics", "speech").stdout
     assert "exact duplicates" in shown and "1,800" in shown
 
-    assert "Without a search index" in mistudio(data_dir, "datasets", "rows", "speech", "-q", "line 29").stderr
+    assert (
+        "Without a search index" in mistudio(data_dir, "datasets", "rows", "speech", "-q", "line 29").stderr
+    )
     index = as_json(data_dir, "datasets", "index", "speech")
     assert index["ready"] and index["bytes"] > 0
     exact = as_json(data_dir, "datasets", "rows", "speech", "-q", "line 29")

@@ -97,7 +97,9 @@ def test_every_precision_reports_its_error(
     assert real <= bound and (real == 0) == (dtype == "float32")
     assert statistics_of(cache).hooks[HOOKS[2]].error == cache.error[HOOKS[2]]
     sizes = forecast_bytes(cache.meta["key"], as_sequences(some_tokens(60), model))
-    assert sizes < folder_bytes(cache.folder) < sizes + 16_000  # sums for the statistics, with shard and index
+    assert (
+        sizes < folder_bytes(cache.folder) < sizes + 16_000
+    )  # sums for the statistics, with shard and index
 
 
 def test_a_half_precision_model_is_cached_without_loss(tiny_llama_folder: Path, tmp_path: Path) -> None:

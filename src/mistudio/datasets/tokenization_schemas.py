@@ -290,7 +290,9 @@ class PreviewRow(BaseModel):
     index: int
     text: str = Field(description="Its beginning.")
     characters: int
-    tokens: int | None = Field(description="Tokens of its text, or of its beginning; null when it is left out.")
+    tokens: int | None = Field(
+        description="Tokens of its text, or of its beginning; null when it is left out."
+    )
     cut: bool = Field(description="Whether only the beginning of a very long row was read.")
     dropped: str | None = Field(description="Why it is left out.")
 
