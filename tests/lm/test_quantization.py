@@ -72,3 +72,9 @@ def test_it_is_said_before_anything_is_read(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(ModelLoadError, match="bitsandbytes") as refused:
         load_language_model(tmp_path / "nowhere", device="cpu", quantization="int4")
     assert refused.value.code == "no_quantization"
+
+
+def test_rows_that_are_no_whole_blocks_are_refused_on_a_cpu(tiny_llama_folder: Path) -> None:
+    with pytest.raises(ModelLoadError, match="take multiples of 64") as refused:
+        load_language_model(tiny_llama_folder, device="cpu", quantization="int4")
+    assert refused.value.code == "no_quantization"

@@ -17,7 +17,12 @@ from mistudio.lm.checkpoint import INDEX, Checkpoint, find_checkpoint
 from mistudio.lm.errors import ModelLoadError
 from mistudio.lm.hub import PICKLE_INDEX, hub_snapshot
 from mistudio.lm.model import LanguageModel
-from mistudio.lm.quantization import Quantization, quantization_config, quantization_obstacle
+from mistudio.lm.quantization import (
+    Quantization,
+    quantization_config,
+    quantization_obstacle,
+    unfit_layer,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _UNSUPPORTED = re.compile(
@@ -55,6 +60,9 @@ def load_language_model(
     hf = _load_hf(
         checkpoint, str(source), dtype, trusted=trust_remote_code, quantization=quantization, where=where
     )
+    unfit = unfit_layer(hf, quantization) if where.type == "cpu" else None
+    if unfit is not None:
+        raise ModelLoadError("no_quantization", unfit, "Load it as int8, or without quantization.")
     if quantization == "none":
         try:
             hf.to(where)

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 Quantization = Literal["none", "int8", "int4"]
 # NF4 keeps one float32 scale for each block of 64 weights.
-BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 0.5 + 4 / 64}
+_BLOCK = 64
+BYTES_PER_WEIGHT = {"int8": 1.0, "int4": 0.5 + 4 / _BLOCK}
 
 
 def quantization_obstacle(kind: Quantization, *, cuda: bool) -> str | None:
@@ -27,6 +28,20 @@ def quantization_obstacle(kind: Quantization, *, cuda: bool) -> str | None:
     machine = platform.machine().lower()
     if not cuda and machine not in ("x86_64", "amd64", "aarch64", "arm64"):
         return f"bitsandbytes has no {kind} products for the processor of this machine ({machine})."
+    return None
+
+
+def unfit_layer(hf: Any, kind: Quantization) -> str | None:
+    """Why a loaded model cannot run so on a CPU, as a sentence: bitsandbytes' 4-bit products there take rows of whole
+    blocks. None where it can."""
+    if kind != "int4":
+        return None
+    for name, module in hf.named_modules():
+        if type(module).__name__ == "Linear4bit" and module.in_features % _BLOCK:
+            return (
+                f"The rows of {name} have {module.in_features} weights, and 4-bit products on a CPU take multiples "
+                f"of {_BLOCK}."
+            )
     return None
 
 
