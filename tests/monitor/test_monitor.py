@@ -124,6 +124,27 @@ def test_job_processes_are_found_with_their_children(tmp_path: Path) -> None:
     assert not [work for work in machine.sample().processes if work.job_id == "jb_test"]
 
 
+def test_a_child_that_has_its_parents_command_line_is_no_job_of_its_own(tmp_path: Path) -> None:
+    """As every child has it between fork and exec; here one that never execs, and dies unburied."""
+    parent = "import os, time; child = os.fork(); time.sleep(30 if child else 0.5)"
+    command = [sys.executable, "-c", parent, "-m", "mistudio.job_process", "jb_test"]
+    process = subprocess.Popen(command)
+    machine = Machine(tmp_path, is_ours)
+
+    def jobs() -> list[int]:
+        return [work.pid for work in machine.sample().processes if work.job_id == "jb_test"]
+
+    try:
+        (child,) = wait_until(lambda: psutil.Process(process.pid).children(), what="the child")
+        assert jobs() == [process.pid]
+        wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE, what="the child's end")
+        assert jobs() == [process.pid]
+    finally:
+        process.kill()
+        process.wait()
+    assert jobs() == []
+
+
 def test_jobs_of_other_servers_are_not_shown(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'mistudio.db'}")
     asked: list[str] = []

@@ -42,15 +42,29 @@ class WorkProcesses:
             process: self._job(process) if job == _UNKNOWN else job for process, job in seen.items()
         }
         jobs = [(process, job) for process, job in self._jobs.items() if job not in (None, _UNKNOWN)]
-        found: list[WorkProcess] = []
+        found: dict[int, WorkProcess] = {}
         kept: dict[psutil.Process, psutil.Process] = {}
         for process, job in [(psutil.Process(os.getpid()), None), *jobs]:
             try:
-                found.append(self._tree(process, job, gpu_memory, kept))
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = self._tree(process, job, gpu_memory, kept)
             except psutil.Error:
                 continue  # it ended while we looked
         self._measured = kept
-        return [found[0], *sorted(found[1:], key=lambda work: work.started_at)] if found else []
+        # Between fork and exec a job's child has its command line: it belongs to the job's tree and is none itself.
+        for process, job in jobs:
+            if process.pid in found and self._starter(process) == job:
+                del found[process.pid]
+        server, *others = found.values()
+        return [server, *sorted(others, key=lambda work: work.started_at)]
+
+    def _starter(self, process: psutil.Process) -> str | None:
+        """The job of the process that started this one."""
+        try:
+            parent = process.parent()
+        except psutil.Error:
+            return None
+        return None if parent is None else self._jobs.get(parent)
 
     def _tree(
         self,
