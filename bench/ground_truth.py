@@ -49,7 +49,7 @@ OURS: dict[str, dict[str, Any]] = {
     "jump_relu": {
         "kind": "jump_relu",
         "penalty": "tanh",
-        "sparsity_coefficient": 0.207,
+        "sparsity_coefficient": 0.187,
         "target_l0": None,
         "bandwidth": 2.0,
         "threshold_init": 0.5,
@@ -60,7 +60,7 @@ OURS: dict[str, dict[str, Any]] = {
 OURS_TRAINER: dict[str, Any] = {"learning_rate": 6e-3, "decoder_norm": "free", "decoder_init_norm": 0.3}
 OURS_TRAINER_OF: dict[str, dict[str, Any]] = {
     "topk": {"decoder_init_norm": 0.1},
-    "jump_relu": {"decoder_init_norm": 0.5, "decoder_bias_init": "zeros", "ema_decay": 0.99},
+    "jump_relu": {"decoder_init_norm": 0.66, "decoder_bias_init": "zeros", "ema_decay": 0.99},
     "standard": {
         "learning_rate": 1e-2,
         "decoder_init_norm": 0.1,
