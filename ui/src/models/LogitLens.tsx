@@ -5,7 +5,7 @@ import type { components } from "@/api/schema";
 import { Empty, ErrorNote, Skeleton, useKeys, useUrlState } from "@/kit";
 import { LensGrid } from "./LensGrid";
 import type { Model } from "./ModelFacts";
-import { Prompt, type PromptValue, startPrompt } from "./Prompt";
+import { missingIn, Prompt, type PromptValue, promptFields, startPrompt } from "./Prompt";
 import type { ModelRequest } from "./playground";
 import { RequestHistory } from "./RequestHistory";
 import { SessionBar } from "./SessionBar";
@@ -31,13 +31,7 @@ export function LogitLens({ model }: { model: Model }) {
     // Events and lists come without the grid.
     if (incomplete) void fetchOne(incomplete);
   }, [incomplete, fetchOne]);
-  const missing = prompt.chat
-    ? prompt.messages.every((one) => one.content.trim() === "")
-      ? "Write a message first"
-      : null
-    : prompt.text.trim() === ""
-      ? "Write a prompt first"
-      : null;
+  const missing = missingIn(prompt);
   const ready = model.ready && missing === null && !busy;
   const look = async () => {
     setBusy(true);
@@ -46,7 +40,7 @@ export function LogitLens({ model }: { model: Model }) {
       const wanted = {
         last,
         top_k: 5,
-        ...(prompt.chat ? { messages: prompt.messages } : { prompt: prompt.text }),
+        ...promptFields(prompt),
       } as Wanted;
       const made = await body(
         api.POST("/api/v1/models/{model_id}/lens", {

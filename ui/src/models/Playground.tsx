@@ -1,16 +1,14 @@
-import { useEffect, useId, useMemo, useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
-import { useSchema } from "@/api/useSchema";
-import { Empty, ErrorNote, Section, SkeletonLines, useKeys, useUrlState } from "@/kit";
-import { problemsOf, type Value } from "@/kit/jsonSchema";
-import { ObjectFields } from "@/kit/schemaFields";
+import { Empty, ErrorNote, useKeys, useUrlState } from "@/kit";
 import { GeneratedText } from "./GeneratedText";
 import type { Model } from "./ModelFacts";
-import { Prompt, type PromptValue, startPrompt } from "./Prompt";
+import { missingIn, Prompt, type PromptValue, promptFields, startPrompt } from "./Prompt";
 import type { ModelRequest } from "./playground";
 import { RequestHistory } from "./RequestHistory";
+import { SamplingFields } from "./SamplingFields";
 import { SessionBar } from "./SessionBar";
 import { isOpen, stopRequest, usePlayground } from "./usePlayground";
 
@@ -51,13 +49,7 @@ export function Playground({ model }: { model: Model }) {
     begun.current = true;
     open(first);
   }, [first?.id]);
-  const missing = prompt.chat
-    ? prompt.messages.every((one) => one.content.trim() === "")
-      ? "Write a message first"
-      : null
-    : prompt.text.trim() === ""
-      ? "Write a prompt first"
-      : null;
+  const missing = missingIn(prompt);
   const generate = async () => {
     begun.current = true;
     setBusy(true);
@@ -65,7 +57,7 @@ export function Playground({ model }: { model: Model }) {
     try {
       const wanted = {
         ...sampling,
-        ...(prompt.chat ? { messages: prompt.messages } : { prompt: prompt.text }),
+        ...promptFields(prompt),
       } as Wanted;
       const made = await body(
         api.POST("/api/v1/models/{model_id}/generate", {
@@ -124,55 +116,14 @@ export function Playground({ model }: { model: Model }) {
         <RequestHistory all={requests.all} shown={shown?.id} onOpen={open} onGone={requests.remove} />
       </div>
       <div className="shrink-0 border-line p-5 lg:w-[300px] lg:overflow-y-auto lg:border-l">
-        <SamplingFields value={sampling} onChange={setSampling} errors={error?.fields ?? {}} />
+        <SamplingFields
+          schema="GenerationWanted"
+          fields={FIELDS}
+          value={sampling}
+          onChange={setSampling}
+          errors={error?.fields ?? {}}
+        />
       </div>
     </div>
   );
 }
-
-function SamplingFields({
-  value,
-  onChange,
-  errors,
-}: {
-  value: Sampling;
-  onChange: (value: Sampling) => void;
-  errors: Record<string, string>;
-}) {
-  const id = useId();
-  const schema = useSchema("GenerationWanted");
-  const problems = useMemo(
-    () =>
-      schema
-        ? Object.fromEntries(
-            Object.entries(problemsOf(schema.schema, value as Value, schema.resolve)).filter(([path]) =>
-              FIELDS.some((name) => name === path),
-            ),
-          )
-        : {},
-    [schema, value],
-  );
-  return (
-    <Section title="Sampling">
-      {schema ? (
-        <ObjectFields
-          schema={schema.schema}
-          resolve={schema.resolve}
-          value={value as Value}
-          path=""
-          only={[...FIELDS]}
-          errors={{ ...errors, ...problems }}
-          widgets={{}}
-          kinds={{}}
-          hidden={NONE}
-          base={id}
-          onChange={(_, next) => onChange(next as Sampling)}
-        />
-      ) : (
-        <SkeletonLines lines={4} />
-      )}
-    </Section>
-  );
-}
-
-const NONE: ReadonlySet<string> = new Set();

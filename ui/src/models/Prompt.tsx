@@ -25,6 +25,18 @@ export function startPrompt(request?: Request): PromptValue {
   };
 }
 
+/** What is still to be written before the model can go on; null when nothing is. */
+export function missingIn(prompt: PromptValue): string | null {
+  if (prompt.chat)
+    return prompt.messages.every((one) => one.content.trim() === "") ? "Write a message first" : null;
+  return prompt.text.trim() === "" ? "Write a prompt first" : null;
+}
+
+/** The prompt as a request says it. */
+export function promptFields(prompt: PromptValue): Request {
+  return prompt.chat ? { messages: prompt.messages } : { prompt: prompt.text };
+}
+
 /** What the model is to continue: a text, or a chat in the model's own template. */
 export function Prompt({
   chats,

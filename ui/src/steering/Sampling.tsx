@@ -1,9 +1,5 @@
-import { useId, useMemo } from "react";
 import type { components } from "@/api/schema";
-import { useSchema } from "@/api/useSchema";
-import { Section, SkeletonLines } from "@/kit";
-import { problemsOf, type Value } from "@/kit/jsonSchema";
-import { ObjectFields } from "@/kit/schemaFields";
+import { SamplingFields } from "@/models/SamplingFields";
 
 type Request = components["schemas"]["GenerateRequest"];
 
@@ -36,49 +32,10 @@ export function startSampling(request?: Request): SamplingValue {
 }
 
 /** How the texts are written. The fields are the API's own. */
-export function Sampling({
-  value,
-  onChange,
-  errors,
-}: {
+export function Sampling(props: {
   value: SamplingValue;
   onChange: (value: SamplingValue) => void;
   errors: Record<string, string>;
 }) {
-  const id = useId();
-  const schema = useSchema("GenerateRequest");
-  const problems = useMemo(
-    () =>
-      schema
-        ? Object.fromEntries(
-            Object.entries(problemsOf(schema.schema, value as Value, schema.resolve)).filter(([path]) =>
-              FIELDS.some((name) => name === path),
-            ),
-          )
-        : {},
-    [schema, value],
-  );
-  return (
-    <Section title="Sampling">
-      {schema ? (
-        <ObjectFields
-          schema={schema.schema}
-          resolve={schema.resolve}
-          value={value as Value}
-          path=""
-          only={[...FIELDS]}
-          errors={{ ...errors, ...problems }}
-          widgets={{}}
-          kinds={{}}
-          hidden={NONE}
-          base={id}
-          onChange={(_, next) => onChange(next as SamplingValue)}
-        />
-      ) : (
-        <SkeletonLines lines={4} />
-      )}
-    </Section>
-  );
+  return <SamplingFields schema="GenerateRequest" fields={FIELDS} {...props} />;
 }
-
-const NONE: ReadonlySet<string> = new Set();

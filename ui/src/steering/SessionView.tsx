@@ -7,7 +7,7 @@ import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import { isActive, useJob } from "@/jobs/live";
 import { Button, ErrorNote, PageHeader, StateBadge, useKeys, useSearchParams } from "@/kit";
-import { Prompt, type PromptValue, startPrompt } from "@/models/Prompt";
+import { missingIn, Prompt, type PromptValue, promptFields, startPrompt } from "@/models/Prompt";
 import { useChosen } from "./chosen";
 import { FeatureStrengths } from "./FeatureStrengths";
 import type { Generation } from "./generations";
@@ -106,7 +106,7 @@ export function SessionView({ session }: { session: Session }) {
     try {
       const wanted = {
         ...sampling,
-        ...(prompt.chat ? { messages: prompt.messages } : { prompt: prompt.text }),
+        ...promptFields(prompt),
         features: usable.map((one) => ({
           sae_id: one.sae,
           index: one.index,
@@ -138,14 +138,7 @@ export function SessionView({ session }: { session: Session }) {
         ),
       ]),
     );
-  const missing =
-    usable.length === 0
-      ? "Choose a feature first"
-      : !prompt.chat && prompt.text.trim() === ""
-        ? "Write a prompt first"
-        : prompt.chat && prompt.messages.every((one) => one.content.trim() === "")
-          ? "Write a message first"
-          : null;
+  const missing = usable.length === 0 ? "Choose a feature first" : missingIn(prompt);
   const ready = takes && missing === null && !busy;
   useKeys("Steering", [{ keys: "ctrl+enter", label: "generate", run: () => ready && void generate() }]);
   const [state, words] = PHASES[phase];
