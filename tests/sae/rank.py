@@ -118,3 +118,5 @@ if __name__ == "__main__":
     with joined() as place:
         for case in CASES:
             run(case, place.ranks, sys.argv[2], Path(sys.argv[1]))
+    left = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    assert not any("gloo" in thread for thread in left), f"threads of the group outlive it: {left}"

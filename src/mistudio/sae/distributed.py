@@ -9,6 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 import torch
@@ -132,6 +133,9 @@ def joined() -> Generator[Place]:
     device = torch.device("cuda", local) if on_gpus else torch.device("cpu")
     if on_gpus:
         torch.cuda.set_device(device)
+    # Imported later (torch's optimisers do), its functions' defaults would hold the group for as long as the process
+    # lives, with gloo's threads, which may then abort an exiting interpreter.
+    import_module("torch.distributed.nn")
     try:
         dist.init_process_group("nccl" if on_gpus else "gloo")
     except (RuntimeError, ValueError) as error:
