@@ -70,7 +70,7 @@ def assert_fast_equals_reference(sae: SAE, dead: Tensor, step: int = 0, progress
         torch.testing.assert_close(fast.gradients[name], gradient, rtol=1e-10, atol=1e-12, msg=name)
     torch.testing.assert_close(fast.reconstruction, slow.reconstruction, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(fast.l0.double(), slow.l0.double(), rtol=1e-6, atol=0.0)
-    assert torch.equal(fast.fired, slow.fired)
+    assert torch.equal(fast.active, slow.active)
 
 
 def sparser(sae: SAE) -> SAE:

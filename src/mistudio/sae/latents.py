@@ -63,6 +63,10 @@ class Latents:
         out[self.indices] = True
         return out
 
+    def counts(self) -> Tensor:
+        """[d_sae] int64: on how many of the tokens each latent is active."""
+        return torch.bincount(self.indices, minlength=self.d_sae)
+
     def to(self, device: torch.device | str) -> "Latents":
         """The same latents on another device."""
         frame = self.frame

@@ -52,7 +52,7 @@ def in_parts(
             if parts > 1:
                 reconstruction = reconstruction.new_empty(mine, reconstruction.shape[1])
                 reconstruction[start:stop] = outcome.reconstruction
-            whole = StepGradients(terms, gradients, reconstruction, l0, outcome.fired, observed)
+            whole = StepGradients(terms, gradients, reconstruction, l0, outcome.active, observed)
             continue
         for name, gradient in gradients.items():
             whole.gradients[name].add_(gradient)
@@ -61,7 +61,7 @@ def in_parts(
             whole,
             terms={name: term + terms[name] for name, term in whole.terms.items()},
             l0=whole.l0 + l0,
-            fired=whole.fired | outcome.fired,
+            active=whole.active + outcome.active,
             observed={name: v + observed[name] for name, v in whole.observed.items()},
         )
     assert whole is not None
@@ -78,8 +78,9 @@ def over_ranks(outcome: StepGradients, ranks: Ranks) -> StepGradients:
     for gradient in outcome.gradients.values():
         ranks.sum(gradient)
     small = ranks.sum(torch.stack([t.double() for t in (outcome.l0, *outcome.terms.values())]))
-    fired = ranks.sum(outcome.fired.to(torch.int32)) > 0
-    return replace(outcome, terms=dict(zip(outcome.terms, small[1:], strict=True)), l0=small[0], fired=fired)
+    active = ranks.sum(outcome.active)
+    terms = dict(zip(outcome.terms, small[1:], strict=True))
+    return replace(outcome, terms=terms, l0=small[0], active=active)
 
 
 def over_shards(outcome: StepGradients, sae: SAE) -> StepGradients:

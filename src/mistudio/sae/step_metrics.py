@@ -10,6 +10,7 @@ from mistudio.sae.architectures import StepGradients
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.sae.errors import TrainingDiverged
+from mistudio.sae.metrics import DENSE
 from mistudio.sae.normalise import NormalisedBatch
 
 _EXPLODED = 1000.0
@@ -41,12 +42,15 @@ class StepMetrics:
     cosine: float
     dead_latents: int
     dead_fraction: float
+    dense_latents: int
     learning_rate: float
+    sparsity_coefficient: float | None
+    """None where the loss has no sparsity term"""
     grad_norm: float
 
     def row(self) -> dict[str, float | int]:
-        """One flat row."""
-        flat: dict[str, float | int] = {k: v for k, v in vars(self).items() if k != "terms"}
+        """One flat row; what this training does not have is left out."""
+        flat = {k: v for k, v in vars(self).items() if k != "terms" and v is not None}
         return flat | self.terms
 
 
@@ -61,6 +65,7 @@ def measure_step(
     tokens: int,
     dead: Tensor,
     learning_rate: float,
+    sparsity_coefficient: float | None = None,
 ) -> StepMetrics:
     """Metrics of a step, in the model's own units, over the tokens and latents of all ranks.
 
@@ -72,10 +77,11 @@ def measure_step(
         *sums,
         outcome.l0,
         sae.shards.sum(dead.sum()),
+        sae.shards.sum((outcome.active > DENSE * sums[0]).sum()),
         _gradient_norm(outcome.gradients, sae),
         *outcome.terms.values(),
     ]
-    count, error, spread, energy, cosines, l0, n_dead, grad_norm, *terms = torch.stack(
+    count, error, spread, energy, cosines, l0, n_dead, n_dense, grad_norm, *terms = torch.stack(
         [n.double() for n in numbers]
     ).tolist()
     loss = sum(terms)
@@ -109,7 +115,9 @@ def measure_step(
         cosine=cosines / count,
         dead_latents=int(n_dead),
         dead_fraction=n_dead / sum(sae.shards.counts(dead.shape[0], dead.device)),
+        dense_latents=int(n_dense),
         learning_rate=learning_rate,
+        sparsity_coefficient=sparsity_coefficient,
         grad_norm=grad_norm,
     )
 

@@ -66,6 +66,8 @@ class Trainer:
         self.scales: Scales | None = None
         self._generator = torch.Generator().manual_seed(config.seed)
         self._tokens_since_fired = torch.zeros(self.sae.d_sae, dtype=torch.int64, device=self.sae.device)
+        self._active = torch.zeros_like(self._tokens_since_fired)
+        self._active_tokens = 0
         parameters = dict(self.sae.named_parameters())
         self.optimizer = optimizers.build(config.optimizer, parameters, self.shards, self.sae.latent_weights)
         self.average = optimizers.WeightAverage(parameters, config.ema_decay) if config.ema_decay else None
@@ -105,6 +107,13 @@ class Trainer:
     def dead(self) -> Tensor:
         """[d_sae] bool: latents (of this rank) not active for `dead_latent_window` tokens."""
         return self._tokens_since_fired >= self.config.dead_latent_window
+
+    def take_activity(self) -> tuple[Tensor, int]:
+        """On how many tokens each latent (of this rank) was active [d_sae] int64 since the last call, and of how many;
+        the count then begins anew. It is a part of checkpoints and changes nothing of the training."""
+        found = self._active, self._active_tokens
+        self._active, self._active_tokens = torch.zeros_like(self._active), 0
+        return found
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of the given step (counted from 0)."""
@@ -178,6 +187,7 @@ class Trainer:
             tokens=self.tokens_seen + sum(counts),
             dead=dead,
             learning_rate=rate,
+            sparsity_coefficient=sae.activation.sparsity_coefficient(sae, self.steps_done),
         )
 
         clip = config.grad_clip_norm
@@ -186,7 +196,9 @@ class Trainer:
                 gradient.mul_(clip / metrics.grad_norm)
         self.optimizer.step(outcome.gradients, rate)
         self._tokens_since_fired += sum(counts)
-        self._tokens_since_fired[outcome.fired] = 0
+        self._tokens_since_fired[outcome.active > 0] = 0
+        self._active += outcome.active
+        self._active_tokens += sum(counts)
         with torch.no_grad():
             if config.decoder_norm == "unit":
                 sae.W_dec.div_(sae.decoder_norms()[:, None])
@@ -280,7 +292,7 @@ class Trainer:
         return sae
 
     def _by_latent(self, name: str) -> bool:
-        return name == "tokens_since_fired" or any(
+        return name in ("tokens_since_fired", "active") or any(
             part in self.sae.latent_weights for part in name.split(".")
         )
 
@@ -295,7 +307,7 @@ class Trainer:
         tensors = {f"sae.{name}": t for name, t in self.sae.state_dict().items()} | self.optimizer.state()
         if self.average is not None:
             tensors |= {f"average.{name}": t for name, t in self.average.weights.items()}
-        return tensors | {"tokens_since_fired": self._tokens_since_fired}
+        return tensors | {"tokens_since_fired": self._tokens_since_fired, "active": self._active}
 
     def save_checkpoint(self, folder: str | Path, *, extra: dict[str, Any] | None = None) -> None:
         """Write everything that the rest of the run depends on; `extra` (JSON) is the caller's own state,
@@ -311,6 +323,7 @@ class Trainer:
             "d_in": self.sae.d_in,
             "steps_done": self.steps_done,
             "tokens_seen": self.tokens_seen,
+            "active_tokens": self._active_tokens,
             "d_out": self.sae.d_out if self.transcodes else None,
             "n_sites": self.sae.n_sites,
             "scales": self.scales,
@@ -341,10 +354,13 @@ class Trainer:
         self.optimizer.expect(state["steps_done"])
         start, stop = self.shards.span(self.config.d_sae)
         for name, tensor in self._state().items():
+            if name == "active" and name not in tensors:  # written before this was counted
+                continue
             rows = slice(start, stop) if self._by_latent(name) else slice(None)
             checkpoint.restore(tensor, tensors, name, folder, rows)
         self._generator.set_state(tensors["generator"])
         self.steps_done, self.tokens_seen = state["steps_done"], state["tokens_seen"]
+        self._active_tokens = state.get("active_tokens", 0)
         self.scales = _scales(state)
         return dict(state["extra"])
 

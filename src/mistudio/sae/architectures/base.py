@@ -50,8 +50,8 @@ class StepGradients:
     """ŷ [N, d_out]"""
     l0: Tensor
     """scalar: mean active latents per token"""
-    fired: Tensor
-    """[m] bool"""
+    active: Tensor
+    """[m] int64: on how many of the batch's tokens each latent is active"""
     observed: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """scalars that `Architecture.observe` keeps track of"""
 
@@ -104,6 +104,10 @@ class Architecture(ABC, Generic[ConfigT]):
         """The same loss with its gradients, in the fast form."""
         return reference_gradients(self, sae, x, y, context)
 
+    def sparsity_coefficient(self, sae: "SAE", step: int) -> float | None:
+        """The weight of the sparsity term at the given step (counted from 0); None where the loss has none."""
+        return None
+
     def constrain(self, sae: "SAE") -> None:
         """Bring weights back to where they must be, after an update."""
 
@@ -138,7 +142,7 @@ def reference_gradients(
         dict(zip(parameters, found, strict=True)),
         reconstruction.detach(),
         (z != 0).sum().double() / z.shape[0],
-        (z != 0).any(0),
+        (z != 0).sum(0),
     )
 
 

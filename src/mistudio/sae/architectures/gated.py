@@ -49,6 +49,10 @@ class Gated(Architecture[GatedConfig]):
         magnitude = sae.get_parameter("r_mag").exp() * a + sae.get_parameter("b_mag")
         return magnitude.relu() * (a + sae.b_enc > 0)
 
+    def sparsity_coefficient(self, sae: "SAE", step: int) -> float:
+        """λ at the given step (counted from 0)."""
+        return warmed_up(self.config.l1_coefficient, step, self.config.l1_warmup_steps)
+
     def terms(
         self, sae: "SAE", x: Tensor, y: Tensor, context: StepContext
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -62,7 +66,7 @@ class Gated(Architecture[GatedConfig]):
             by_gate = by_gate + x @ sae.W_skip.detach().T
         norms = sae.ranking_norms()
         penalised = gate if norms is None else gate * norms
-        weight = warmed_up(self.config.l1_coefficient, context.step, self.config.l1_warmup_steps)
+        weight = self.sparsity_coefficient(sae, context.step)
         terms = {
             "mse_loss": squared_error(reconstruction - y),
             "l1_loss": weight * penalised.sum() / x.shape[0],
@@ -87,8 +91,7 @@ class Gated(Architecture[GatedConfig]):
         if sae.W_skip is not None:
             by_gate.addmm_(x, sae.W_skip.T)
         gate_error = by_gate.sub_(y)
-        weight = warmed_up(self.config.l1_coefficient, context.step, self.config.l1_warmup_steps)
-        weight /= x.shape[0]
+        weight = self.sparsity_coefficient(sae, context.step) / x.shape[0]
         norms = sae.ranking_norms()
         penalty = gate.values.new_full(gate.values.shape, weight)
         if norms is not None:

@@ -84,7 +84,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
             pre = torch.addmm(sae.b_enc[rows], seen, sae.W_enc[rows].T)
             threshold[rows] = pre.kthvalue(max(1, seen.shape[0] - active), dim=0).values.clamp_min_(0)
 
-    def sparsity_weight(self, sae: "SAE", step: int) -> float:
+    def sparsity_coefficient(self, sae: "SAE", step: int) -> float:
         """λ at the given step (counted from 0)."""
         weight = float(sae.get_buffer("sparsity_weight"))
         if self.config.target_l0 is not None:
@@ -111,7 +111,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
             count = torch.tanh(self.config.tanh_scale * (z if norms is None else z * norms)).sum()
         terms = {
             "mse_loss": squared_error(reconstruction - y),
-            "l0_loss": self.sparsity_weight(sae, context.step) * count / x.shape[0],
+            "l0_loss": self.sparsity_coefficient(sae, context.step) * count / x.shape[0],
             "pre_act_loss": x.new_zeros(()),
         }
         if self._pre_act_acts(sae, context):
@@ -134,7 +134,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
         step = SparseStep(sae, x, y, seen, replace(near, values=pre * active))
 
         dz = step.value_gradients()
-        weight = self.sparsity_weight(sae, context.step) / x.shape[0]
+        weight = self.sparsity_coefficient(sae, context.step) / x.shape[0]
         norms = sae.ranking_norms()
         norm_weights = None
         if self.config.penalty == "l0":

@@ -91,7 +91,7 @@ class Matryoshka(BatchTopKFamily[MatryoshkaConfig]):
             gradients,
             error + y,
             torch.tensor(latents.values.shape[0] / x.shape[0], dtype=torch.float64, device=x.device),
-            latents.fired(),
+            latents.counts(),
             observed,
         )
 

@@ -74,12 +74,11 @@ class SparseStep:
     ) -> StepGradients:
         """All of it as a step's outcome; `active` [nnz] bool marks the entries that count, by default all."""
         indices = self.latents.indices if active is None else self.latents.indices[active]
-        fired = torch.zeros(self.sae.d_sae, dtype=torch.bool, device=indices.device)
-        fired[indices] = True
+        counts = torch.bincount(indices, minlength=self.sae.d_sae)
         l0 = torch.tensor(indices.shape[0] / self.x.shape[0], dtype=torch.float64, device=indices.device)
         order = [name for name, _ in self.sae.named_parameters()]
         ordered = {name: gradients[name] for name in order}
-        return StepGradients(terms, ordered, self.reconstruction, l0, fired, observed or {})
+        return StepGradients(terms, ordered, self.reconstruction, l0, counts, observed or {})
 
 
 def output_gradients(sae: "SAE", x: Tensor, g: Tensor, b_enc_gradient: Tensor) -> dict[str, Tensor]:
@@ -114,11 +113,11 @@ def dense_gradients(
     for gradient in whole.gradients.values():
         gradient.mul_(shares[0])
     terms = {name: term * shares[0] for name, term in whole.terms.items()}
-    l0, fired = whole.l0 * shares[0], whole.fired
+    l0, active = whole.l0 * shares[0], whole.active
     for part, share in zip(parts[1:], shares[1:], strict=True):
         for name, gradient in part.gradients.items():
             whole.gradients[name].add_(gradient, alpha=share)
         terms = {name: terms[name] + term * share for name, term in part.terms.items()}
-        l0, fired = l0 + part.l0 * share, fired | part.fired
+        l0, active = l0 + part.l0 * share, active + part.active
     reconstruction = torch.cat([part.reconstruction for part in parts])
-    return replace(whole, terms=terms, reconstruction=reconstruction, l0=l0, fired=fired)
+    return replace(whole, terms=terms, reconstruction=reconstruction, l0=l0, active=active)

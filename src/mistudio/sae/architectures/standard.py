@@ -54,6 +54,10 @@ class Standard(Architecture[StandardConfig]):
         """λ at the given step (counted from 0)."""
         return warmed_up(self.config.l1_coefficient, step, self.config.l1_warmup_steps)
 
+    def sparsity_coefficient(self, sae: "SAE", step: int) -> float:
+        """λ at the given step (counted from 0)."""
+        return self.penalty_weight(step)
+
     def exponent(self, progress: float) -> float:
         """p of the p_anneal penalty: 1 until `p_start` of the training, then falling linearly to `p_end`."""
         start, end = self.config.p_start, self.config.p_end
@@ -113,8 +117,8 @@ class Standard(Architecture[StandardConfig]):
         found = {name: torch.zeros_like(sae.get_parameter(name)) for name in ("W_enc", "W_dec", "b_enc")}
         norm_weights = torch.zeros_like(sae.b_enc)
         reconstruction, g = torch.empty_like(y), torch.empty_like(y)
-        total, l0 = x.new_zeros(()), torch.zeros((), dtype=torch.int64, device=x.device)
-        fired = torch.zeros(sae.d_sae, dtype=torch.bool, device=x.device)
+        total = x.new_zeros(())
+        counts = torch.zeros(sae.d_sae, dtype=torch.int64, device=x.device)
         for start in range(0, x.shape[0], DENSE_BLOCK_TOKENS):
             part = slice(start, start + DENSE_BLOCK_TOKENS)
             z = torch.addmm(sae.b_enc, seen[part], sae.W_enc.T).relu_()
@@ -130,10 +134,9 @@ class Standard(Architecture[StandardConfig]):
             if norms is not None:
                 norm_weights += (slope * z).sum(0)
             total += cost.sum() * weight
-            l0 += active.sum()
-            fired |= active.any(0)
+            counts += active.sum(0)
         gradients = {**found, **output_gradients(sae, x, g, found["b_enc"])}
         if norms is not None:
             add_norm_gradients(sae, gradients["W_dec"], norm_weights, norms)
         terms = {"mse_loss": squared_error(reconstruction - y), "l1_loss": total}
-        return StepGradients(terms, gradients, reconstruction, l0.double() / x.shape[0], fired)
+        return StepGradients(terms, gradients, reconstruction, counts.sum().double() / x.shape[0], counts)
