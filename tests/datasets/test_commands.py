@@ -78,6 +78,9 @@ def test_from_a_text_file_to_activations(
     cache = as_json(data_dir, "activations", "harvest", made["id"], "--hook", "blocks.1.hook_resid_post")
     assert cache["n_tokens"] > 300 and cache["job"]["state"] == "succeeded"
 
+    used = as_json(data_dir, "datasets", "tokenizations", "uses", "speech", made["id"])
+    assert [(one["kind"], one["id"]) for one in used["items"]] == [("activation cache", cache["id"])]
+
     listed = mistudio(data_dir, "datasets", "list").stdout
     assert "speech" in listed and "300" in listed
     refused = mistudio(data_dir, "models", "delete", "tiny", expect=1).stderr

@@ -91,9 +91,10 @@ def test_a_killed_run_goes_on_at_its_last_shard(
 ) -> None:
     monkeypatch.setattr(tokenize, "BATCH_BYTES", 5_000)
     monkeypatch.setattr(tokenize, "SHARD_TOKENS", 4_000)
-    whole, job = make(settings, database, lines, tiny_model, context_length=16, overlap=3)
+    wanted: dict[str, Any] = {"context_length": 16, "overlap": 3, "metadata_columns": ["text"]}
+    whole, job = make(settings, database, lines, tiny_model, **wanted)
     run_here(settings, database, job)
-    broken, job = make(settings, database, lines, tiny_model, context_length=16, overlap=3)
+    broken, job = make(settings, database, lines, tiny_model, **wanted)
 
     def kill(progress: dict[str, Any], asked: Any) -> None:
         if progress["done"] > 1500:
@@ -111,6 +112,7 @@ def test_a_killed_run_goes_on_at_its_last_shard(
     ours, theirs = open_tokens(settings, broken), open_tokens(settings, whole)
     assert np.array_equal(ours.tokens(0, len(ours)), theirs.tokens(0, len(theirs)))
     assert np.array_equal(ours.sources(0, len(ours)).offset, theirs.sources(0, len(theirs)).offset)
+    assert (ours.folder / "kept.arrow").read_bytes() == (theirs.folder / "kept.arrow").read_bytes()
     assert get(database, broken).statistics == get(database, whole).statistics
 
 

@@ -19,13 +19,14 @@ from mistudio.datasets.tokenization_schemas import (
     TokenizationSettings,
 )
 from mistudio.models.commands import carry_out
+from mistudio.models.consequences import consequences
 from mistudio.models.library import ready_model
 from mistudio.models.names import find_row
 from mistudio.models.tables import Model
 
 tokenization_app = typer.Typer(
     no_args_is_help=True,
-    help="Tokenizations of a data set: preview, list, show, look at sequences, cancel, retry, delete.",
+    help="Tokenizations of a data set: preview, list, show, look at sequences and uses, cancel, retry, delete.",
 )
 COLUMNS = (
     "id",
@@ -191,6 +192,21 @@ def sequences(
                 raise tokenizations.not_ready(found)
         page = tokenizations.page_of_sequences(console.settings, found, offset=offset, limit=limit)
         _emit_sequences(console, page.items)
+
+
+@tokenization_app.command("uses")
+def uses(dataset: DatasetKey, key: Key) -> None:
+    """Show what was made from a tokenization, which is what deleting it would take with it."""
+    with open_console() as console:
+        with console.reading() as session:
+            found = consequences(
+                session, console.settings, "tokenizations", [_find(session, dataset, key).id]
+            )
+        if console.as_json:
+            console.emit(found)
+            return
+        console.emit(found.items, table=["kind", "id", "name", "bytes"], title="uses")
+        console.say(f"Deleting it frees {found.bytes:,} bytes.")
 
 
 @tokenization_app.command("cancel")

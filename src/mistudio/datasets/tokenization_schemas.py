@@ -154,7 +154,8 @@ class TokenizationSettings(BaseModel):
         default_factory=list[str],
         max_length=50,
         title="Columns kept",
-        description="Columns of the data set shown with each sequence: their values in the row in which it begins.",
+        description="Columns of the data set copied into the tokenization: their values in the row in which each "
+        "sequence begins. Texts are cut to 1,000 characters.",
     )
     filters: RowFilterSettings = Field(default_factory=RowFilterSettings, title="Rows left out")
 

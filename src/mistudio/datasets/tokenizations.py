@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
+from mistudio.datasets.kept_columns import KeptColumns
 from mistudio.datasets.library import choose_text_column, get_dataset, ready_dataset
 from mistudio.datasets.packing import Packer
 from mistudio.datasets.tables import Dataset, Tokenization
@@ -184,12 +185,10 @@ def page_of_sequences(
     settings: Settings, tokenization: Tokenization, *, offset: int, limit: int
 ) -> SequencePage:
     """Finished sequences as tokens, padding left out."""
-    from mistudio.datasets.rows import open_rows
-
     store = open_tokens(settings, tokenization)
     tokenizer = open_tokenizer(settings, tokenization.model_id)
     columns = TokenizationSettings.model_validate(tokenization.settings).metadata_columns
-    rows = open_rows(settings, tokenization.dataset) if columns else None
+    kept = KeptColumns(store.folder) if columns else None
     start = min(offset, store.n_sequences)
     end = min(store.n_sequences, offset + limit)
     sources = store.sources(start, max(start, end))
@@ -200,7 +199,7 @@ def page_of_sequences(
             store[start + i],
             row=row,
             offset=at,
-            values=rows.rows(row, 1)[0] if rows else {},
+            values=kept.of(row) if kept else {},
             columns=columns,
         )
         for i, (row, at) in enumerate(zip(sources.row.tolist(), sources.offset.tolist(), strict=True))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mistudio.datasets.kept_columns import keep_columns
 from mistudio.datasets.packing import Packed, Packer, Pieces
 from mistudio.datasets.tables import Tokenization
 from mistudio.datasets.tokenization_schemas import TokenizationSettings, TokenizationStatistics
@@ -94,20 +95,26 @@ def tokenize_texts(
     packer, filters = Packer(tokenizer, settings, vocab_size), RowFilters(settings.filters)
     counts = TokenizationCounts(vocab_size)
     n_rows = min(texts.n_rows, settings.max_rows or texts.n_rows)
+    kept = settings.metadata_columns
+    begun = np.zeros(n_rows if kept else 0, bool)
     writer = _open_writer(folder, tokenizer, settings, packer, vocab_size, name)
     position = Position(0)
     if writer.state is not None:
         state = writer.state
         position = Position(*state["next"])
         packer.state, counts.state = state["packer"], state["counts"]
-        for tokens, lengths in writer.finished():
+        for tokens, lengths, rows in writer.finished():
             counts.add_tokens(tokens, lengths)
+            if kept:
+                begun[rows] = True
     row_lengths = _RowLengths(0 if writer.state is None else writer.state["open_row"])
 
     def keep(packed: Packed, next: Position) -> None:
         counts.add_sequences(packed.tokens, packed.lengths)
         counts.dropped.update(packer.dropped)
         packer.dropped.clear()
+        if kept:
+            begun[packed.rows] = True
         if len(packed.tokens):
             state = {
                 "version": _STATE_VERSION,
@@ -140,6 +147,8 @@ def tokenize_texts(
             if packer.done:
                 break
         keep(packer.finish(), position)
+        if kept and packer.n_sequences:
+            keep_columns(texts, kept, begun, folder, lambda: progress(position.row, packer.n_tokens))
     except BaseException:
         writer.suspend()
         raise

@@ -95,11 +95,12 @@ class TokenStoreWriter:
         """The `state` given with the last append that is kept (after `resume`: the last finished one)."""
         return self._shards.state
 
-    def finished(self) -> Iterator[tuple[Array, Array]]:
-        """Token ids [n, context], padding included, and real lengths [n] of each finished shard, mapped."""
+    def finished(self) -> Iterator[tuple[Array, Array, Array]]:
+        """Token ids [n, context], padding included, real lengths [n] and rows [n] of each finished shard, mapped."""
         for shard in self._shards.shards:
             folder = self.folder / shard["name"]
-            yield map_npy(folder / "tokens.npy"), map_npy(folder / "length.npy")
+            tokens, lengths, rows = (map_npy(folder / f"{name}.npy") for name in ("tokens", "length", "row"))
+            yield tokens, lengths, rows
 
     def append(
         self,
