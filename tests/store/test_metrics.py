@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mistudio.store import MetricLog, TornFile, downsample, read_metrics
+from mistudio.store import MetricLog, TornFile, downsample, metric_curve, read_metrics
 from tests.store.test_atomic import kill_when_ready, python
 
 values = st.floats(allow_nan=True, allow_infinity=True)
@@ -101,12 +101,17 @@ def test_a_resumed_training_forgets_what_came_after_its_checkpoint(step: int) ->
         assert columns["loss"][-1] == -1.0
 
 
-def test_other_columns_are_refused(tmp_path: Path) -> None:
-    path = fill(tmp_path / "m", 2)
-    with pytest.raises(ValueError, match=r"holds the metrics \['loss', 'l0'\], not \['loss'\]"):
-        MetricLog(path, ["loss"])
-    with MetricLog(path, ["loss", "l0"]) as log, pytest.raises(ValueError, match="fvu is no column"):
-        log.append(2, 0, {"fvu": 1.0})
+def test_columns_that_come_later_are_added(tmp_path: Path) -> None:
+    path = fill(tmp_path / "m", 70)
+    with MetricLog(path, ["loss"]) as log, pytest.raises(ValueError, match="fvu is no column"):
+        log.append(70, 0, {"fvu": 1.0})
+    with MetricLog(path, ["fvu", "loss"]) as log:
+        log.append(70, 0, {"fvu": 1.0})
+    columns = read_metrics(path)
+    assert list(columns) == ["step", "tokens", "time", "loss", "l0", "fvu"]
+    assert columns["loss"][:70].tolist() == [1 / (step + 1) for step in range(70)]
+    assert np.isnan(columns["fvu"][:70]).all() and columns["fvu"][70] == 1.0
+    assert metric_curve(path, 1000).total == 71
     for names in (["loss", "loss"], ["step"]):
         with pytest.raises(ValueError, match="must be unique"):
             MetricLog(tmp_path / "other", names)

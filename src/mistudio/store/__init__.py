@@ -6,6 +6,7 @@ Arrays go in and out as numpy; bfloat16 is its bits as uint16 (`precision`).
 from mistudio.store.activations import ActivationCache, ActivationCacheWriter, TokenRows
 from mistudio.store.arrays import ArrayFolder, write_arrays
 from mistudio.store.atomic import FolderDraft, atomic_file, atomic_folder, sweep_temporaries
+from mistudio.store.curves import MetricCurve, downsample, metric_curve
 from mistudio.store.errors import (
     AlreadyThere,
     DiskFull,
@@ -20,7 +21,7 @@ from mistudio.store.examples import Examples, ExampleStore, LatentPage, write_ex
 from mistudio.store.folders import delete_folder, empty_trash, folder_bytes, owner_folder
 from mistudio.store.locks import FolderLock
 from mistudio.store.manifest import FileEntry, verify
-from mistudio.store.metrics import MetricLog, downsample, read_metrics
+from mistudio.store.metrics import MetricLog, archive_metrics, read_metrics
 from mistudio.store.precision import Precision, from_bfloat16, row_bytes, to_bfloat16
 from mistudio.store.shards import is_finished
 from mistudio.store.shuffle import ShuffledBatches
@@ -39,6 +40,7 @@ __all__ = [
     "FolderDraft",
     "FolderLock",
     "LatentPage",
+    "MetricCurve",
     "MetricLog",
     "NotStorable",
     "Precision",
@@ -49,6 +51,7 @@ __all__ = [
     "TokenStoreWriter",
     "TooFewTokens",
     "TornFile",
+    "archive_metrics",
     "atomic_file",
     "atomic_folder",
     "delete_folder",
@@ -58,6 +61,7 @@ __all__ = [
     "folder_bytes",
     "from_bfloat16",
     "is_finished",
+    "metric_curve",
     "owner_folder",
     "read_metrics",
     "row_bytes",

@@ -1,59 +1,65 @@
-"""Metric logs: one growing file of fixed-size records, (step, tokens, time, named values).
+"""Metric logs: one growing file of points (step, tokens, time, named values), with an overview beside it.
 
-    "MSMETRIC" · uint32 length of the header · header (JSON: the names) · records
-    record = step int64 · tokens int64 · time float64 · values float64 … · check uint64
-
-The check is the exclusive-or of the record's other words with a constant, so that a record that was torn,
-or came out of a crash as zeros, is known without reading anything else.
+`metrics.bin` grows record by record while a run goes on; `metrics.bin.overview` follows with a block for every 64
+of them, so that a curve of a million points is drawn from its blocks. When the run has ended the log is archived: the
+same name then holds the same points compressed (`metric_archive`). Readers do not care which of the two they find.
 """
 
-import json
 import os
 import time as clock
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
 from mistudio.store.atomic import atomic_file
-from mistudio.store.errors import TornFile, disk_errors
+from mistudio.store.errors import disk_errors
+from mistudio.store.metric_archive import archive_bytes, is_archive, read_archive, read_directory
+from mistudio.store.metric_records import (
+    BLOCK,
+    FIXED,
+    block_dtype,
+    blocks_of,
+    header_bytes,
+    read_header,
+    read_records,
+    record_dtype,
+    seal,
+    whole,
+)
 from mistudio.store.npy import Array
-
-_MAGIC = b"MSMETRIC"
-_CHECK = np.uint64(0x9E3779B97F4A7C15)
-_FIXED = {"step": "<i8", "tokens": "<i8", "time": "<f8"}
-_ALIGN = 64
 
 
 class MetricLog:
     """Appends metric points to a log, made when it is not there; a torn last record is cut off.
 
-    Points are buffered and written with one write each `flush_seconds`, at `flush`, `sync` and `close`.
-    Raises ValueError when an existing log has other columns, `TornFile` when it is damaged inside.
+    Points are buffered and written with one write each `flush_seconds`, at `flush`, `sync` and `close`. An archived
+    log is unpacked first. Columns that an existing log lacks are added to it, as not measured before.
+    Raises ValueError for names that cannot be columns, `TornFile` when the log is damaged inside.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], columns: Sequence[str], flush_seconds: float = 1.0
     ) -> None:
         self.path = Path(path)
-        self.columns = list(columns)
-        if len({*self.columns, *_FIXED}) != len(self.columns) + len(_FIXED):
-            raise ValueError(f"Metric names must be unique and none of {', '.join(_FIXED)}: {self.columns}.")
+        wanted = list(columns)
+        if len({*wanted, *FIXED}) != len(wanted) + len(FIXED):
+            raise ValueError(f"Metric names must be unique and none of {', '.join(FIXED)}: {wanted}.")
         if not self.path.exists():
             with atomic_file(self.path) as file:
-                file.write(_header(self.columns))
-        stored, begin = _read_header(self.path)
-        if stored != self.columns:
-            raise ValueError(f"{self.path} holds the metrics {stored}, not {self.columns}.")
-        self._begin = begin
-        self._dtype = _record(stored)
-        self._rows = len(_records(self.path, begin, self._dtype))
+                file.write(header_bytes(wanted))
+        else:
+            _make_room(self.path, wanted)
+        self.columns, self._begin = read_header(self.path)
+        self._dtype = record_dtype(self.columns)
+        self._rows = len(whole(read_records(self.path, self._begin, self._dtype), self.path))
         self._buffer: list[tuple[float, ...]] = []
         self._flush_seconds = flush_seconds
         self._flushed_at = clock.monotonic()
         self._file: BinaryIO = self.path.open("r+b", buffering=0)
+        self._overview = Overview(self.path, len(self.columns))
         self._cut(self._rows)
 
     def __len__(self) -> int:
@@ -78,9 +84,7 @@ class MetricLog:
         self._flushed_at = clock.monotonic()
         if not self._buffer:
             return
-        records = np.array(self._buffer, self._dtype)
-        words = records.view("<u8").reshape(len(records), -1)
-        words[:, -1] = _checks(words)
+        records = seal(np.array(self._buffer, self._dtype))
         content = records.tobytes()
         try:
             with disk_errors(self.path):
@@ -92,6 +96,7 @@ class MetricLog:
             raise
         self._rows += len(records)
         self._buffer.clear()
+        self._tell_overview()
 
     def sync(self) -> None:
         """Flush, and wait until the disk has it: call it together with a checkpoint."""
@@ -102,7 +107,7 @@ class MetricLog:
     def truncate_after(self, step: int) -> None:
         """Forget all points beyond `step`, as when training resumes from the checkpoint of that step."""
         self.flush()
-        steps = _records(self.path, self._begin, self._dtype)["step"]
+        steps = read_records(self.path, self._begin, self._dtype)["step"]
         beyond = np.flatnonzero(steps > step)
         if len(beyond):
             self._rows = int(beyond[0])
@@ -117,9 +122,18 @@ class MetricLog:
             self._file.close()
 
     def _cut(self, rows: int) -> None:
+        # The overview first: a block of points that are no longer there would outlive them.
+        self._overview.cut(rows // BLOCK)
         end = self._begin + rows * self._dtype.itemsize
         self._file.truncate(end)
         self._file.seek(end)
+        self._tell_overview()
+
+    def _tell_overview(self) -> None:
+        first = self._overview.blocks * BLOCK
+        count = (self._rows - first) // BLOCK * BLOCK
+        if count:
+            self._overview.append(read_records(self.path, self._begin, self._dtype, first, count))
 
     def __enter__(self) -> Self:
         return self
@@ -130,99 +144,89 @@ class MetricLog:
         self.close()
 
 
+class Overview:
+    """The blocks beside a log. Everything in it follows from the log: what is missing or torn is made again."""
+
+    def __init__(self, log: Path, n_columns: int) -> None:
+        self._path, self._n_columns = overview_path(log), n_columns
+        self.blocks = len(read_overview(log, n_columns))
+
+    def cut(self, blocks: int) -> None:
+        """Keep this many blocks at most, and nothing behind them."""
+        self.blocks = min(self.blocks, blocks)
+        size = self.blocks * block_dtype(self._n_columns).itemsize
+        if self._path.exists() and self._path.stat().st_size != size:
+            os.truncate(self._path, size)
+
+    def append(self, records: Array) -> None:
+        """Add the blocks of these points, a multiple of 64."""
+        blocks = blocks_of(records, self._n_columns)
+        with disk_errors(self._path), self._path.open("ab") as file:
+            file.write(blocks.tobytes())
+        self.blocks += len(blocks)
+
+
+def overview_path(log: Path) -> Path:
+    """Where a log's overview lies."""
+    return log.with_name(f"{log.name}.overview")
+
+
+def read_overview(log: Path, n_columns: int) -> Array:
+    """The whole blocks of a log's overview; none when there is no overview, or a damaged one."""
+    try:
+        blocks = np.fromfile(overview_path(log), block_dtype(n_columns))
+        return whole(blocks, overview_path(log))
+    except (OSError, ValueError):
+        return np.zeros(0, block_dtype(n_columns))
+
+
 def read_metrics(path: str | os.PathLike[str], start: int = 0) -> dict[str, Array]:
     """Columns of a log from point `start` on: step and tokens int64 [n], time and values float64 [n].
 
-    Safe while another process appends: a record that is not whole yet is left out.
+    The same from a log that grows and from an archived one, to the bit. Safe while another process appends: a record
+    that is not whole yet is left out.
     Raises `TornFile` when the file is missing, no metric log, or damaged before its end.
     """
-    columns, begin = _read_header(Path(path))
-    records = _records(Path(path), begin, _record(columns), start)
-    return {name: np.ascontiguousarray(records[name]) for name in (*_FIXED, *columns)}
+    path = Path(path)
+    if is_archive(path):
+        return read_archive(path, start)
+    columns, begin = read_header(path)
+    records = whole(read_records(path, begin, record_dtype(columns), start), path, start)
+    return {name: np.ascontiguousarray(records[name]) for name in (*FIXED, *columns)}
 
 
-def downsample(columns: Mapping[str, Array], n: int) -> dict[str, Array]:
-    """At most `n` (≥ 4) points that keep what a curve shows: each column's minimum and maximum per bucket.
+def archive_metrics(path: str | os.PathLike[str]) -> None:
+    """Compress a log that nobody appends to, in place and without loss; nothing happens to one that is compressed.
 
-    The points are cut into n/2 buckets of equal size. Each bucket gives two points: at its first and its
-    last step stand, for every value column, its minimum and its maximum in the order in which they came
-    (NaN is passed over while a bucket holds anything else). step, tokens and time are those of the two ends.
+    The new file takes the old one's name by a rename: killed at any instant, one of the two is there.
+    Raises what `read_metrics` raises, and `DiskFull`.
     """
-    if n < 4:
-        raise ValueError(f"A curve needs at least 4 points, not {n}.")
-    rows = len(next(iter(columns.values())))
-    if rows <= n:
-        return {name: np.array(values) for name, values in columns.items()}
-    buckets = n // 2
-    edges = np.linspace(0, rows, buckets + 1).astype(np.int64)
-    first, last = edges[:-1], edges[1:] - 1
-    return {
-        name: _pairs(values[first], values[last]) if name in _FIXED else _extremes(values, edges)
-        for name, values in columns.items()
-    }
+    path = Path(path)
+    if not is_archive(path):
+        points = read_metrics(path)
+        records = np.zeros(len(points["step"]), record_dtype([n for n in points if n not in FIXED]))
+        for name, values in points.items():
+            records[name] = values
+        overview = blocks_of(records, len(points) - len(FIXED))
+        with atomic_file(path, make_parents=False) as file:
+            for part in archive_bytes(points, overview):
+                file.write(part)
+    overview_path(path).unlink(missing_ok=True)
 
 
-def _extremes(values: Array, edges: Array) -> Array:
-    low = np.fmin.reduceat(values, edges[:-1])
-    high = np.fmax.reduceat(values, edges[:-1])
-    sizes = np.diff(edges)
-    rows = np.arange(len(values))
-    first_low = np.minimum.reduceat(np.where(values == np.repeat(low, sizes), rows, len(values)), edges[:-1])
-    first_high = np.minimum.reduceat(
-        np.where(values == np.repeat(high, sizes), rows, len(values)), edges[:-1]
-    )
-    falling = first_high < first_low
-    return _pairs(np.where(falling, high, low), np.where(falling, low, high))
-
-
-def _pairs(left: Array, right: Array) -> Array:
-    return np.stack([left, right], axis=1).reshape(-1)
-
-
-def _record(columns: Sequence[str]) -> np.dtype[Any]:
-    fields = [*_FIXED.items(), *((name, "<f8") for name in columns), (" check", "<u8")]
-    return np.dtype(fields)
-
-
-def _checks(words: Array) -> Array:
-    return np.bitwise_xor.reduce(words[:, :-1], axis=1) ^ _CHECK
-
-
-def _header(columns: Sequence[str]) -> bytes:
-    text = json.dumps({"version": 1, "columns": list(columns)}).encode()
-    text += b" " * (-(len(_MAGIC) + 4 + len(text)) % _ALIGN)
-    return _MAGIC + len(text).to_bytes(4, "little") + text
-
-
-def _read_header(path: Path) -> tuple[list[str], int]:
-    """The value columns and the offset of the first record."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_MAGIC) + 4)
-            size = int.from_bytes(start[len(_MAGIC) :], "little")
-            text = file.read(size)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise TornFile(path, "is missing") from error
-    if not start.startswith(_MAGIC):
-        raise TornFile(path, "is no metric log")
-    try:
-        return list(json.loads(text)["columns"]), len(start) + size
-    except (ValueError, KeyError, TypeError) as error:
-        raise TornFile(path, "is torn: its header is not whole") from error
-
-
-def _records(path: Path, begin: int, dtype: np.dtype[Any], start: int = 0) -> Array:
-    """Whole records from `start` on; invalid ones are passed over at the end only."""
-    # Read, not mapped: a training that resumes cuts the file, and a mapping would then kill its reader.
-    records: Array = np.fromfile(path, dtype, offset=begin + start * dtype.itemsize)
-    rows = len(records)
-    if not rows:
-        return records
-    words = records.view("<u8").reshape(rows, -1)
-    valid = _checks(words) == words[:, -1]
-    if valid.all():
-        return records
-    whole = int(np.argmin(valid))
-    if valid[whole:].any():
-        raise TornFile(path, f"has changed since it was written: point {start + whole:,} is damaged")
-    return records[:whole]
+def _make_room(path: Path, wanted: Sequence[str]) -> None:
+    """Rewrite an archive as a log, and a log that lacks columns with them."""
+    archived = is_archive(path)
+    stored = list(read_directory(path)["columns"]) if archived else read_header(path)[0]
+    columns = [name for name in stored if name not in FIXED]
+    columns += [name for name in wanted if name not in columns]
+    if not archived and columns == stored:
+        return
+    points = read_metrics(path)
+    records = np.zeros(len(points["step"]), record_dtype(columns))
+    for name in records.dtype.names or ():
+        records[name] = points.get(name, np.nan if name in columns else 0)
+    overview_path(path).unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(header_bytes(columns))
+        file.write(seal(records).tobytes())
