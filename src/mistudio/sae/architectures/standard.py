@@ -134,7 +134,7 @@ class Standard(Architecture[StandardConfig]):
             if norms is not None:
                 norm_weights += (slope * z).sum(0)
             total += cost.sum() * weight
-            counts += active.sum(0)
+            counts += active.sum(0, dtype=torch.int32)  # into 64 bits is several times slower
         gradients = {**found, **output_gradients(sae, x, g, found["b_enc"])}
         if norms is not None:
             add_norm_gradients(sae, gradients["W_dec"], norm_weights, norms)
