@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from mistudio.activations.forecast import VALUE_FLOPS, token_flops
+from mistudio.lm.footprint import footprint_of
 from tests.models.api import Api
 
 
@@ -127,18 +129,43 @@ def test_patterns_name_hook_points_of_a_model(api: Api, tiny_model: Any) -> None
     assert refused["code"] == "hook_not_found" and "blocks.8-9" in refused["detail"]
 
 
-def test_time_is_unknown_until_measured_and_then_scaled_by_depth(api: Api, tiny_model: Any) -> None:
+def test_time_is_unknown_until_measured_and_then_scaled_by_the_work(api: Api, tiny_model: Any) -> None:
     tokens = tokenized(api, tiny_model)
     deep = {"tokenization_id": tokens["id"], "hooks": ["blocks.2.hook_resid_post"]}
     shallow = deep | {"hooks": ["blocks.0.hook_resid_post"]}
     before = api.ask("POST", "/activations/forecast", json=deep)
-    assert before["seconds"] is None and "not been harvested" in before["basis"]
+    assert before["seconds"] is None and "nothing has been harvested" in before["basis"]
     harvested(api, tokens, hooks=deep["hooks"])
     after = api.ask("POST", "/activations/forecast", json=deep)
     assert after["seconds"] == pytest.approx(after["n_tokens"] / after["tokens_per_second"])
+    assert "scaled" not in after["basis"]
+    # By hand: three blocks or one, and 32 values to look at and to write.
+    block = 32 * (32 + 16 + 16 + 32) + 3 * 32 * 64 + 2 * 32
+    work = [layers * (2 * (block + 32 / 3) + 2 * 16 * 32) + VALUE_FLOPS * 32 for layers in (3, 1)]
     less = api.ask("POST", "/activations/forecast", json=shallow)
-    assert less["tokens_per_second"] == pytest.approx(3 * after["tokens_per_second"])
-    assert "scaled from 3 to 1 layers" in less["basis"]
+    assert less["tokens_per_second"] == pytest.approx(work[0] / work[1] * after["tokens_per_second"])
+    assert "scaled from" in less["basis"]
+    many = api.ask("POST", "/activations/forecast", json=deep | {"hooks": ["blocks.*.hook_resid_post"]})
+    assert many["tokens_per_second"] < after["tokens_per_second"]
+
+
+def test_work_grows_with_what_is_run_and_read() -> None:
+    model = footprint_of(
+        {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 100},
+        4 * 50_000 + 6_400,
+        "float32",
+    )
+
+    def work(*hooks: str, context: int = 128) -> float:
+        return token_flops(model, dict.fromkeys(hooks, 64), context)
+
+    last = "blocks.3.hook_resid_post"
+    kinds = ("hook_resid_pre", "hook_attn_out", "hook_resid_post")
+    parts = [work(f"blocks.2.{kind}") for kind in kinds]
+    assert parts == sorted(parts) and parts[2] == work("blocks.3.hook_resid_pre")
+    assert work(last, context=1024) > work(last) > parts[2]
+    assert work(last, "blocks.0.hook_mlp_out") == work(last) + 64 * VALUE_FLOPS
+    assert work("model.norm") == work(last)  # of no layer: behind all of them
 
 
 def test_templates_start_extractions_and_count_it(api: Api, tiny_model: Any) -> None:

@@ -246,7 +246,7 @@ def test_the_forecast_is_what_comes_out(settings: Any, database: Any, joined: An
         settings=HarvestSettings(skip_special_tokens=False, skip_bos=False),
     )
     with database.reading() as session:
-        before = caches.forecast_cache(session, settings, wanted)
+        before = caches.forecast(session, settings, wanted)
     assert before.seconds is None
     with database.session() as session:
         cache, job = caches.add_cache(session, settings, wanted)
@@ -255,7 +255,7 @@ def test_the_forecast_is_what_comes_out(settings: Any, database: Any, joined: An
     assert before.n_tokens == row.n_tokens
     assert before.bytes <= row.bytes < before.bytes * 1.05 + 10_000
     with database.reading() as session:
-        after = caches.forecast_cache(session, settings, wanted)
+        after = caches.forecast(session, settings, wanted)
     assert after.seconds == pytest.approx(row.statistics["seconds"])
 
 

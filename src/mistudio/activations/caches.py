@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
+from mistudio.activations.forecast import forecast_cache
 from mistudio.activations.hook_patterns import expand_hooks
 from mistudio.activations.schemas import (
     MOST_HOOKS,
@@ -25,18 +26,11 @@ from mistudio.datasets.tokenizations import ready_tokenization
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import Job, JobOut, latest_jobs, submit
 from mistudio.models.deletion import delete_owner
-from mistudio.models.library import model_folder, ready_model
+from mistudio.models.library import ready_model
 from mistudio.models.names import add_row, choose_name
 from mistudio.models.tables import Model
 from mistudio.settings import Settings
-from mistudio.store import row_bytes
 from mistudio.templates.library import use_template
-
-# Sequence (4), position (2) and token id (4) of each row.
-_ORIGIN_BYTES = 10
-# Groups of 16,384 tokens that are in memory at once: the one that is read, and those that wait to be written.
-_GROUPS = 6
-_GROUP_TOKENS = 16_384
 
 
 def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tuple[ActivationCache, Job]:
@@ -52,11 +46,11 @@ def add_cache(session: Session, settings: Settings, wanted: CacheCreate) -> tupl
     tokenization = ready_tokenization(session, wanted.tokenization_id)
     model = ready_model(session, tokenization.model_id)
     widths = hook_widths(model, wanted.hooks)
-    forecast = forecast_cache(session, settings, wanted)
-    if forecast.bytes > forecast.bytes_free:
+    expected = forecast_cache(session, settings, wanted, widths)
+    if expected.bytes > expected.bytes_free:
         raise StudioError(
             "disk_full",
-            f"The cache would take {forecast.bytes:,} bytes and {forecast.bytes_free:,} are free in the data folder.",
+            f"The cache would take {expected.bytes:,} bytes and {expected.bytes_free:,} are free in the data folder.",
             hint="Keep fewer tokens, cache fewer hooks, or train without a cache.",
             status=507,
         )
@@ -142,59 +136,11 @@ def _no_hook(model: Model, hook: str) -> StudioError:
     )
 
 
-def forecast_cache(session: Session, settings: Settings, wanted: CacheCreate) -> CacheForecastOut:
-    """Bytes, memory and, after the first harvest of this model to these layers, seconds."""
-    import psutil
-
-    from mistudio.lm.footprint import estimate
-
+def forecast(session: Session, settings: Settings, wanted: CacheCreate) -> CacheForecastOut:
+    """What a harvest would take. Raises StudioError `hook_not_found`, Conflict `tokenization_not_ready`."""
     tokenization = ready_tokenization(session, wanted.tokenization_id)
-    model = ready_model(session, tokenization.model_id)
-    widths = hook_widths(model, wanted.hooks)
-    n_tokens = min(tokenization.n_tokens or 0, wanted.settings.n_tokens or tokenization.n_tokens or 0)
-    values = sum(widths.values())
-    context = int(tokenization.settings["context_length"])
-    footprint = estimate(model_folder(settings, model.id))
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    rate, basis = _rate(session, model, widths)
-    return CacheForecastOut(
-        n_tokens=n_tokens,
-        hooks=list(widths),
-        bytes=n_tokens * (sum(row_bytes(wanted.dtype, d) for d in widths.values()) + _ORIGIN_BYTES),
-        bytes_free=shutil.disk_usage(settings.data_dir).free,
-        memory_bytes=footprint.harvest_bytes(wanted.settings.batch_sequences, context, len(widths))
-        + _GROUPS * _GROUP_TOKENS * values * 4,
-        memory_available=psutil.virtual_memory().available,
-        seconds=None if rate is None else n_tokens / rate,
-        tokens_per_second=rate,
-        basis=basis,
-    )
-
-
-def _rate(session: Session, model: Model, widths: dict[str, int]) -> tuple[float | None, str]:
-    """Tokens a second by the newest harvest of this model, scaled by how many layers have to run; and in words."""
-    newest = session.scalars(
-        select(ActivationCache)
-        .where(ActivationCache.model_id == model.id, ActivationCache.n_tokens > 0)
-        .order_by(ActivationCache.created_at.desc())
-        .limit(1)
-    ).one_or_none()
-    if newest is None or not (newest.statistics or {}).get("seconds"):
-        return None, f"unknown: {model.name} has not been harvested on this machine yet"
-    assert newest.statistics is not None
-    before, now = _depth(newest.hooks, model), _depth(list(widths), model)
-    measured = newest.statistics["tokens_seen"] / newest.statistics["seconds"]
-    basis = f"measured: {measured:,.0f} tokens/s in “{newest.name}” on this machine"
-    if before != now:
-        basis += f", scaled from {before} to {now} layers"
-    return measured * before / now, basis
-
-
-def _depth(hooks: Sequence[str], model: Model) -> int:
-    from mistudio.lm.hooks import parse_hook
-
-    layers = [layer for hook in hooks if (layer := parse_hook(hook).layer) is not None]
-    return 1 + max(layers) if layers else max(1, model.n_layers or 1)
+    widths = hook_widths(ready_model(session, tokenization.model_id), wanted.hooks)
+    return forecast_cache(session, settings, wanted, widths)
 
 
 def disk_use(session: Session, settings: Settings) -> DiskOut:

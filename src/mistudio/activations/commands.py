@@ -94,7 +94,7 @@ def harvest(
                 first = error.errors()[0]
                 raise typer.BadParameter(f"{first['loc'][-1]}: {first['msg']}") from error
             if dry_run:
-                console.emit(caches.forecast_cache(session, console.settings, wanted))
+                console.emit(caches.forecast(session, console.settings, wanted))
                 return
             cache, job = caches.add_cache(session, console.settings, wanted)
             cache_id, job_id = cache.id, job.id

@@ -82,7 +82,7 @@ def create_cache(
 )
 def forecast_cache(wanted: CacheCreate, session: ReadingDep, settings: SettingsDep) -> CacheForecastOut:
     """Bytes on disk, memory and time, before the start."""
-    return caches.forecast_cache(session, settings, wanted)
+    return caches.forecast(session, settings, wanted)
 
 
 @router.post(
