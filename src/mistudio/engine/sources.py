@@ -1,72 +1,47 @@
-"""Where a training's activations come from: the model as it reads, or a cache. Several hook points at once.
-
-A source gives batches in an order that its settings and a seed fix, and says with each batch where to go on after it,
-so that a training that is resumed sees exactly what an unbroken one would have seen.
-"""
+"""Where a training's activations come from: the model as it reads, or a cache. Several hook points at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mistudio.engine.errors import ActivationsRefused, CacheRefused, TokensUnfit
+from mistudio.engine.cache_source import CacheSource, refuse_other_model
+from mistudio.engine.errors import ActivationsRefused, TokensUnfit
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.reading import ActivationChunk, group_size, read_chunk
 from mistudio.engine.sequences import CONTEXT, Ids, Tokens, as_sequences, begins_with_bos, sequence_order
-from mistudio.lm.hooks import parse_hook
+from mistudio.engine.stream import (
+    ActivationSource,
+    Batch,
+    Observed,
+    Position,
+    Sample,
+    saelens_hook,
+    sequences_up_to,
+)
 
 if TYPE_CHECKING:
     from mistudio.lm import LanguageModel
-    from mistudio.store import ActivationCache, ShuffledBatches
+
+__all__ = [
+    "POOL_TOKENS",
+    "ActivationSource",
+    "Batch",
+    "CacheSource",
+    "ModelSource",
+    "Observed",
+    "Position",
+    "Sample",
+    "refuse_other_model",
+    "saelens_hook",
+]
 
 POOL_TOKENS = 65_536
 """Activations that are mixed at a time while the model runs alongside."""
-
-Position = dict[str, Any]
-"""Where a stream of batches goes on, as JSON can hold it."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of activations.
-
-    activations: per hook `[n, d]` float32; row `i` of every hook belongs to the same token. On the device of the model
-    or, from a cache, on the CPU. n is the batch size (fewer only where a source says so).
-    position: where to go on after this batch.
-    """
-
-    activations: dict[str, Tensor]
-    position: Position
-
-    def __len__(self) -> int:
-        return len(next(iter(self.activations.values())))
-
-
-class ActivationSource(Protocol):
-    """A resumable, endless stream of batches for one or many hook points, and rows that it never gives."""
-
-    @property
-    def hooks(self) -> Mapping[str, int]:
-        """Each hook point and the width of its activations."""
-        ...
-
-    def batches(self, batch_size: int, seed: int, position: Position | None = None) -> Iterator[Batch]:
-        """Batches without end. With the `position` of an earlier batch they go on right after it, to the bit."""
-        ...
-
-    def held_out(self, n: int | None = None) -> dict[str, Tensor] | None:
-        """Activations that are never in a batch, per hook `[m, d]` float32 on the CPU, at most `n` rows; None when
-        nothing is held out."""
-        ...
-
-    def metadata(self, hook: str) -> dict[str, Any]:
-        """What an SAE of this hook says of its origin, in SAELens' keys."""
-        ...
 
 
 class ModelSource:
@@ -118,6 +93,7 @@ class ModelSource:
         self.training_sequences, self.held_out_sequences = self._split(held_out_tokens)
         self._held_out_tokens = held_out_tokens
         self._buffers: dict[str, Tensor] | None = None
+        self._origins: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def _split(self, held_out_tokens: int) -> tuple[Ids, Ids]:
         """The sequences of the first epoch, and those held out, both in the order of reading."""
@@ -233,14 +209,29 @@ class ModelSource:
                 for hook, d in self.hooks.items()
             }
         n = 0
+        self._origins = []
         while n < self.pool_tokens and at < len(order):
             chosen = order[at : at + size]
             room = {hook: pool[n:] for hook, pool in self._buffers.items()}
             chunk = self.read(chosen, at + len(chosen), room)
             if self.on_chunk is not None:
                 self.on_chunk(epoch, at, chunk)
+            self._origins.append((chunk.sequences, chunk.positions, chunk.tokens))
             n, at = n + chunk.counts.kept, chunk.next
         return n, at
+
+    def sample(self, n: int, at: int) -> Sample | None:
+        """The first rows of the pool that batches are drawn from now."""
+        if self._buffers is None or not self._origins:
+            return None
+        sequences, positions, tokens = (torch.cat(parts)[:n] for parts in zip(*self._origins, strict=True))
+        rows = {hook: pool[: len(tokens)] for hook, pool in self._buffers.items()}
+        return Sample(rows, sequences, positions, tokens)
+
+    def held_out_text(self, n_tokens: int) -> tuple[LanguageModel, list[Tensor]] | None:
+        """The model that runs alongside, and the first held-out sequences."""
+        found = sequences_up_to(self.sequences, self.held_out_sequences, n_tokens)
+        return (self.model, found) if found else None
 
     def read(self, chosen: Ids, next: int, into: dict[str, Tensor]) -> ActivationChunk:
         """The activations that count of the `chosen` sequences, in the first rows of these buffers."""
@@ -270,126 +261,6 @@ class ModelSource:
             "exclude_special_tokens": self.settings.skip_special_tokens,
             **self.metadata_given,
         }
-
-
-class CacheSource:
-    """Activations from a cache: batches of several of its hook points in one and the same order.
-
-    cache: an open `store.ActivationCache`. hooks: which of its hook points (default: all).
-    held_out_tokens: the last so many rows of the cache are never in a batch, nor are the rest of the sequences that
-        they belong to. The cache's sequences are in a random order, so this is a random choice, and the one that
-        `ModelSource` makes.
-    model: the language model that is going to be used with the activations (for evaluations): a cache of another one
-        is refused.
-    metadata: keys that `metadata` gives instead of its own.
-
-    Mixing, memory and exactness: see `store.ShuffledBatches`; every row comes exactly once in an epoch. Batches are all
-    of the same size. Raises CacheRefused for a hook that the cache lacks or a cache of another model, TornFile.
-    """
-
-    def __init__(
-        self,
-        cache: ActivationCache,
-        hooks: Sequence[str] | str | None = None,
-        *,
-        held_out_tokens: int = 0,
-        model: LanguageModel | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        names = [hooks] if isinstance(hooks, str) else list(cache.hooks if hooks is None else hooks)
-        for name in names:
-            if name not in cache.hooks:
-                raise CacheRefused(
-                    f"The activation cache {cache.folder.name} does not hold {name}; it holds "
-                    f"{', '.join(cache.hooks)}.",
-                    "Choose one of these, or harvest that hook point.",
-                )
-        if model is not None:
-            refuse_other_model(cache, model)
-        self.cache = cache
-        self.hooks = {name: cache.hooks[name] for name in names}
-        self._stop = cache.whole_sequences(cache.n_tokens - held_out_tokens)
-        if self._stop <= 0:
-            raise TokensUnfit(
-                f"{held_out_tokens:,} held-out tokens leave nothing of the cache's {cache.n_tokens:,} to train on.",
-                "Hold out fewer, or harvest more.",
-            )
-        self._metadata = dict(metadata or {})
-
-    @property
-    def n_training(self) -> int:
-        """Rows that batches are drawn from: all but those held out."""
-        return self._stop
-
-    def batches(self, batch_size: int, seed: int, position: Position | None = None) -> Iterator[Batch]:
-        """Batches of `batch_size` without end. Going on is immediate. Raises CacheRefused for a position that was
-        reached with another batch size."""
-        at = position or {}
-        before = at.get("batch_size", batch_size)
-        if before != batch_size:
-            raise CacheRefused(
-                f"The position to go on from was reached in batches of {before}, not {batch_size}.",
-                "Go on with the same batch size, or start anew.",
-            )
-        first_row, number = int(at.get("first_row", 0)), int(at.get("batch", 0))
-        streams = self.streams(batch_size, seed, number, first_row)
-        try:
-            while True:
-                activations = {hook: torch.from_numpy(next(stream)) for hook, stream in streams.items()}
-                number += 1
-                after = {"batch": number, "batch_size": batch_size}
-                yield Batch(activations, {**after, "first_row": first_row} if first_row else after)
-        finally:
-            for stream in streams.values():
-                stream.close()
-
-    def streams(
-        self, batch_size: int, seed: int, start_batch: int = 0, first_row: int = 0
-    ) -> dict[str, ShuffledBatches]:
-        """A stream for each hook, all in the same order."""
-        return {
-            hook: self.cache.shuffled_batches(
-                hook,
-                batch_size,
-                seed,
-                epochs=None,
-                start_batch=start_batch,
-                stop=self._stop,
-                first_row=first_row,
-            )
-            for hook in self.hooks
-        }
-
-    def held_out(self, n: int | None = None) -> dict[str, Tensor] | None:
-        """The last rows of the cache, per hook `[m, d]` float32: at most `n` (default: all that are held out)."""
-        total = self.cache.n_tokens
-        if self._stop >= total:
-            return None
-        stop = total if n is None else min(total, self._stop + n)
-        return {hook: torch.from_numpy(self.cache.read(hook, self._stop, stop)) for hook in self.hooks}
-
-    def metadata(self, hook: str) -> dict[str, Any]:
-        """What an SAE of this hook says of its origin, in SAELens' keys, as far as the cache knows it."""
-        name, head = saelens_hook(hook)
-        known = self.cache.meta.get("sae_metadata", {})
-        return {**known, "hook_name": name, "hook_head_index": head, **self._metadata}
-
-
-def refuse_other_model(cache: ActivationCache, model: LanguageModel) -> None:
-    """Raises CacheRefused when a cache that says which model filled it was filled by another than `model`."""
-    theirs = (cache.meta.get("key") or {}).get("model")
-    if theirs is not None and theirs != model.fingerprint:
-        raise CacheRefused(
-            f"The activation cache {cache.folder.name} was filled by another model: "
-            f"“{cache.meta.get('model', 'unknown')}” ({theirs[:8]}), not “{model.source}” ({model.fingerprint[:8]}).",
-            "Use that model, or harvest this one's activations.",
-        )
-
-
-def saelens_hook(hook: str) -> tuple[str, int | None]:
-    """A hook's name and head as SAELens writes them: `("blocks.3.attn.hook_z", 5)` for head 5 of it."""
-    parsed = parse_hook(hook)
-    return (hook.partition("[")[0], parsed.head) if parsed.head is not None else (str(parsed), None)
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

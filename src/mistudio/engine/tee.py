@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,8 +24,11 @@ from mistudio.engine.errors import CacheRefused
 from mistudio.engine.filling import SHARD_BYTES, CacheFilling
 from mistudio.engine.reading import ActivationChunk, group_size, read_activations
 from mistudio.engine.sequences import sequence_order
-from mistudio.engine.sources import Batch, CacheSource, ModelSource, Position
+from mistudio.engine.sources import Batch, CacheSource, ModelSource, Position, Sample
 from mistudio.store import ActivationCache, FolderLock, Precision
+
+if TYPE_CHECKING:
+    from mistudio.lm import LanguageModel
 
 
 class TeeSource:
@@ -58,6 +61,7 @@ class TeeSource:
         self.key: Key = cache_key(source.model, source.sequences, list(source.hooks), source.settings, dtype)
         self.path = self.folder / key_digest(self.key)
         self._order = sequence_order(source.sequences, source.settings)
+        self._reads_cache = False
 
     @property
     def hooks(self) -> Mapping[str, int]:
@@ -67,6 +71,19 @@ class TeeSource:
     def held_out(self, n: int | None = None) -> dict[str, Tensor] | None:
         """As `ModelSource.held_out`: in full precision, from the model."""
         return self.source.held_out(n)
+
+    def sample(self, n: int, at: int) -> Sample | None:
+        """From the model's pool in the first epoch, later from the cache."""
+        if self._reads_cache:
+            cache = find_cache(self.folder, self.key)
+            if cache is not None:
+                held_out = self._held_out_rows(cache)
+                return CacheSource(cache, list(self.hooks), held_out_tokens=held_out).sample(n, at)
+        return self.source.sample(n, at)
+
+    def held_out_text(self, n_tokens: int) -> tuple[LanguageModel, list[Tensor]] | None:
+        """As `ModelSource.held_out_text`."""
+        return self.source.held_out_text(n_tokens)
 
     def metadata(self, hook: str) -> dict[str, Any]:
         """As `ModelSource.metadata`."""
@@ -94,6 +111,7 @@ class TeeSource:
                 at = self._cache_position(batch_size, batch_size - len(next(iter(rest.values()))))
         elif "batch" not in at:
             at = self._cache_position(batch_size, 0)
+        self._reads_cache = True
         yield from self._cached().batches(batch_size, seed, at)
 
     @staticmethod

@@ -14,6 +14,9 @@ from mistudio.lm.model import LanguageModel
 from mistudio.lm.splice import SplicedPass, Splicer
 from mistudio.sae import SAE
 
+Ablation = tuple[str, tuple[str, ...]]
+"""What stands in the place of the activations ("zero" or "mean"), and at which hook points."""
+
 
 class _Baseline:
     """The model's own predictions for one batch, and how far others are from them.
@@ -62,15 +65,22 @@ def measure_behaviour(
     batch_size: int,
     special: Tensor | None,
     progress: Callable[[int], None],
+    ablations: dict[Ablation, list[float]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """CE and KL of every dictionary by name, each with the sums' number of tokens `n_kl` and its `seconds`.
 
     `means` holds x̄ [d_out] by the hook points written. One whole pass per batch serves all dictionaries; each of
-    them, and the two ablations of each place, then runs only what lies behind its hook point.
+    them, and the two ablations of each place, then runs only what lies behind its hook point. The ablations' sums are
+    left in `ablations`, and taken from there by a later call on the same sequences.
     """
     splicer = Splicer(model, [hook for site in sites.values() for hook in site.hooks])
     places = list(dict.fromkeys(site.writes for site in sites.values()))
-    sums: dict[object, list[float]] = {key: [0.0, 0.0] for key in _keys(places, saes)}
+    known = {} if ablations is None else ablations
+    unknown = [writes for writes in places if ("zero", writes) not in known]
+    sums: dict[object, list[float]] = {name: [0.0, 0.0] for name in saes}
+    for writes in unknown:
+        sums["zero", writes] = known["zero", writes] = [0.0, 0.0]
+        sums["mean", writes] = known["mean", writes] = [0.0, 0.0]
     seconds = dict.fromkeys(saes, 0.0)
     original, n_ce, n_kl = 0.0, 0, 0
 
@@ -85,7 +95,7 @@ def measure_behaviour(
         run = splicer.run(tokens, real)
         baseline = _Baseline(run.logits, tokens, counts, real)
         original, n_ce, n_kl = original + baseline.ce, n_ce + baseline.n_ce, n_kl + baseline.n_kl
-        for writes in places:
+        for writes in unknown:
             site = next(s for s in sites.values() if s.writes == writes)
             y = site.y(run.activations)
             for ablation, value in (
@@ -103,7 +113,7 @@ def measure_behaviour(
 
     found: dict[str, dict[str, float]] = {}
     for name in saes:
-        zero, mean = sums["zero", sites[name].writes], sums["mean", sites[name].writes]
+        zero, mean = known["zero", sites[name].writes], known["mean", sites[name].writes]
         ce, kl = sums[name]
         found[name] = {
             **_behaviour(original, ce, kl, zero, mean, n_ce, n_kl),
@@ -111,10 +121,6 @@ def measure_behaviour(
             "seconds": seconds[name],
         }
     return found
-
-
-def _keys(places: list[tuple[str, ...]], saes: Mapping[str, SAE]) -> list[object]:
-    return [*((ablation, writes) for ablation in ("zero", "mean") for writes in places), *saes]
 
 
 def spliced(sae: SAE, site: Site, run: SplicedPass, counts: Tensor) -> dict[str, Tensor]:

@@ -98,8 +98,13 @@ def frame_interval(total_steps: int, log_every: int) -> int:
 
     A longer training has a multiple of a shorter one's interval, so that the one can be thinned to the other.
     """
+    return interval(total_steps, log_every, MOST_FRAMES)
+
+
+def interval(total_steps: int, log_every: int, most: int, least: int = 1) -> int:
+    """`log_every` times the smallest power of two of at least `least` steps and at most `most` times in all."""
     every = log_every
-    while total_steps > MOST_FRAMES * every:
+    while every < least or total_steps > most * every:
         every *= 2
     return every
 
