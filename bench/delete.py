@@ -13,15 +13,16 @@ import numpy as np
 
 from mistudio.activations.schemas import HarvestSettings
 from mistudio.datasets.tables import Dataset, Tokenization
-from mistudio.db import Database, new_id
+from mistudio.db import Database
 from mistudio.db.migrate import upgrade
 from mistudio.domains import all_domains, import_tables
 from mistudio.models.tables import Model
 from mistudio.sae.config import TrainerConfig
 from mistudio.settings import Settings
 from mistudio.store import ActivationCacheWriter, Examples, MetricLog, empty_trash, write_examples
-from mistudio.training.runs import delete_training, training_folder
-from mistudio.training.tables import Training
+from mistudio.training.sweeps import delete_trainings
+from mistudio.training.tables import Sweep, SweepSource, Training
+from mistudio.training.views import training_folder
 
 ACTIVATIONS = 9_000_000
 GOAL_SECONDS = 1.0
@@ -40,7 +41,7 @@ def rows(quick: bool) -> list[dict[str, Any]]:
         fill_training(folder, width=8 if quick else 64)
         start = time.perf_counter()
         with database.session() as session:
-            delete_training(session, settings, folder.name)
+            delete_trainings(session, settings, [folder.name])
         seconds = time.perf_counter() - start
         if folder.exists():
             raise RuntimeError(f"{folder.name} is still there after its deletion")
@@ -71,17 +72,21 @@ def _insert_training(database: Database) -> str:
         session.add(tokenization)
         session.flush()
         training = Training(
-            id=new_id("tr"),
             name="bench",
-            model_id=model.id,
-            tokenization_id=tokenization.id,
             hook="blocks.6.hook_resid_post",
             d_in=576,
             config=TrainerConfig().model_dump(mode="json"),
+        )
+        sweep = Sweep(
+            name="bench",
+            model_id=model.id,
             harvest=HarvestSettings().model_dump(mode="json"),
             held_out_tokens=0,
+            sources=[SweepSource(position=0, tokenization_id=tokenization.id, weight=1.0)],
+            trainings=[training],
         )
-        session.add(training)
+        session.add(sweep)
+        session.flush()
         return training.id
 
 

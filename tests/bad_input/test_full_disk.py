@@ -25,8 +25,8 @@ from mistudio.models.schemas import FolderModelSource, ModelCreate
 from mistudio.sae import TopKConfig, TrainerConfig, save_sae
 from mistudio.saes.library import add_import
 from mistudio.saes.schemas import SaeImport
-from mistudio.training.runs import create_training
-from mistudio.training.schemas import TrainingCreate
+from mistudio.training.schemas import SourceChoice, TrainingCreate
+from mistudio.training.sweeps import create_sweep
 from tests.bad_input.refusals import files_in, job_fails
 from tests.features.make_sae import random_sae
 from tests.models.job_runs import run_here
@@ -60,13 +60,13 @@ def queue(what: str, session: Any, settings: Any, tmp_path: Path, known: dict[st
     if what == "training":
         config = TrainerConfig(architecture=TopKConfig(k=4), d_sae=64, total_tokens=4_096, batch_size=256)
         wanted = TrainingCreate(
-            tokenization_id=known["tokens"],
-            hook=HOOK,
+            sources=[SourceChoice(tokenization_id=known["tokens"])],
+            hooks=[HOOK],
             cache_id=known["cache"],
             config=config,
             held_out_tokens=512,
         )
-        subject = f"trainings/{create_training(session, wanted).id}"
+        subject = f"sweeps/{create_sweep(session, wanted).id}"
         return latest_jobs(session, [subject])[subject].id
     return create_extraction(session, known["sae"], ExtractionCreate(cache_id=known["cache"]))[1].id
 

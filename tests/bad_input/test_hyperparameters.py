@@ -32,7 +32,7 @@ CASES = [
 
 
 def body(tokens: str, changes: dict[str, Any], hook: str = HOOK) -> dict[str, Any]:
-    return {"tokenization_id": tokens, "hook": hook, "config": GOOD | changes}
+    return {"sources": [{"tokenization_id": tokens}], "hooks": [hook], "config": GOOD | changes}
 
 
 def test_the_api_names_the_field(api: Api, tokens: str) -> None:

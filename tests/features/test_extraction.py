@@ -27,8 +27,8 @@ from mistudio.sae.config import TrainerConfig
 from mistudio.saes.library import delete_sae, open_sae
 from mistudio.saes.tables import Sae
 from mistudio.store import ExampleStore
-from mistudio.training.runs import create_training
-from mistudio.training.schemas import TrainingCreate
+from mistudio.training.schemas import SourceChoice, TrainingCreate
+from mistudio.training.sweeps import create_sweep
 from mistudio.web import PageRequest
 from tests.features.make_sae import HOOK, add_sae
 from tests.models.job_runs import run_here
@@ -248,15 +248,18 @@ def test_defaults_are_those_of_the_training(
     run_here(settings, database, job.id)
     without, _ = start(database, sae)
     with database.session() as session:
-        training = create_training(
+        sweep = create_sweep(
             session,
             TrainingCreate(
-                tokenization_id=tokens, hook=HOOK, held_out_tokens=0, config=TrainerConfig(batch_size=256)
+                sources=[SourceChoice(tokenization_id=tokens)],
+                hooks=[HOOK],
+                held_out_tokens=0,
+                config=TrainerConfig(batch_size=256),
             ),
         )
         row = session.get(Sae, sae)
         assert row is not None
-        row.training_id = training.id
+        row.training_id = sweep.trainings[0].id
     with_training, _ = start(database, sae)
     with database.reading() as session:
         first = library.get_extraction(session, without)

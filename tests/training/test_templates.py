@@ -11,8 +11,8 @@ from mistudio.errors import NotFound, StudioError
 from mistudio.templates.kinds import register_template_kinds
 from mistudio.templates.library import add_template, get_template
 from mistudio.templates.schemas import TemplateCreate
-from mistudio.training import runs
 from mistudio.training.schemas import TrainingCreate
+from mistudio.training.sweeps import create_sweep
 from tests.training.conftest import HOOK
 
 
@@ -27,15 +27,20 @@ def test_a_training_starts_from_a_template_and_is_counted(database: Any, tokens:
     with database.session() as session:
         template = add_template(session, TemplateCreate(kind="training", name="small", body=body))
         kept = template.body
-        wanted = {"tokenization_id": tokens, "hook": HOOK, **kept, "template_id": template.id}
-        training = runs.create_training(session, TrainingCreate.model_validate(wanted))
+        wanted = {
+            "sources": [{"tokenization_id": tokens}],
+            "hooks": [HOOK],
+            **kept,
+            "template_id": template.id,
+        }
+        training = create_sweep(session, TrainingCreate.model_validate(wanted)).trainings[0]
         assert training.config["architecture"]["k"] == 4 and training.config["d_sae"] == 64
         assert get_template(session, template.id).uses == 1
     with database.session() as session:
         other = TemplateCreate(kind="extraction", name="small", body={"hooks": [HOOK]})
         wrong = add_template(session, other).id
         with pytest.raises(NotFound):
-            runs.create_training(session, TrainingCreate.model_validate({**wanted, "template_id": wrong}))
+            create_sweep(session, TrainingCreate.model_validate({**wanted, "template_id": wrong}))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from mistudio.engine.run_folder import list_checkpoints
+from mistudio.engine.run_folder import METRICS_FILE, list_checkpoints
 from mistudio.errors import Conflict, NotFound, StudioError
-from mistudio.jobs import JobCancelled, JobInterrupted, latest_jobs
+from mistudio.jobs import JobCancelled, JobInterrupted
 from mistudio.sae.config import (
     BatchTopKConfig,
     GatedConfig,
@@ -25,10 +25,11 @@ from mistudio.sae.config import (
 from mistudio.saes.library import open_sae
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
-from mistudio.training import runs
+from mistudio.training import sweeps, views
 from mistudio.training.commands import request_from_options
 from mistudio.training.forecast import forecast
-from mistudio.training.schemas import TrainingCreate
+from mistudio.training.metrics import metric_series
+from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
 from tests.models.job_runs import run_here
 from tests.training.conftest import HOOK
@@ -49,15 +50,20 @@ def request(tokens: str, cache: str | None = None, **changes: Any) -> TrainingCr
         }
     )
     return TrainingCreate(
-        tokenization_id=tokens, hook=HOOK, cache_id=cache, held_out_tokens=512, config=config
+        sources=[SourceChoice(tokenization_id=tokens)],
+        hooks=[HOOK],
+        cache_id=cache,
+        held_out_tokens=512,
+        config=config,
     )
 
 
 def start(database: Any, wanted: TrainingCreate) -> tuple[str, str]:
     with database.session() as session:
-        training = runs.create_training(session, wanted)
-        subject = f"trainings/{training.id}"
-        return training.id, latest_jobs(session, [subject])[subject].id
+        sweep = sweeps.create_sweep(session, wanted)
+        job = sweeps.sweep_job(session, sweep.id)
+        assert job is not None
+        return sweep.trainings[0].id, job.id
 
 
 def weights(settings: Any, database: Any, sae_id: str) -> dict[str, torch.Tensor]:
@@ -83,13 +89,13 @@ def test_a_training_learns_records_and_registers_its_sae(
     training_id, job_id = start(database, wanted)
     result, reports = run_here(settings, database, job_id)
 
-    points = read_metrics(runs.training_folder(settings, training_id) / runs.METRICS_FILE)
+    points = read_metrics(views.training_folder(settings, training_id) / METRICS_FILE)
     assert points["step"][0] == 1
     assert points["step"][-1] == wanted.config.total_steps
     assert points["fvu"][-1] < 0.95 * points["fvu"][0]
     assert np.isfinite(points["tokens_per_second"][1:]).all()
     with database.reading() as session:
-        view = runs.out_many(session, [runs.get_training(session, training_id)])[0]
+        view = views.out_many(session, [views.get_training(session, training_id)])[0]
         row = session.get_one(Sae, result["sae_id"])
     assert view.sae_id == row.id
     assert (row.hook, row.training_id, row.d_sae) == (HOOK, training_id, 64)
@@ -118,7 +124,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
 
     with pytest.raises(JobInterrupted):
         run_here(settings, database, job_id, on_progress=interrupt)
-    folder = runs.training_folder(settings, training_id)
+    folder = views.training_folder(settings, training_id)
     assert list_checkpoints(folder)[-1].step >= 17
     resumed, _ = run_here(settings, database, job_id)
     ours, theirs = (
@@ -127,7 +133,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert resumed["fvu"] == unbroken["fvu"]
-    steps = read_metrics(folder / runs.METRICS_FILE)["step"].tolist()
+    steps = read_metrics(folder / METRICS_FILE)["step"].tolist()
     assert steps == sorted(set(steps))
 
 
@@ -149,11 +155,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
 
     with pytest.raises(Killed):
         run_here(settings, database, job_id, on_progress=kill)
-    folder = runs.training_folder(settings, training_id)
+    folder = views.training_folder(settings, training_id)
     assert list_checkpoints(folder)[-1].step == 20
     resumed, _ = run_here(settings, database, job_id)
     assert resumed["fvu"] == unbroken["fvu"]
-    steps = read_metrics(folder / runs.METRICS_FILE)["step"].tolist()
+    steps = read_metrics(folder / METRICS_FILE)["step"].tolist()
     assert steps == sorted(set(steps))
 
 
@@ -175,13 +181,15 @@ def test_stop_keeps_what_was_learned_and_resume_finishes(
     with database.session() as session:
         session.get_one(Job, job_id).state = "succeeded"
     with database.session() as session:
-        runs.resume_training(session, training_id)
-        again = latest_jobs(session, [f"trainings/{training_id}"])[f"trainings/{training_id}"]
+        sweep = views.get_training(session, training_id).sweep
+        sweeps.resume_sweep(session, sweep)
+        again = sweeps.sweep_job(session, sweep.id)
+        assert again is not None
     assert again.id != job_id
     finished, _ = run_here(settings, database, again.id)
     assert finished["steps"] == 32
     with database.session() as session, pytest.raises(Conflict, match="has seen all"):
-        runs.resume_training(session, training_id)
+        sweeps.resume_sweep(session, views.get_training(session, training_id).sweep)
 
 
 def test_held_out_tokens_are_never_trained_on(settings: Any, database: Any, tokens: str, cache: str) -> None:
@@ -201,9 +209,10 @@ def test_held_out_tokens_are_never_trained_on(settings: Any, database: Any, toke
         wanted = request(tokens, source)
         training_id, _ = start(database, wanted)
         with database.reading() as session:
-            training = runs.get_training(session, training_id)
-        context: Any = Context()
-        activations = open_source(context, training)
+            context: Any = Context()
+        with database.reading() as session:
+            sweep_id = views.get_training(session, training_id).sweep_id
+        activations = open_source(context, sweep_id)
         held_out = activations.held_out()
         assert held_out is not None
         assert len(held_out[HOOK]) >= 480
@@ -223,18 +232,18 @@ def test_deleting_a_training_removes_rows_and_files_and_keeps_its_sae(
 ) -> None:
     training_id, job_id = start(database, request(tokens, cache))
     result, _ = run_here(settings, database, job_id)
-    folder = runs.training_folder(settings, training_id)
+    folder = views.training_folder(settings, training_id)
     assert folder.is_dir()
     began = time.monotonic()
     with database.session() as session:
-        runs.delete_training(session, settings, training_id)
+        sweeps.delete_trainings(session, settings, [training_id])
     assert time.monotonic() - began < 1
     assert not folder.exists()
     with database.reading() as session:
         assert session.get(Training, training_id) is None
         assert session.get_one(Sae, result["sae_id"]).training_id is None
     with database.session() as session, pytest.raises(NotFound):
-        runs.delete_training(session, settings, training_id)
+        sweeps.delete_trainings(session, settings, [training_id])
 
 
 def test_a_training_deleted_while_it_runs_ends_and_leaves_nothing(
@@ -245,12 +254,12 @@ def test_a_training_deleted_while_it_runs_ends_and_leaves_nothing(
     def delete(progress: dict[str, Any], asked: Any) -> None:
         if progress["stage"] == "Train" and progress["done"] >= 1_000 and not asked.cancel.is_set():
             with database.session() as session:
-                runs.delete_training(session, settings, training_id)
+                sweeps.delete_trainings(session, settings, [training_id])
             asked.cancel.set()
 
     with pytest.raises(JobCancelled):
         run_here(settings, database, job_id, on_progress=delete)
-    assert not runs.training_folder(settings, training_id).exists()
+    assert not views.training_folder(settings, training_id).exists()
 
 
 def test_what_does_not_fit_is_refused_by_name(settings: Any, database: Any, tokens: str, cache: str) -> None:
@@ -258,13 +267,13 @@ def test_what_does_not_fit_is_refused_by_name(settings: Any, database: Any, toke
 
     def refused(changes: dict[str, Any]) -> StudioError:
         with database.session() as session, pytest.raises(StudioError) as error:
-            runs.create_training(session, good.model_copy(update=changes))
+            sweeps.create_sweep(session, good.model_copy(update=changes))
         return error.value
 
-    assert "blocks.9.hook_resid_post" in refused({"hook": "blocks.9.hook_resid_post"}).message
-    assert refused({"tokenization_id": "tk_none"}).code == "tokenization_not_found"
+    assert "blocks.9.hook_resid_post" in refused({"hooks": ["blocks.9.hook_resid_post"]}).message
+    assert refused({"sources": [SourceChoice(tokenization_id="tk_none")]}).code == "tokenization_not_found"
     assert refused({"cache_id": "ac_none"}).code == "activation_cache_not_found"
-    assert refused({"hook": "blocks.0.hook_resid_post"}).code == "cache_does_not_fit"
+    assert refused({"hooks": ["blocks.0.hook_resid_post"]}).code == "cache_does_not_fit"
     assert refused({"held_out_tokens": 1_000_000}).code == "too_few_tokens"
     with database.reading() as session:
         assert session.query(Training).count() == 0
@@ -275,12 +284,12 @@ def test_a_training_of_the_past_is_shown_whatever_is_asked_today(
 ) -> None:
     training_id, _ = start(database, request(tokens))
     with database.session() as session:
-        row = runs.get_training(session, training_id)
+        row = views.get_training(session, training_id)
         row.config = {**row.config, "d_sae": 2, "of_old": 1}  # k is 4
     with database.reading() as session:
-        view = runs.detail(session, settings, training_id)
+        view = views.detail(session, settings, training_id)
         sent = view.model_dump(mode="json")
-        assert runs.snapshot(session, f"trainings/{training_id}")["config"]["d_sae"] == 2
+        assert views.snapshot(session, f"trainings/{training_id}")["config"]["d_sae"] == 2
     assert sent["config"]["architecture"]["kind"] == "topk"
     assert sent["config"]["architecture"]["k"] == 4
     assert sent["total_steps"] == 32
@@ -288,7 +297,9 @@ def test_a_training_of_the_past_is_shown_whatever_is_asked_today(
 
 def test_the_command_line_fills_in_which_kind_is_meant() -> None:
     def config(*assignments: str) -> TrainerConfig:
-        return request_from_options(list(assignments), None, tokenization_id="tk_1", hook=HOOK).config
+        return request_from_options(
+            list(assignments), None, sources=[{"tokenization_id": "tk_1"}], hooks=[HOOK]
+        ).config
 
     assert config("architecture.k=16").architecture == BatchTopKConfig(k=16)
     assert config("architecture=jump_relu").architecture == JumpReLUConfig()
@@ -310,8 +321,8 @@ def test_a_forecast_counts_what_the_settings_ask_for(settings: Any) -> None:
     def parts(**changes: Any) -> dict[str, int]:
         return forecast(
             settings,
-            request("tk_1", **changes).config,
-            d_in=32,
+            [(request("tk_1", **changes).config, 32)],
+            widths={HOOK: 32},
             weight_bytes=0,
             model_flops=0,
             cached_tokens=10_000,
@@ -335,12 +346,12 @@ def test_a_forecast_counts_memory_and_uses_measured_rates(
 ) -> None:
     wanted = request(tokens, cache)
     with database.reading() as session:
-        before = runs.forecast_training(session, settings, wanted)
+        before = sweeps.forecast_sweep(session, settings, wanted)
     assert "assumed" in before.basis
     assert before.memory_bytes == sum(before.parts.values())
     wide = wanted.model_copy(update={"config": wanted.config.model_copy(update={"d_sae": 4096})})
     with database.reading() as session:
-        assert runs.forecast_training(session, settings, wide).memory_bytes > before.memory_bytes
+        assert sweeps.forecast_sweep(session, settings, wide).memory_bytes > before.memory_bytes
     training_id, job_id = start(database, wanted)
     run_here(settings, database, job_id)
     from mistudio.jobs.tables import Job
@@ -348,8 +359,8 @@ def test_a_forecast_counts_memory_and_uses_measured_rates(
     with database.session() as session:
         session.get_one(Job, job_id).state = "succeeded"
     with database.reading() as session:
-        after = runs.forecast_training(session, settings, wanted)
-        rate = (runs.get_training(session, training_id).last_metrics or {})["tokens_per_second"]
+        after = sweeps.forecast_sweep(session, settings, wanted)
+        rate = (views.get_training(session, training_id).last_metrics or {})["tokens_per_second"]
     assert "measured" in after.basis
     assert after.tokens_per_second == pytest.approx(rate)
 
@@ -360,14 +371,14 @@ def test_metric_series_are_downsampled_and_cut(
     training_id, job_id = start(database, request(tokens, cache, log_every=1))
     run_here(settings, database, job_id)
     with database.reading() as session:
-        training = runs.get_training(session, training_id)
-    whole = runs.metric_series(settings, training, columns=None, max_points=1000, after_step=0)
+        training = views.get_training(session, training_id)
+    whole = metric_series(settings, training, columns=None, max_points=1000, after_step=0)
     assert whole.columns["step"] == list(range(1, 33))
     assert whole.columns["tokens_per_second"][0] is None
-    few = runs.metric_series(settings, training, columns=["fvu"], max_points=10, after_step=0)
+    few = metric_series(settings, training, columns=["fvu"], max_points=10, after_step=0)
     assert len(few.columns["step"]) <= 10
     assert set(few.columns) == {"step", "tokens", "time", "fvu"}
-    later = runs.metric_series(settings, training, columns=["fvu"], max_points=100, after_step=30)
+    later = metric_series(settings, training, columns=["fvu"], max_points=100, after_step=30)
     assert later.columns["step"] == [31, 32]
     with pytest.raises(StudioError, match="no metric “fuv”"):
-        runs.metric_series(settings, training, columns=["fuv"], max_points=10, after_step=0)
+        metric_series(settings, training, columns=["fuv"], max_points=10, after_step=0)

@@ -54,9 +54,9 @@ from mistudio.steering.schemas import (
 from mistudio.steering.sessions import create_session, open_job
 from mistudio.steering.tables import SteeringGeneration, SteeringSession
 from mistudio.store import atomic_file
-from mistudio.training.runs import create_training
-from mistudio.training.schemas import TrainingCreate
-from mistudio.training.tables import Training
+from mistudio.training.schemas import SourceChoice, TrainingCreate
+from mistudio.training.sweeps import create_sweep
+from mistudio.training.tables import Sweep, Training
 
 _NAME = "Demo"
 _SHOWN_FEATURES = 10
@@ -130,19 +130,19 @@ class _Demo:
                 ),
             ),
         )
-        training = self._stage(
+        sweep = self._stage(
             "training",
-            "trainings",
-            self._find(Training, Training.cache_id == cache.id, Training.name == _NAME),
+            "sweeps",
+            self._find(Sweep, Sweep.cache_id == cache.id, Sweep.name == _NAME),
             lambda session: self._with_job(
                 session,
-                "trainings",
-                create_training(
+                "sweeps",
+                create_sweep(
                     session,
                     TrainingCreate(
                         name=_NAME,
-                        tokenization_id=tokenization.id,
-                        hook=recipe.HOOK,
+                        sources=[SourceChoice(tokenization_id=tokenization.id)],
+                        hooks=[recipe.HOOK],
                         cache_id=cache.id,
                         held_out_tokens=recipe.HELD_OUT_TOKENS,
                         config=recipe.TRAINER,
@@ -151,6 +151,7 @@ class _Demo:
             ),
         )
         with self.console.reading() as session:
+            training = session.scalars(select(Training).where(Training.sweep_id == sweep.id)).one()
             sae = session.scalars(
                 select(Sae).where(Sae.training_id == training.id).order_by(Sae.created_at.desc()).limit(1)
             ).one()

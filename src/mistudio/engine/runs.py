@@ -251,3 +251,20 @@ def named_apart(runs: Sequence[Run]) -> list[Run]:
         taken.add(name)
         found.append(replace(run, name=name))
     return found
+
+
+def shared_batch_size(runs: Sequence[Run]) -> int:
+    """Activations in a batch that feeds all runs: the largest of their batch sizes.
+
+    Raises SettingsRefused when one does not divide it, or when there are no runs.
+    """
+    if not runs:
+        raise SettingsRefused("There is nothing to train: no runs were given.")
+    largest = max(run.config.batch_size for run in runs)
+    for run in runs:
+        if largest % run.config.batch_size:
+            raise SettingsRefused(
+                f"Runs that share activations need batch sizes that divide the largest of them, {largest:,}; "
+                f"“{run.title}” has {run.config.batch_size:,}."
+            )
+    return largest

@@ -25,7 +25,7 @@ from mistudio.engine.run_folder import (
     write_checkpoint,
     write_json,
 )
-from mistudio.engine.runs import Run, SettingsRefused, named_apart
+from mistudio.engine.runs import Run, SettingsRefused, named_apart, shared_batch_size
 from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
 from mistudio.engine.trained import TrainedSAE
 from mistudio.sae import SAE, Evaluation, Trainer, TrainingDiverged, load_sae, save_sae
@@ -71,7 +71,7 @@ def train_runs(
     Raises SettingsRefused, RunRefused (a folder holds another run), and what the source raises.
     """
     runs = named_apart(runs)
-    batch_size = _batch_size(runs)
+    batch_size = shared_batch_size(runs)
     sites = [_site(run, source) for run in runs]
     refuse_idle_ranks(runs, ranks, split)
     seed = runs[0].config.seed if seed is None else seed
@@ -326,19 +326,6 @@ def _site(run: Run, source: ActivationSource) -> tuple[int, int | None]:
         listed = ", ".join(f"{hook} ({d})" for hook, d in zip(run.reads, widths, strict=True))
         raise SettingsRefused(f"A crosscoder needs hook points of one width; these differ: {listed}.")
     return sum(widths), source.hooks[run.writes[0]] if run.transcodes else None
-
-
-def _batch_size(runs: Sequence[Run]) -> int:
-    if not runs:
-        raise SettingsRefused("There is nothing to train: no runs were given.")
-    largest = max(run.config.batch_size for run in runs)
-    for run in runs:
-        if largest % run.config.batch_size:
-            raise SettingsRefused(
-                f"Runs that share activations need batch sizes that divide the largest of them, {largest:,}; "
-                f"“{run.title}” has {run.config.batch_size:,}."
-            )
-    return largest
 
 
 def _runs_model(source: ActivationSource) -> bool:

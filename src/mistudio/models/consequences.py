@@ -58,7 +58,7 @@ def consequences(
     }
     items: list[TakenOut] = []
     for name, keys in doomed.items():
-        if name in parts:
+        if name in parts or Base.metadata.tables[name].info.get("part"):
             continue
         columns = Base.metadata.tables[name].c
         shown = columns.get("name", columns.get("title", columns.id))

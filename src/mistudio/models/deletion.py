@@ -2,7 +2,8 @@
 
 Who uses what is read from the foreign keys of all tables, so that a domain added later is counted without a word
 said here. A table's rows own the folders `data_dir/<folder>/<id>`, where the folders are the table's name or what it
-declares as `info={"folders": (...)}`.
+declares as `info={"folders": (...)}`. A table that links two others may say which of them is nothing without the link,
+`info={"takes": "<column>"}`: that row is then deleted with what the link points at.
 """
 
 from __future__ import annotations
@@ -29,10 +30,19 @@ _IN_ONE_QUERY = 500
 def users_of(
     session: Session, table: str, ids: Iterable[str], parts: frozenset[str] = frozenset()
 ) -> list[UserOut]:
-    """What refers to these rows, by kind and name. Rows of the tables `parts` are no users: theirs are counted."""
+    """What refers to these rows, by kind and name.
+
+    Rows of the tables `parts`, and of those that say of themselves that they are `info={"part": True}` of what refers
+    to them, are no users: theirs are counted.
+    """
     found: list[UserOut] = []
     for child, column, _ in _references(table):
-        if child.name in parts:
+        takes = child.info.get("takes")
+        if takes and takes != column:
+            owner = _target(child, takes)
+            owners = _ids(session, child, column, ids, takes)
+            found += users_of(session, owner.name, owners, parts) if owner.info.get("part") else []
+        elif child.name in parts or child.info.get("part"):
             found += users_of(session, child.name, _ids(session, child, column, ids), parts)
         elif "id" in child.c:
             shown = child.c.get("name", child.c.get("title", child.c.id))
@@ -112,17 +122,29 @@ def _collect(session: Session, table: str, ids: set[str], doomed: dict[str, set[
     if not new:
         return
     for child, column, rule in _references(table):
+        takes = child.info.get("takes")
+        if takes and takes != column:
+            _collect(
+                session, _target(child, takes).name, set(_ids(session, child, column, new, takes)), doomed
+            )
         # Rows without an id of their own are many and small: the database's own cascade takes them.
         if rule != "SET NULL" and "id" in child.c:
             _collect(session, child.name, set(_ids(session, child, column, new)), doomed)
 
 
-def _ids(session: Session, child: Table, column: str, parents: Iterable[str]) -> list[str]:
+def _ids(
+    session: Session, child: Table, column: str, parents: Iterable[str], wanted: str = "id"
+) -> list[str]:
     return [
         id
         for chunk in _chunks(parents)
-        for id in session.scalars(select(child.c.id).where(child.c[column].in_(chunk)))
+        for id in session.scalars(select(child.c[wanted]).where(child.c[column].in_(chunk)))
     ]
+
+
+def _target(child: Table, column: str) -> Table:
+    """The table that a foreign key points at."""
+    return next(iter(child.c[column].foreign_keys)).column.table
 
 
 def _references(table: str) -> Iterator[tuple[Table, str, Any]]:

@@ -80,13 +80,29 @@ def tokenization_for(session: Session, sae: Sae, wanted: str | None) -> Tokeniza
 
 
 def training_of(session: Session, sae: Sae) -> dict[str, Any]:
-    """What its training's row says of tokens: `tokenization_id`, `harvest`, `held_out_tokens`; empty without one.
+    """What its training says of tokens: `tokenization_id`, `harvest`, `held_out_tokens`; empty without one.
 
-    Trainings come later in the pipeline and know SAEs, not the other way round: the table is looked up by name.
+    Of a mixture the tokenization is the weightiest, and `held_out_tokens` is None: what was held out of it is no end
+    of that tokenization's own order. Trainings come later in the pipeline and know SAEs, not the other way round: the
+    tables are looked up by name.
     """
-    trainings = Base.metadata.tables.get("trainings")
-    if trainings is None or sae.training_id is None:
+    tables = Base.metadata.tables
+    if "trainings" not in tables or sae.training_id is None:
         return {}
-    columns = [trainings.c[name] for name in ("tokenization_id", "harvest", "held_out_tokens")]
-    row = session.execute(select(*columns).where(trainings.c.id == sae.training_id)).mappings().one_or_none()
-    return {} if row is None else {str(name): value for name, value in row.items()}
+    trainings, sweeps, sources = tables["trainings"], tables["sweeps"], tables["sweep_sources"]
+    rows = (
+        session.execute(
+            select(sources.c.tokenization_id, sweeps.c.harvest, sweeps.c.held_out_tokens)
+            .select_from(trainings)
+            .join(sweeps, sweeps.c.id == trainings.c.sweep_id)
+            .join(sources, sources.c.sweep_id == sweeps.c.id)
+            .where(trainings.c.id == sae.training_id)
+            .order_by(sources.c.weight.desc(), sources.c.position)
+        )
+        .mappings()
+        .all()
+    )
+    if not rows:
+        return {}
+    found = {str(name): value for name, value in rows[0].items()}
+    return found if len(rows) == 1 else found | {"held_out_tokens": None}

@@ -10,12 +10,12 @@ domain = Domain(
     job_kinds=(
         JobKind(
             name="training.run",
-            work="mistudio.training.work:run_training",
+            work="mistudio.training.work:run_sweep",
             params="mistudio.training.schemas:TrainingJob",
             resource="gpu",
             resumable=True,
         ),
     ),
     template_kinds=(TemplateKind("training", "Training", "mistudio.training.schemas:TrainingTemplate"),),
-    snapshots={"trainings": "mistudio.training.runs:snapshot"},
+    snapshots={"trainings": "mistudio.training.views:snapshot"},
 )

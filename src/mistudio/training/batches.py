@@ -1,4 +1,4 @@
-"""Where a training's activations come from: an activation cache, or the model running alongside.
+"""Where a sweep's activations come from: an activation cache, or the model running alongside.
 
 Needs PyTorch: import it only in jobs.
 """
@@ -10,38 +10,45 @@ from mistudio.activations.harvesting import open_cache
 from mistudio.activations.schemas import HarvestSettings
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.datasets.tokenize import open_tokens
+from mistudio.engine.mixture import Mixture
 from mistudio.engine.sources import ActivationSource, CacheSource, ModelSource
 from mistudio.jobs import JobContext
 from mistudio.models.library import open_model
 from mistudio.models.tables import Model
-from mistudio.training.tables import Training
+from mistudio.training.views import get_sweep
 
 
-def open_source(context: JobContext, training: Training) -> ActivationSource:
-    """The activations of this training: its held-out ones are never in a batch."""
+def open_source(context: JobContext, sweep_id: str) -> ActivationSource:
+    """The activations of this sweep, for every hook point in it: its held-out ones are never in a batch."""
     with context.database.reading() as session:
-        model = session.get_one(Model, training.model_id)
-        tokenization = session.get_one(Tokenization, training.tokenization_id)
-        dataset = session.get_one(Dataset, tokenization.dataset_id)
-        cache = ready_cache(session, training.cache_id) if training.cache_id else None
-    tokens = open_tokens(context.settings, tokenization)
-    harvest = HarvestSettings.model_validate(training.harvest)
+        sweep = get_sweep(session, sweep_id)
+        hooks = list(dict.fromkeys(training.hook for training in sweep.trainings))
+        model = session.get_one(Model, sweep.model_id)
+        weights = {source.tokenization_id: source.weight for source in sweep.sources}
+        tokenizations = [session.get_one(Tokenization, id) for id in weights]
+        names = [session.get_one(Dataset, one.dataset_id).name for one in tokenizations]
+        cache = ready_cache(session, sweep.cache_id) if sweep.cache_id else None
+    stores = {one.id: open_tokens(context.settings, one) for one in tokenizations}
+    tokens = next(iter(stores.values()))
+    if len(stores) > 1:
+        tokens = Mixture({id: (store, weights[id]) for id, store in stores.items()})
+    harvest = HarvestSettings.model_validate(sweep.harvest)
     metadata = {
         "model_name": model.name,
         "context_size": tokens.context,
         "prepend_bos": tokens.bos_id is not None,
-        "dataset_path": dataset.name,
+        "dataset_path": ", ".join(dict.fromkeys(names)),
         "exclude_special_tokens": harvest.skip_special_tokens,
     }
-    held_out = training.held_out_tokens
+    held_out = sweep.held_out_tokens
     if cache is not None:
         found = open_cache(context.settings, cache)
-        return CacheSource(found, [training.hook], held_out_tokens=held_out, metadata=metadata)
+        return CacheSource(found, hooks, held_out_tokens=held_out, metadata=metadata)
     context.progress(0, None, "tokens", stage="Load the model")
     return ModelSource(
         open_model(context.settings, model, device=context.device),
         tokens,
-        [training.hook],
+        hooks,
         settings=harvest.model_copy(update={"n_tokens": None}),
         held_out_tokens=held_out,
         metadata=metadata,

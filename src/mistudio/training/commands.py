@@ -13,10 +13,9 @@ from sqlalchemy import select
 from mistudio.console import open_console
 from mistudio.engine.runs import KINDS
 from mistudio.errors import StudioError
-from mistudio.jobs import latest_jobs
 from mistudio.sae.config import TrainerConfig
-from mistudio.training import runs
-from mistudio.training.schemas import TrainingCreate
+from mistudio.training import sweeps, views
+from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
 
 app = typer.Typer(no_args_is_help=True, help="Train sparse autoencoders.")
@@ -70,8 +69,14 @@ def request_from_options(assignments: list[str], config: Path | None, **fixed: A
 
 @app.command("start")
 def start(
-    tokenization: Annotated[str, typer.Argument(help="Tokenization to train on (tk_…).")],
-    hook: Annotated[str, typer.Option(help="Hook point, e.g. blocks.6.hook_resid_post.")],
+    tokenization: Annotated[
+        list[str],
+        typer.Argument(help="Tokenizations to train on (tk_…), mixed in equal shares or as ID=WEIGHT."),
+    ],
+    hook: Annotated[
+        list[str],
+        typer.Option(help="Hook point, e.g. blocks.6.hook_resid_post; several train one SAE at each."),
+    ],
     cache: Annotated[str | None, typer.Option(help="Activation cache to train from (ac_…).")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     held_out_tokens: Annotated[
@@ -89,12 +94,12 @@ def start(
     ] = None,
     forecast: Annotated[bool, typer.Option(help="Only print what it would take.")] = False,
 ) -> None:
-    """Train an SAE and wait for it."""
+    """Train SAEs in one pass over the activations, and wait for them."""
     request = request_from_options(
         set_ or [],
         config,
-        tokenization_id=tokenization,
-        hook=hook,
+        sources=[_source(one) for one in tokenization],
+        hooks=hook,
         cache_id=cache,
         name=name,
         held_out_tokens=held_out_tokens,
@@ -102,29 +107,49 @@ def start(
     with open_console() as console:
         if forecast:
             with console.reading() as session:
-                console.emit(runs.forecast_training(session, console.settings, request))
+                console.emit(sweeps.forecast_sweep(session, console.settings, request))
             return
         with console.session() as session:
-            training_id = runs.create_training(session, request).id
-        _follow(console, training_id)
+            sweep_id = sweeps.create_sweep(session, request).id
+        _follow(console, sweep_id)
+
+
+def _source(text: str) -> dict[str, Any]:
+    """`tk_…` or `tk_…=2.5`."""
+    id, _, weight = text.partition("=")
+    try:
+        return SourceChoice(tokenization_id=id, weight=float(weight or 1)).model_dump()
+    except ValueError as error:
+        raise StudioError(
+            "invalid_input",
+            f"“{text}” is not a tokenization with a positive weight.",
+            hint="Write tk_… or tk_…=2.5.",
+        ) from error
 
 
 @app.command("resume")
 def resume(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) -> None:
-    """Go on from the newest checkpoint and wait for the end."""
+    """Go on from the newest checkpoint, with all that is trained in the same pass, and wait for the end."""
     with open_console() as console:
         with console.session() as session:
-            runs.resume_training(session, training)
-        _follow(console, training)
+            sweep = views.get_training(session, training).sweep
+            sweeps.resume_sweep(session, sweep)
+            sweep_id = sweep.id
+        _follow(console, sweep_id)
 
 
-def _follow(console: Any, training_id: str) -> None:
-    subject = f"{runs.TABLE}/{training_id}"
+def _follow(console: Any, sweep_id: str) -> None:
     with console.reading() as session:
-        job_id = latest_jobs(session, [subject])[subject].id
+        job = sweeps.sweep_job(session, sweep_id)
+        assert job is not None
+        job_id = job.id
     console.run(job_id)
     with console.reading() as session:
-        console.emit(runs.detail(session, console.settings, training_id))
+        made = views.sweep_out(session, views.get_sweep(session, sweep_id))
+        if len(made.trainings) == 1:
+            console.emit(views.detail(session, console.settings, made.trainings[0].id))
+        else:
+            console.emit(made.trainings, table=_COLUMNS, title="trainings")
 
 
 @app.command("list")
@@ -132,21 +157,21 @@ def list_() -> None:
     """List trainings, newest first."""
     with open_console() as console, console.reading() as session:
         found = session.scalars(select(Training).order_by(Training.created_at.desc())).all()
-        console.emit(runs.out_many(session, found), table=_COLUMNS, title="trainings")
+        console.emit(views.out_many(session, found), table=_COLUMNS, title="trainings")
 
 
 @app.command("show")
 def show(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) -> None:
     """Show one training."""
     with open_console() as console, console.reading() as session:
-        console.emit(runs.detail(session, console.settings, training))
+        console.emit(views.detail(session, console.settings, training))
 
 
 @app.command("stop")
 def stop(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) -> None:
     """Ask a running training to end now and keep what it learned."""
     with open_console() as console, console.session() as session:
-        runs.stop_training(session, training)
+        sweeps.stop_sweep(session, views.get_training(session, training).sweep)
         console.emit({"id": training, "asked": "stop"})
 
 
@@ -154,5 +179,5 @@ def stop(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) ->
 def delete(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) -> None:
     """Delete a training with its points and checkpoints."""
     with open_console() as console, console.session() as session:
-        runs.delete_training(session, console.settings, training)
+        sweeps.delete_trainings(session, console.settings, [training])
         console.emit({"deleted": training})

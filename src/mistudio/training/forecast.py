@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -49,9 +49,9 @@ def model_flops_per_token(parameters: int, n_layers: int, vocabulary: int, d_mod
 
 def forecast(
     settings: Settings,
-    config: TrainerConfig,
+    runs: Sequence[tuple[TrainerConfig, int]],
     *,
-    d_in: int,
+    widths: Mapping[str, int],
     weight_bytes: int,
     model_flops: float,
     cached_tokens: int | None,
@@ -59,33 +59,29 @@ def forecast(
     held_out_tokens: int,
     measured: Sequence[MeasuredRun],
 ) -> Forecast:
-    """Forecast a run. `weight_bytes` and `model_flops` count the language model; both are 0 when a cache is read.
+    """Forecast a sweep of `runs` (settings and d_in of each SAE) on hook points of these widths.
 
-    Seconds are total_tokens × FLOPs per token ÷ the rate of the measured run whose cost per token is nearest; without
-    one, a stated assumption.
+    `weight_bytes` and `model_flops` count the language model; both are 0 when a cache is read. Seconds are
+    total_tokens × FLOPs per token ÷ the rate of the measured run whose cost per token is nearest; without one, a
+    stated assumption.
     """
-    parameters = 2 * config.d_sae * d_in + config.d_sae + d_in
-    moments = _MOMENTS[config.optimizer.kind]
-    averaged = 1 if config.ema_decay else 0
-    # A batch may be worked through in parts; bfloat16 halves what a step computes with and adds a copy of the weights.
-    half = config.precision == "bfloat16"
-    pre_activations = config.batch_size // config.accumulate * config.d_sae * (2 if half else _FLOAT)
+    value = 2 if cached_tokens is not None else _FLOAT
+    widest, tokens = sum(widths.values()), max(config.total_tokens for config, _ in runs)
     parts = {
         "process": _PROCESS_BYTES,
         "language model": weight_bytes,
-        "SAE weights": parameters * _FLOAT,
-        "weights in bfloat16": 2 * parameters if half else 0,
-        "gradients": parameters * _FLOAT,
-        "optimiser's moments": moments * parameters * _FLOAT,
-        "averaged weights": averaged * parameters * _FLOAT,
-        "pre-activations of a batch": pre_activations,
-        "activations in flight": 6 * config.batch_size * d_in * _FLOAT,
-        "shuffling window": 2 * _WINDOW_TOKENS * d_in * (2 if cached_tokens is not None else _FLOAT),
-        "held-out activations": held_out_tokens * d_in * _FLOAT,
+        "activations in flight": 6 * max(c.batch_size for c, _ in runs) * widest * _FLOAT,
+        "shuffling window": 2 * _WINDOW_TOKENS * widest * value,
+        "held-out activations": held_out_tokens * widest * _FLOAT,
     }
-    checkpoint = parameters * _FLOAT * (1 + moments + averaged)
-    disk = 2 * checkpoint + parameters * _FLOAT + (config.total_steps // config.log_every) * 16 * 8
-    flops = step_flops_per_token(config, d_in) + model_flops
+    disk, flops = 0, model_flops
+    for config, d_in in runs:
+        for name, size in _dictionary_bytes(config, d_in).items():
+            # One dictionary steps after the other: what a step needs for itself is there once.
+            of_a_step = name == "pre-activations of a batch"
+            parts[name] = max(parts.get(name, 0), size) if of_a_step else parts.get(name, 0) + size
+        disk += _disk_bytes(config, d_in)
+        flops += step_flops_per_token(config, d_in)
     if measured:
         nearest = min(measured, key=lambda run: abs(run.flops_per_token - flops))
         rate = nearest.tokens_per_second * nearest.flops_per_token / flops
@@ -100,25 +96,50 @@ def forecast(
     return Forecast(
         memory_bytes=memory,
         disk_bytes=disk,
-        seconds=config.total_tokens / rate,
+        saes=len(runs),
+        seconds=tokens / rate,
         tokens_per_second=rate,
         basis=basis,
         parts={name: size for name, size in parts.items() if size},
         available_memory_bytes=available_memory,
         available_disk_bytes=available_disk,
-        warnings=_warnings(config, d_in, memory, available_memory, disk, available_disk, available_tokens),
+        warnings=[
+            *_shortages(memory, available_memory, disk, available_disk),
+            *dict.fromkeys(w for config, d_in in runs for w in _warnings(config, d_in, available_tokens)),
+        ],
     )
 
 
-def _warnings(
-    config: TrainerConfig,
-    d_in: int,
-    memory: int,
-    available_memory: int,
-    disk: int,
-    available_disk: int,
-    available_tokens: int,
-) -> list[str]:
+def _dictionary_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
+    """What one dictionary takes in memory while it learns."""
+    parameters = _parameters(config, d_in)
+    # A batch may be worked through in parts; bfloat16 halves what a step computes with and adds a copy of the weights.
+    half = config.precision == "bfloat16"
+    return {
+        "SAE weights": parameters * _FLOAT,
+        "weights in bfloat16": 2 * parameters if half else 0,
+        "gradients": parameters * _FLOAT,
+        "optimiser's moments": _MOMENTS[config.optimizer.kind] * parameters * _FLOAT,
+        "averaged weights": parameters * _FLOAT if config.ema_decay else 0,
+        "pre-activations of a batch": config.batch_size
+        // config.accumulate
+        * config.d_sae
+        * (2 if half else _FLOAT),
+    }
+
+
+def _disk_bytes(config: TrainerConfig, d_in: int) -> int:
+    """Two checkpoints, the finished weights, and the points of the curves."""
+    parameters = _parameters(config, d_in)
+    kept = 1 + _MOMENTS[config.optimizer.kind] + bool(config.ema_decay)
+    return (2 * kept + 1) * parameters * _FLOAT + (config.total_steps // config.log_every) * 16 * 8
+
+
+def _parameters(config: TrainerConfig, d_in: int) -> int:
+    return 2 * config.d_sae * d_in + config.d_sae + d_in
+
+
+def _shortages(memory: int, available_memory: int, disk: int, available_disk: int) -> list[str]:
     found: list[str] = []
     if memory > available_memory:
         found.append(
@@ -129,6 +150,11 @@ def _warnings(
         found.append(
             f"This writes about {disk / 1e9:.1f} GB and the disk has {available_disk / 1e9:.1f} GB left."
         )
+    return found
+
+
+def _warnings(config: TrainerConfig, d_in: int, available_tokens: int) -> list[str]:
+    found: list[str] = []
     if config.total_tokens > 10 * max(available_tokens, 1):
         found.append(
             f"{config.total_tokens:,} training tokens from {available_tokens:,} distinct ones repeat each more "

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
 from mistudio.sae.metric_info import METRICS
-from mistudio.training import runs
+from mistudio.training import sweeps, views
+from mistudio.training.metrics import metric_series
 from mistudio.training.schemas import (
     Forecast,
     MetricSeries,
+    SweepOut,
     TrainingCreate,
     TrainingDetail,
     TrainingForm,
@@ -21,10 +23,10 @@ from mistudio.training.schemas import (
 from mistudio.training.tables import Training
 from mistudio.web import Page, PageDep, ReadingDep, SessionDep, SettingsDep, StudioDep, paginate, problems
 
-router = APIRouter(prefix="/trainings", tags=["trainings"])
+router = APIRouter(tags=["trainings"])
 
 
-@router.get("", response_model=Page[TrainingOut], summary="List trainings", responses=problems(422))
+@router.get("/trainings", response_model=Page[TrainingOut], summary="List trainings", responses=problems(422))
 def list_trainings(session: ReadingDep, page: PageDep) -> Page[TrainingOut]:
     """Newest first unless sorted otherwise."""
     sorts = {
@@ -42,11 +44,11 @@ def list_trainings(session: ReadingDep, page: PageDep) -> Page[TrainingOut]:
         search=[Training.name, Training.hook, Training.notes],
     )
     return Page[TrainingOut](
-        items=runs.out_many(session, found.items), total=found.total, next_cursor=found.next_cursor
+        items=views.out_many(session, found.items), total=found.total, next_cursor=found.next_cursor
     )
 
 
-@router.get("/form", response_model=TrainingForm, summary="The schema of the training form")
+@router.get("/trainings/form", response_model=TrainingForm, summary="The schema of the training form")
 def training_form() -> TrainingForm:
     """The JSON schema that validates a new training, and what each recorded metric means."""
     return TrainingForm(
@@ -59,50 +61,65 @@ def training_form() -> TrainingForm:
 
 
 @router.post(
-    "/forecast", response_model=Forecast, summary="Forecast a training", responses=problems(404, 409, 422)
+    "/trainings/forecast",
+    response_model=Forecast,
+    summary="Forecast a training",
+    responses=problems(404, 409, 422),
 )
 def forecast_training(session: ReadingDep, settings: SettingsDep, request: TrainingCreate) -> Forecast:
     """Memory, disk and time that this training would take; nothing is started."""
-    return runs.forecast_training(session, settings, request)
+    return sweeps.forecast_sweep(session, settings, request)
 
 
 @router.post(
-    "",
+    "/trainings",
     status_code=202,
-    response_model=TrainingOut,
-    summary="Start a training",
+    response_model=SweepOut,
+    summary="Start trainings",
     responses=problems(404, 409, 422),
 )
-def create_training(session: SessionDep, studio: StudioDep, request: TrainingCreate) -> TrainingOut:
-    """Queue a training."""
-    training = runs.create_training(session, request)
-    studio.events.publish("trainings", "created", {"id": training.id})
-    return runs.out_many(session, [training])[0]
+def create_trainings(session: SessionDep, studio: StudioDep, request: TrainingCreate) -> SweepOut:
+    """Queue one pass over the activations that trains every hook point with every combination of the grid."""
+    made = views.sweep_out(session, sweeps.create_sweep(session, request))
+    for training in made.trainings:
+        studio.events.publish("trainings", "created", {"id": training.id})
+    return made
 
 
-@router.get("/{training_id}", response_model=TrainingDetail, summary="A training", responses=problems(404))
+@router.get("/sweeps/{sweep_id}", response_model=SweepOut, summary="A sweep", responses=problems(404))
+def get_sweep(session: ReadingDep, sweep_id: str) -> SweepOut:
+    """The trainings that share one pass over the activations, with their job."""
+    return views.sweep_out(session, views.get_sweep(session, sweep_id))
+
+
+@router.get(
+    "/trainings/{training_id}", response_model=TrainingDetail, summary="A training", responses=problems(404)
+)
 def get_training(session: ReadingDep, settings: SettingsDep, training_id: str) -> TrainingDetail:
     """One training with its checkpoints and the disk it uses."""
-    return runs.detail(session, settings, training_id)
+    return views.detail(session, settings, training_id)
 
 
 @router.patch(
-    "/{training_id}", response_model=TrainingOut, summary="Rename or annotate", responses=problems(404, 422)
+    "/trainings/{training_id}",
+    response_model=TrainingOut,
+    summary="Rename, tag or annotate",
+    responses=problems(404, 422),
 )
 def update_training(
     session: SessionDep, studio: StudioDep, training_id: str, request: TrainingUpdate
 ) -> TrainingOut:
-    """Change the name or the notes."""
-    training = runs.get_training(session, training_id)
+    """Change the name, the notes, the tags or the star."""
+    training = views.get_training(session, training_id)
     for name, value in request.model_dump(exclude_none=True).items():
         setattr(training, name, value)
     session.flush()
     studio.events.publish(f"trainings/{training_id}", "changed", {"id": training_id})
-    return runs.out_many(session, [training])[0]
+    return views.out_many(session, [training])[0]
 
 
 @router.get(
-    "/{training_id}/metrics",
+    "/trainings/{training_id}/metrics",
     response_model=MetricSeries,
     summary="Metric points",
     responses=problems(404, 422),
@@ -116,41 +133,45 @@ def training_metrics(
     after_step: Annotated[int, Query(ge=0, le=2**62, description="Only later points.")] = 0,
 ) -> MetricSeries:
     """Points as columns, downsampled so that every minimum and maximum stays."""
-    training = runs.get_training(session, training_id)
-    return runs.metric_series(
-        settings, training, columns=columns, max_points=max_points, after_step=after_step
-    )
+    training = views.get_training(session, training_id)
+    return metric_series(settings, training, columns=columns, max_points=max_points, after_step=after_step)
 
 
 @router.post(
-    "/{training_id}/stop",
+    "/trainings/{training_id}/stop",
     status_code=202,
     response_model=TrainingOut,
     summary="Stop and keep",
     responses=problems(404, 409),
 )
 def stop_training(session: SessionDep, training_id: str) -> TrainingOut:
-    """End after the present step; the SAE as it is then is measured and kept."""
-    return runs.out_many(session, [runs.stop_training(session, training_id)])[0]
+    """End after the present step; SAEs as they are then are measured and kept. Acts on the whole sweep."""
+    training = views.get_training(session, training_id)
+    sweeps.stop_sweep(session, training.sweep)
+    return views.out_many(session, [training])[0]
 
 
 @router.post(
-    "/{training_id}/resume",
+    "/trainings/{training_id}/resume",
     status_code=202,
     response_model=TrainingOut,
     summary="Go on from the newest checkpoint",
     responses=problems(404, 409),
 )
 def resume_training(session: SessionDep, training_id: str) -> TrainingOut:
-    """Queue the training again, from where it was."""
-    return runs.out_many(session, [runs.resume_training(session, training_id)])[0]
+    """Queue the training again with all of its sweep, from where it was."""
+    training = views.get_training(session, training_id)
+    sweeps.resume_sweep(session, training.sweep)
+    return views.out_many(session, [training])[0]
 
 
-@router.delete("/{training_id}", status_code=204, summary="Delete a training", responses=problems(404))
+@router.delete(
+    "/trainings/{training_id}", status_code=204, summary="Delete a training", responses=problems(404)
+)
 def delete_training(
     session: SessionDep, studio: StudioDep, settings: SettingsDep, training_id: str
 ) -> Response:
-    """Remove its row, points and checkpoints; a running job is cancelled. The SAE that it made stays."""
-    runs.delete_training(session, settings, training_id)
+    """Remove its row, points and checkpoints; a job that trains nothing else is cancelled. The SAE it made stays."""
+    sweeps.delete_trainings(session, settings, [training_id])
     studio.events.publish("trainings", "deleted", {"id": training_id})
     return Response(status_code=204)

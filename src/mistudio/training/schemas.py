@@ -19,8 +19,23 @@ from mistudio.jobs import JobOut
 from mistudio.sae.config import TrainerConfig
 
 
+class SourceChoice(BaseModel):
+    """Tokens to train on, and how much of all they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tokenization_id: str = Field(title="Tokenization", description="Tokens; they name the model too.")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1e6,
+        title="Weight",
+        description="Share of the tokens read, against the weights of the other sources; they need not add up to 1.",
+    )
+
+
 class TrainingCreate(BaseModel):
-    """What to train, on what."""
+    """What to train, on what: every hook point with every combination of the grid, in one pass over the activations."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,10 +45,18 @@ class TrainingCreate(BaseModel):
         title="Name",
         description="How the run is listed. Default: hook point, width and k.",
     )
-    tokenization_id: str = Field(
-        title="Tokenization", description="The tokens to train on; it names the model too."
+    sources: list[SourceChoice] = Field(
+        min_length=1,
+        max_length=32,
+        title="Tokens",
+        description="One tokenization, or several of one model that are mixed by weight.",
     )
-    hook: str = Field(title="Hook point", description="Where in the model the activations are taken.")
+    hooks: list[str] = Field(
+        min_length=1,
+        max_length=256,
+        title="Hook points",
+        description="Where in the model activations are taken; one pass of the model serves all.",
+    )
     cache_id: str | None = Field(
         default=None,
         title="Activation cache",
@@ -55,6 +78,12 @@ class TrainingCreate(BaseModel):
         json_schema_extra={"unit": "tokens"},
     )
     config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
+    grid: dict[str, list[Any]] = Field(
+        default_factory=dict[str, list[Any]],
+        title="Grid",
+        description='Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for '
+        "each combination, at each hook point, on the same pass of the model.",
+    )
     template_id: str | None = Field(
         default=None,
         title="Template",
@@ -65,6 +94,13 @@ class TrainingCreate(BaseModel):
     def _one_source(self) -> TrainingCreate:
         if self.cache_id is not None and self.harvest is not None:
             raise ValueError("harvest settings do not apply to a cache, which was harvested under its own")
+        if self.cache_id is not None and len(self.sources) > 1:
+            raise ValueError("a cache holds the activations of one tokenization, and several are to be mixed")
+        named = [source.tokenization_id for source in self.sources]
+        if len(set(named)) < len(named):
+            raise ValueError("sources names a tokenization twice: give it one weight")
+        if len(set(self.hooks)) < len(self.hooks):
+            raise ValueError("hooks names a hook point twice")
         if self.harvest is not None and self.harvest.n_tokens is not None:
             raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
         if self.config.skip_connection:
@@ -98,18 +134,20 @@ class TrainingTemplate(BaseModel):
 
 
 class TrainingUpdate(BaseModel):
-    """Changes to a training's name or notes."""
+    """Changes to what people say of a training."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(default=None, min_length=1, max_length=200)
     notes: str | None = Field(default=None, max_length=20_000)
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(default=None, max_length=64)
+    favourite: bool | None = None
 
 
 class TrainingJob(BaseModel):
     """Parameters of the job `training.run`."""
 
-    training_id: str
+    sweep_id: str
 
 
 class CheckpointOut(BaseModel):
@@ -125,19 +163,31 @@ def _as_stored(value: Any, check: ValidatorFunctionWrapHandler) -> TrainerConfig
     return value if isinstance(value, TrainerConfig) else check(value)
 
 
+class SourceOut(BaseModel):
+    """Tokens that are trained on."""
+
+    tokenization_id: str
+    tokenization_name: str
+    dataset_id: str
+    dataset_name: str
+    weight: float
+
+
 class TrainingOut(BaseModel):
-    """A training with its newest job. Its settings are shown as they were stored, whatever is asked of new ones."""
+    """A training with its sweep's newest job. Its settings are shown as stored, whatever is asked of new ones."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: str
+    sweep_id: str
+    sweep_size: int = Field(description="SAEs that are trained in the same pass, this one among them.")
     name: str
     notes: str
+    tags: list[str]
+    favourite: bool
     model_id: str
     model_name: str
-    tokenization_id: str
-    dataset_id: str
-    dataset_name: str
+    sources: list[SourceOut]
     cache_id: str | None
     hook: str
     d_in: int
@@ -147,8 +197,21 @@ class TrainingOut(BaseModel):
     total_steps: int
     tokens_trained: int
     last_metrics: dict[str, float | None] | None
+    error: dict[str, Any] | None = Field(
+        description="Why it ended before the others of its sweep; null unless it did."
+    )
     sae_id: str | None = Field(description="The SAE that this training registered when it ended.")
     created_at: datetime
+    job: JobOut | None
+
+
+class SweepOut(BaseModel):
+    """Trainings on one stream of activations, with the job that trains them."""
+
+    id: str
+    name: str
+    created_at: datetime
+    trainings: list[TrainingOut]
     job: JobOut | None
 
 
@@ -170,6 +233,7 @@ class MetricSeries(BaseModel):
 class Forecast(BaseModel):
     """What a training will take, before it starts. Bytes and seconds, with the reasoning shown."""
 
+    saes: int = Field(description="SAEs that are trained in one pass.")
     memory_bytes: int
     disk_bytes: int
     seconds: float

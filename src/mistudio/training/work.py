@@ -1,42 +1,47 @@
-"""The job that trains: the engine's loop on this training's activations, shown live, and the SAE registered at its
-end."""
+"""The job that trains: the engine's loop on a sweep's activations, shown live, and the SAEs registered at its end."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistudio.jobs import JobContext, JobInterrupted
+from sqlalchemy import select
+
+from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.saes.library import register_sae
-from mistudio.training.runs import get_training, training_folder
+from mistudio.saes.tables import Sae
+from mistudio.store import delete_folder
 from mistudio.training.schemas import TrainingJob
 from mistudio.training.tables import Training
+from mistudio.training.views import get_sweep, training_folder
 
 if TYPE_CHECKING:
     from mistudio.engine import Progress, Run
+    from mistudio.engine.trained import TrainedSAE
 
 
-def run_training(context: JobContext, params: TrainingJob) -> dict[str, Any]:
-    """Train to the end, to a stop, or until cancelled; goes on from the newest checkpoint if there is one.
+def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
+    """Train to the end, to a stop, or until cancelled; goes on from the newest checkpoints if there are any.
 
-    Raises the trainer's TrainingDiverged when the loss is no longer finite: the last checkpoint stays.
+    Raises the trainer's TrainingDiverged when no training's loss is finite any more: the last checkpoints stay.
     """
     from mistudio.engine import Run, train_runs
-    from mistudio.engine.run_folder import drop_checkpoints, list_checkpoints
+    from mistudio.engine.run_folder import list_checkpoints
     from mistudio.sae import TrainerConfig
     from mistudio.training.batches import open_source
 
     with context.database.reading() as session:
-        training = get_training(session, params.training_id)
-    config = TrainerConfig.model_validate(training.config)
-    folder = training_folder(context.settings, training.id)
-    if checkpoints := list_checkpoints(folder):
-        context.log(f"Going on from the checkpoint of step {checkpoints[-1].step:,}.")
-    watched = _Watched(context, training)
+        members = list(get_sweep(session, params.sweep_id).trainings)
+    folders = [training_folder(context.settings, one.id) for one in members]
+    for one, folder in zip(members, folders, strict=True):
+        if checkpoints := list_checkpoints(folder):
+            context.log(f"{one.name}: going on from the checkpoint of step {checkpoints[-1].step:,}.")
+    watched = _Watched(context, members)
     try:
-        (trained,) = train_runs(
-            open_source(context, training),
-            [Run(training.hook, config=config, name=training.id)],
-            folders=[folder],
+        trained = train_runs(
+            open_source(context, params.sweep_id),
+            [Run(one.hook, config=TrainerConfig.model_validate(one.config), name=one.id) for one in members],
+            folders=folders,
             device=context.device,
             progress=watched.progress,
             on_points=watched.points,
@@ -46,64 +51,126 @@ def run_training(context: JobContext, params: TrainingJob) -> dict[str, Any]:
         )
     finally:
         watched.close()
-    if trained.error is not None:
-        raise trained.error
-    if trained.sae is None:
-        return {"stopped": True, "steps": 0}
-    if trained.stopped:
-        context.log(f"Stopped at step {trained.steps:,} of {config.total_steps:,}; what was learned is kept.")
+        _clear_deleted(context, members)
+    return _registered(context, members, trained)
+
+
+def _registered(context: JobContext, members: list[Training], trained: list[TrainedSAE]) -> dict[str, Any]:
+    """Register what was learned; what the job says of it."""
+    from mistudio.engine.run_folder import drop_checkpoints
+
+    made: dict[str, str] = {}
+    for one, result in zip(members, trained, strict=True):
+        _note(context, one.id, result)
+        if result.error is not None:
+            context.log(f"{one.name}: {result.error.message} {result.error.hint or ''}".strip(), "warning")
+            continue
+        if result.sae is None:
+            continue
+        if result.stopped:
+            total = result.run.config.total_steps
+            context.log(
+                f"{one.name}: stopped at step {result.steps:,} of {total:,}; what was learned is kept."
+            )
+        if sae_id := _register(context, one.id, result):
+            made[one.id] = sae_id
+            drop_checkpoints(training_folder(context.settings, one.id), keep=1)
+    errors = [result.error for result in trained if result.error is not None]
+    if errors and len(errors) == len(trained):
+        raise errors[0]
+    for one in members:
+        for channel in ("saes", "trainings", f"trainings/{one.id}"):
+            context.publish(channel, "changed", {"id": one.id})
+    said: dict[str, Any] = {
+        "saes": made,
+        "stopped": any(result.stopped for result in trained),
+        "steps": max(result.steps for result in trained),
+    }
+    if len(trained) == 1 and made:
+        said |= {"sae_id": next(iter(made.values())), **trained[0].metrics}
+    return said
+
+
+def _note(context: JobContext, training_id: str, result: TrainedSAE) -> None:
+    """Put on the training's row how far it came, and why no further."""
+    error = result.error
     with context.database.session() as session:
-        fresh = get_training(session, training.id)
-        row = register_sae(
+        if row := session.get(Training, training_id):
+            row.tokens_trained = result.tokens
+            row.error = error and {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def _register(context: JobContext, training_id: str, result: TrainedSAE) -> str | None:
+    """The SAE's id; None when its training was deleted meanwhile. A job that was killed here registers none twice."""
+    assert result.sae is not None
+    with context.database.session() as session:
+        row = session.get(Training, training_id)
+        if row is None:
+            return None
+        for known in session.scalars(select(Sae).where(Sae.training_id == training_id)):
+            if known.origin.get("tokens") == result.tokens:
+                return known.id
+        made = register_sae(
             session,
             context.settings,
-            trained.sae,
-            name=fresh.name,
-            training_id=fresh.id,
-            model_id=fresh.model_id,
-            hook=fresh.hook,
-            metrics=trained.metrics,
+            result.sae,
+            name=row.name,
+            training_id=row.id,
+            model_id=row.sweep.model_id,
+            hook=row.hook,
+            metrics=result.metrics,
             origin={
                 "kind": "trained",
-                "tokens": trained.tokens,
-                "held_out_tokens": trained.held_out_tokens,
+                "tokens": result.tokens,
+                "held_out_tokens": result.held_out_tokens,
             },
         )
-        sae_id = row.id
-    drop_checkpoints(folder, keep=1)
-    for channel in ("saes", "trainings", f"trainings/{training.id}"):
-        context.publish(channel, "changed", {"id": training.id})
-    return {"sae_id": sae_id, "steps": trained.steps, "stopped": trained.stopped, **trained.metrics}
+        return made.id
+
+
+def _clear_deleted(context: JobContext, members: list[Training]) -> None:
+    """Remove what was written for trainings after they had been deleted."""
+    with context.database.reading() as session:
+        gone: list[Path] = [
+            training_folder(context.settings, one.id) for one in members if not session.get(Training, one.id)
+        ]
+    for folder in gone:
+        delete_folder(context.data_dir, folder)
+    if len(gone) == len(members):
+        raise JobCancelled
 
 
 class _Watched:
-    """A training on its way to whoever watches it, and to its row."""
+    """A sweep on its way to whoever watches it, and to the rows of its trainings."""
 
-    def __init__(self, context: JobContext, training: Training) -> None:
-        self._context, self._id = context, training.id
-        self._tokens = training.tokens_trained
-        self._last: dict[str, float] = {}
+    def __init__(self, context: JobContext, members: list[Training]) -> None:
+        self._context = context
+        self._tokens = {one.id: one.tokens_trained for one in members}
+        self._totals = {one.id: int(one.config["total_tokens"]) for one in members}
+        self._last: dict[str, dict[str, float]] = {}
 
     def progress(self, report: Progress) -> None:
         """Pass on how far it is. Raises JobCancelled or JobInterrupted when the job was asked to leave."""
         if report.stage == "Train":
-            self._tokens = report.done
+            self._tokens = {id: min(int(report.done), total) for id, total in self._totals.items()}
         self._context.progress(report.done, report.total, report.unit, stage=report.stage)
 
-    def points(self, _run: Run, points: list[dict[str, float]]) -> None:
+    def points(self, run: Run, points: list[dict[str, float]]) -> None:
         """Announce points, which can be read back by now."""
-        self._last = points[-1]
+        self._last[run.name] = points[-1]
         columns = {name: [_number(point[name]) for point in points] for name in points[0]}
-        self._context.publish(f"trainings/{self._id}", "metrics", {"columns": columns})
+        self._context.publish(f"trainings/{run.name}", "metrics", {"columns": columns})
 
     def close(self) -> None:
-        """Put the newest values on the training's row."""
+        """Put the newest values on the trainings' rows."""
         with self._context.database.session() as session:
-            row = session.get(Training, self._id)
-            if row is not None:
-                row.tokens_trained = self._tokens
-                if self._last:
-                    values = {k: v for k, v in self._last.items() if k not in ("step", "tokens", "time")}
+            for id, tokens in self._tokens.items():
+                row = session.get(Training, id)
+                if row is None:
+                    continue
+                row.tokens_trained = tokens
+                if last := self._last.get(id):
+                    values = {k: v for k, v in last.items() if k not in ("step", "tokens", "time")}
                     row.last_metrics = {name: _number(value) for name, value in values.items()}
 
 

@@ -1009,7 +1009,8 @@ export interface paths {
         head?: never;
         /**
          * Change a data set
-         * @description Rename it, choose its text column, star or tag it.
+         * @description Rename it, choose its text column, star or tag it. Statistics and search index of another column are made anew,
+         *     unless the data set is so large that they are made on demand only.
          */
         patch: operations["change_dataset"];
         trace?: never;
@@ -1835,10 +1836,10 @@ export interface paths {
         get: operations["list_trainings"];
         put?: never;
         /**
-         * Start a training
-         * @description Queue a training.
+         * Start trainings
+         * @description Queue one pass over the activations that trains every hook point with every combination of the grid.
          */
-        post: operations["create_training"];
+        post: operations["create_trainings"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1885,6 +1886,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sweeps/{sweep_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A sweep
+         * @description The trainings that share one pass over the activations, with their job.
+         */
+        get: operations["get_sweep"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/trainings/{training_id}": {
         parameters: {
             query?: never;
@@ -1901,14 +1922,14 @@ export interface paths {
         post?: never;
         /**
          * Delete a training
-         * @description Remove its row, points and checkpoints; a running job is cancelled. The SAE that it made stays.
+         * @description Remove its row, points and checkpoints; a job that trains nothing else is cancelled. The SAE it made stays.
          */
         delete: operations["delete_training"];
         options?: never;
         head?: never;
         /**
-         * Rename or annotate
-         * @description Change the name or the notes.
+         * Rename, tag or annotate
+         * @description Change the name, the notes, the tags or the star.
          */
         patch: operations["update_training"];
         trace?: never;
@@ -1944,7 +1965,7 @@ export interface paths {
         put?: never;
         /**
          * Stop and keep
-         * @description End after the present step; the SAE as it is then is measured and kept.
+         * @description End after the present step; SAEs as they are then are measured and kept. Acts on the whole sweep.
          */
         post: operations["stop_training"];
         delete?: never;
@@ -1964,7 +1985,7 @@ export interface paths {
         put?: never;
         /**
          * Go on from the newest checkpoint
-         * @description Queue the training again, from where it was.
+         * @description Queue the training again with all of its sweep, from where it was.
          */
         post: operations["resume_training"];
         delete?: never;
@@ -2427,6 +2448,16 @@ export interface components {
              * @description Size of those files.
              */
             source_bytes: number;
+            /**
+             * Fetched Bytes
+             * @description How many of those bytes were fetched, where only the first rows were wanted.
+             */
+            fetched_bytes?: number | null;
+            /**
+             * Verified
+             * @description files: each file fetched fits the checksum that the hub gives for it. part: of some only a part was fetched, for which there is none. null: there was nothing to compare with.
+             */
+            verified?: ("files" | "part") | null;
             /** Commit */
             commit?: string | null;
             /** License */
@@ -3163,8 +3194,17 @@ export interface components {
             columns: components["schemas"]["ColumnOut"][];
             /** Rows */
             rows: number | null;
-            /** Bytes */
+            /**
+             * Bytes
+             * @description Rows and composed columns on the disk.
+             */
             bytes: number | null;
+            /**
+             * Survey Bytes
+             * @description Statistics and search index on the disk.
+             * @default 0
+             */
+            survey_bytes: number;
             /** Ready */
             ready: boolean;
             /**
@@ -3271,7 +3311,7 @@ export interface components {
             count: number;
             /**
              * Bytes
-             * @description What they take on the disk.
+             * @description What they take on the disk, with statistics and search indexes.
              */
             bytes: number;
             /** Rows */
@@ -4104,6 +4144,11 @@ export interface components {
          * @description What a training will take, before it starts. Bytes and seconds, with the reasoning shown.
          */
         Forecast: {
+            /**
+             * Saes
+             * @description SAEs that are trained in one pass.
+             */
+            saes: number;
             /** Memory Bytes */
             memory_bytes: number;
             /** Disk Bytes */
@@ -7427,6 +7472,23 @@ export interface components {
             text: string;
         };
         /**
+         * SourceChoice
+         * @description Tokens to train on, and how much of all they are.
+         */
+        SourceChoice: {
+            /**
+             * Tokenization
+             * @description Tokens; they name the model too.
+             */
+            tokenization_id: string;
+            /**
+             * Weight
+             * @description Share of the tokens read, against the weights of the other sources; they need not add up to 1.
+             * @default 1
+             */
+            weight: number;
+        };
+        /**
          * SourceInfo
          * @description A source of labels and whether it can be used now.
          */
@@ -7444,6 +7506,22 @@ export interface components {
             available: boolean;
             /** Why Not */
             why_not?: string | null;
+        };
+        /**
+         * SourceOut
+         * @description Tokens that are trained on.
+         */
+        SourceOut: {
+            /** Tokenization Id */
+            tokenization_id: string;
+            /** Tokenization Name */
+            tokenization_name: string;
+            /** Dataset Id */
+            dataset_id: string;
+            /** Dataset Name */
+            dataset_name: string;
+            /** Weight */
+            weight: number;
         };
         /**
          * SpecialTokenOut
@@ -7654,6 +7732,24 @@ export interface components {
             kinds: components["schemas"]["KindBytes"][];
             /** Measured At */
             measured_at: number;
+        };
+        /**
+         * SweepOut
+         * @description Trainings on one stream of activations, with the job that trains them.
+         */
+        SweepOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Trainings */
+            trainings: components["schemas"]["TrainingOut"][];
+            job: components["schemas"]["JobOut"] | null;
         };
         /**
          * SystemOut
@@ -8175,7 +8271,7 @@ export interface components {
             max_tokens?: number | null;
             /**
              * Columns kept
-             * @description Columns of the data set shown with each sequence: their values in the row in which it begins.
+             * @description Columns of the data set copied into the tokenization: their values in the row in which each sequence begins. Texts are cut to 1,000 characters.
              */
             metadata_columns?: string[];
             /** Rows left out */
@@ -8321,7 +8417,7 @@ export interface components {
         };
         /**
          * TrainerConfig
-         * @description One training of one dictionary.
+         * @description One training of one dictionary. Settings may be given under the names of `config.synonyms` too.
          */
         TrainerConfig: {
             /**
@@ -8418,11 +8514,34 @@ export interface components {
              */
             log_every: number;
             /**
+             * Splice into the model every
+             * @description Steps between two measurements of what the dictionary does to the model's predictions on held-out tokens (CE recovered). Empty: about 20 times in the training, at most every 100 steps, where the model runs alongside; from a cache not at all. A number: from a cache too, for which the model is loaded. 0 never.
+             */
+            evaluate_every?: number | null;
+            /**
              * Checkpoint every
              * @description Steps between two checkpoints, from which a training can go on. 0 writes none before the end.
              * @default 1000
              */
             checkpoint_every: number;
+            /**
+             * Keep checkpoints
+             * @description How many of the newest checkpoints are kept. Each takes about three times the weights' disk space with Adam.
+             * @default 2
+             */
+            keep_checkpoints: number;
+            /**
+             * Keep the best by
+             * @description The checkpoint with the lowest mean of this metric over the steps since the one before is kept besides the newest. Training tokens are new to the dictionary unless the text repeats, so this is close to a measure on held-out ones.
+             * @default fvu
+             * @enum {string}
+             */
+            best_checkpoint: "none" | "fvu" | "loss" | "dead_fraction";
+            /**
+             * Width of the activations
+             * @description Refuse hook points of another width. Empty takes any: useful in a template that was tuned for one model.
+             */
+            hidden_dim?: number | null;
             /**
              * Normalise activations
              * @description expected_average_only_in scales all activations by one factor, so that their average norm becomes the square root of their width: hyperparameters then carry over between layers and models, and the factor is folded into the weights at the end. unit_norm gives every token that norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, so they stay a part of the dictionary.
@@ -8503,7 +8622,7 @@ export interface components {
         };
         /**
          * TrainingCreate
-         * @description What to train, on what.
+         * @description What to train, on what: every hook point with every combination of the grid, in one pass over the activations.
          */
         TrainingCreate: {
             /**
@@ -8512,15 +8631,15 @@ export interface components {
              */
             name?: string | null;
             /**
-             * Tokenization
-             * @description The tokens to train on; it names the model too.
+             * Tokens
+             * @description One tokenization, or several of one model that are mixed by weight.
              */
-            tokenization_id: string;
+            sources: components["schemas"]["SourceChoice"][];
             /**
-             * Hook point
-             * @description Where in the model the activations are taken.
+             * Hook points
+             * @description Where in the model activations are taken; one pass of the model serves all.
              */
-            hook: string;
+            hooks: string[];
             /**
              * Activation cache
              * @description Train from these stored activations. Without one the model runs alongside the training.
@@ -8540,6 +8659,13 @@ export interface components {
             /** Hyperparameters */
             config?: components["schemas"]["TrainerConfig"];
             /**
+             * Grid
+             * @description Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for each combination, at each hook point, on the same pass of the model.
+             */
+            grid?: {
+                [key: string]: unknown[];
+            };
+            /**
              * Template
              * @description The template that it was started from, whose uses it counts.
              */
@@ -8552,20 +8678,27 @@ export interface components {
         TrainingDetail: {
             /** Id */
             id: string;
+            /** Sweep Id */
+            sweep_id: string;
+            /**
+             * Sweep Size
+             * @description SAEs that are trained in the same pass, this one among them.
+             */
+            sweep_size: number;
             /** Name */
             name: string;
             /** Notes */
             notes: string;
+            /** Tags */
+            tags: string[];
+            /** Favourite */
+            favourite: boolean;
             /** Model Id */
             model_id: string;
             /** Model Name */
             model_name: string;
-            /** Tokenization Id */
-            tokenization_id: string;
-            /** Dataset Id */
-            dataset_id: string;
-            /** Dataset Name */
-            dataset_name: string;
+            /** Sources */
+            sources: components["schemas"]["SourceOut"][];
             /** Cache Id */
             cache_id: string | null;
             /** Hook */
@@ -8584,6 +8717,13 @@ export interface components {
             /** Last Metrics */
             last_metrics: {
                 [key: string]: number | null;
+            } | null;
+            /**
+             * Error
+             * @description Why it ended before the others of its sweep; null unless it did.
+             */
+            error: {
+                [key: string]: unknown;
             } | null;
             /**
              * Sae Id
@@ -8622,25 +8762,32 @@ export interface components {
         };
         /**
          * TrainingOut
-         * @description A training with its newest job. Its settings are shown as they were stored, whatever is asked of new ones.
+         * @description A training with its sweep's newest job. Its settings are shown as stored, whatever is asked of new ones.
          */
         TrainingOut: {
             /** Id */
             id: string;
+            /** Sweep Id */
+            sweep_id: string;
+            /**
+             * Sweep Size
+             * @description SAEs that are trained in the same pass, this one among them.
+             */
+            sweep_size: number;
             /** Name */
             name: string;
             /** Notes */
             notes: string;
+            /** Tags */
+            tags: string[];
+            /** Favourite */
+            favourite: boolean;
             /** Model Id */
             model_id: string;
             /** Model Name */
             model_name: string;
-            /** Tokenization Id */
-            tokenization_id: string;
-            /** Dataset Id */
-            dataset_id: string;
-            /** Dataset Name */
-            dataset_name: string;
+            /** Sources */
+            sources: components["schemas"]["SourceOut"][];
             /** Cache Id */
             cache_id: string | null;
             /** Hook */
@@ -8661,6 +8808,13 @@ export interface components {
                 [key: string]: number | null;
             } | null;
             /**
+             * Error
+             * @description Why it ended before the others of its sweep; null unless it did.
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /**
              * Sae Id
              * @description The SAE that this training registered when it ended.
              */
@@ -8674,13 +8828,17 @@ export interface components {
         };
         /**
          * TrainingUpdate
-         * @description Changes to a training's name or notes.
+         * @description Changes to what people say of a training.
          */
         TrainingUpdate: {
             /** Name */
             name?: string | null;
             /** Notes */
             notes?: string | null;
+            /** Tags */
+            tags?: string[] | null;
+            /** Favourite */
+            favourite?: boolean | null;
         };
         /**
          * UploadOut
@@ -18245,7 +18403,7 @@ export interface operations {
             };
         };
     };
-    create_training: {
+    create_trainings: {
         parameters: {
             query?: never;
             header?: never;
@@ -18264,7 +18422,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TrainingOut"];
+                    "application/json": components["schemas"]["SweepOut"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -18439,6 +18597,82 @@ export interface operations {
             };
             /** @description The present state forbids it: in use, still running, or the name is taken. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sweep_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -9,7 +9,7 @@ const PAGES: Record<string, string> = {
   dataset_statistics: "/datasets/$id",
   dataset_search: "/datasets/$id",
   models: "/models/$id",
-  trainings: "/trainings/$id",
+  sweeps: "/sweeps/$id",
   saes: "/saes/$id",
   extractions: "/features/$id",
 };

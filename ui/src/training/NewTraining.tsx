@@ -27,8 +27,8 @@ type Wanted = components["schemas"]["TrainingCreate"];
 
 const CRUMBS = [{ label: "Training", to: "/trainings" }];
 const BASIC = [
-  "tokenization_id",
-  "hook",
+  "sources",
+  "hooks",
   "cache_id",
   "name",
   "config.architecture",
@@ -61,13 +61,20 @@ export function NewTraining() {
           ...defaultsOf(form.schema, form.resolve),
           // A cache was harvested under its own conventions.
           harvest: search.cache ? null : defaultsOf(form.resolve("#/$defs/HarvestSettings"), form.resolve),
-          tokenization_id: ready.find((one) => one.id === search.tokenization)?.id ?? ready[0]?.id,
-          ...(search.hook ? { hook: String(search.hook) } : {}),
+          sources: [
+            {
+              tokenization_id: ready.find((one) => one.id === search.tokenization)?.id ?? ready[0]?.id,
+              weight: 1,
+            },
+          ],
+          ...(search.hook ? { hooks: [String(search.hook)] } : {}),
           ...(search.cache ? { cache_id: String(search.cache) } : {}),
         }
       : null;
   const value = typed ?? start;
-  const tokenization = ready.find((one) => one.id === value?.tokenization_id);
+  const chosen = tokensOf(value);
+  const hook = hookOf(value);
+  const tokenization = ready.find((one) => one.id === chosen);
   const model = useQuery({
     queryKey: ["models", tokenization?.model_id],
     enabled: tokenization !== undefined,
@@ -92,21 +99,18 @@ export function NewTraining() {
   });
   const points = model.data?.hook_points ?? [];
   const fitting = (caches.data?.items ?? []).filter(
-    (one) =>
-      one.ready &&
-      one.tokenization_id === tokenization?.id &&
-      (!value?.hook || one.hooks.includes(String(value.hook))),
+    (one) => one.ready && one.tokenization_id === tokenization?.id && (!hook || one.hooks.includes(hook)),
   );
   const change = (next: FormValue) => {
     const changed = { ...next };
     // Another tokenization may be another model's: its hook points are others, and so are its caches.
-    if (value && next.tokenization_id !== value.tokenization_id) {
-      changed.hook = undefined;
+    if (value && tokensOf(next) !== chosen) {
+      changed.hooks = [];
       changed.cache_id = null;
     }
-    if (value && next.hook !== value.hook && next.cache_id === value.cache_id) {
+    if (value && hookOf(next) !== hook && next.cache_id === value.cache_id) {
       const cache = caches.data?.items.find((one) => one.id === next.cache_id);
-      if (cache && !cache.hooks.includes(String(next.hook))) changed.cache_id = null;
+      if (cache && !cache.hooks.includes(hookOf(next) ?? "")) changed.cache_id = null;
     }
     // A cache was harvested under its own conventions.
     if (changed.cache_id) changed.harvest = null;
@@ -178,20 +182,24 @@ export function NewTraining() {
                 onChange={change}
                 basic={BASIC}
                 kinds={KINDS}
-                hidden={[...HIDDEN, "template_id", value.cache_id ? "harvest" : "harvest.n_tokens"]}
+                hidden={[...HIDDEN, "template_id", "grid", value.cache_id ? "harvest" : "harvest.n_tokens"]}
                 widgets={{
-                  tokenization_id: (input) => (
+                  sources: (input) => (
                     <Choice
                       {...input}
+                      value={chosen}
+                      onChange={(id) => input.onChange([{ tokenization_id: id, weight: 1 }])}
                       options={ready.map((one) => [
                         one.id,
                         `${one.dataset_name} / ${one.name} · ${one.model_name} · ${format.figure(one.n_tokens)} tokens`,
                       ])}
                     />
                   ),
-                  hook: (input) => (
+                  hooks: (input) => (
                     <Choice
                       {...input}
+                      value={hook}
+                      onChange={(name) => input.onChange(name ? [name] : [])}
                       none={points.length > 0 ? "choose…" : "loading…"}
                       options={points.map((point) => [
                         point.name,
@@ -218,7 +226,7 @@ export function NewTraining() {
                     api.POST("/api/v1/trainings", { body: wanted as unknown as Wanted }),
                   );
                   void client.invalidateQueries({ queryKey: ["trainings"] });
-                  await navigate({ to: "/trainings/$id", params: { id: made.id } });
+                  await navigate({ to: "/sweeps/$id", params: { id: made.id } });
                 }}
               />
             )}
@@ -231,6 +239,10 @@ export function NewTraining() {
     </>
   );
 }
+
+const tokensOf = (value: FormValue | null) =>
+  (value?.sources as { tokenization_id?: string }[] | undefined)?.[0]?.tokenization_id;
+const hookOf = (value: FormValue | null) => (value?.hooks as string[] | undefined)?.[0];
 
 function Choice({
   id,

@@ -100,8 +100,13 @@ export function RunConfig({
 
 function configRows(schema: JsonSchema, resolve: Resolve, training: Training): Row[] {
   const value: Value = {
-    tokenization_id: training.tokenization_id,
-    hook: training.hook,
+    sources: training.sources
+      .map(
+        (one) =>
+          `${one.dataset_name} / ${one.tokenization_name}${training.sources.length > 1 ? ` × ${one.weight}` : ""}`,
+      )
+      .join(", "),
+    hooks: training.hook,
     cache_id: training.cache_id,
     held_out_tokens: training.held_out_tokens,
     config: training.config,

@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
-import { Code, Facts, Num, ProgressBar, RelativeTime } from "@/kit";
+import { Code, Facts, format, Num, ProgressBar, RelativeTime } from "@/kit";
 import type { Training } from "./form";
 import { architectureWords } from "./words";
 
@@ -32,10 +32,20 @@ export function TrainingFacts({ training }: { training: Training }) {
           ],
           ["Hook point", <Code key="hook">{training.hook}</Code>],
           [
-            "Data set",
-            <Link key="dataset" to="/datasets/$id" params={{ id: training.dataset_id }} className="link">
-              {training.dataset_name}
-            </Link>,
+            training.sources.length > 1 ? "Data sets" : "Data set",
+            <span key="datasets" className="flex flex-col">
+              {training.sources.map((source) => (
+                <Link
+                  key={source.tokenization_id}
+                  to="/datasets/$id"
+                  params={{ id: source.dataset_id }}
+                  className="link"
+                >
+                  {source.dataset_name}
+                  {training.sources.length > 1 && ` (weight ${format.figure(source.weight)})`}
+                </Link>
+              ))}
+            </span>,
           ],
           ["Activations", training.cache_id ? "from a cache" : "the model runs alongside"],
           ["Architecture", architectureWords(config.architecture)],

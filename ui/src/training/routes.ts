@@ -17,4 +17,9 @@ export const trainingRoutes = [
     path: "/trainings/$id",
     component: lazyRouteComponent(() => import("./RunPage"), "RunPage"),
   }),
+  createRoute({
+    getParentRoute: () => rootRoute,
+    path: "/sweeps/$id",
+    component: lazyRouteComponent(() => import("./SweepPage"), "SweepPage"),
+  }),
 ] as const;
