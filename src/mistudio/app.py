@@ -138,17 +138,21 @@ class _Preparation:
             from mistudio.db.migrate import upgrade
 
             upgrade(self._database, self._metadata)
-        threading.Thread(target=_tidy, args=(folder,), name="mistudio-tidy", daemon=True).start()
+        database = self._database if self._metadata is not None else None
+        threading.Thread(target=_tidy, args=(folder, database), name="mistudio-tidy", daemon=True).start()
         self._done = True
 
 
-def _tidy(data_dir: Path) -> None:
-    """Remove what killed processes left half written, and what was deleted but not yet unlinked."""
+def _tidy(data_dir: Path, database: Database | None) -> None:
+    """Remove what killed processes left half written, what was deleted but not yet unlinked, cancelled downloads."""
+    from mistudio.hub.arrivals import sweep_cancelled
     from mistudio.store.atomic import sweep_temporaries
     from mistudio.store.folders import empty_trash
 
     sweep_temporaries(data_dir)
     empty_trash(data_dir)
+    if database is not None:
+        sweep_cancelled(database, data_dir)
 
 
 def _is_at_newest_schema(database: Database) -> bool:

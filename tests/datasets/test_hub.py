@@ -96,7 +96,8 @@ def test_configurations_splits_and_row_limits(
     part, job = add(settings, database, config="plain", max_rows=1500)
     done = run_against(hub, settings, job, tmp_path)
     assert rows(settings, database, part) == STORIES[:1500]
-    assert done["stages"]["Download of"] == 1500
+    bar = done["stages"]["Download the first rows"]
+    assert bar == sorted(bar) and bar[-1] == done["stages"]["Download the first rows of"] > 0
     other, job = add(settings, database, config="other")
     run_against(hub, settings, job, tmp_path)
     with database.reading() as session:
@@ -162,7 +163,7 @@ def test_a_stopped_download_goes_on_at_its_byte(
     stopped = run_against(hub, settings, job, tmp_path)
     assert stopped["error"]["code"] == "hub_refused", stopped
     assert left_behind(settings) == []
-    waiting = settings.data_dir / "uploads" / dataset
+    waiting = settings.data_dir / "downloads" / dataset
     [partial] = waiting.rglob("*.partial")
     here = partial.stat().st_size
     hub.ranges.clear()
@@ -185,7 +186,7 @@ def test_a_killed_download_goes_on_at_its_byte(
     hub.repositories["some/noise"] = repository
     dataset, job = add(settings, database, "some/noise")
     child = start_against(hub, settings, job, tmp_path)
-    waiting = settings.data_dir / "uploads" / dataset
+    waiting = settings.data_dir / "downloads" / dataset
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size > 500_000 for path in waiting.rglob("*.partial")):
         assert child.poll() is None and time.monotonic() < deadline
@@ -223,21 +224,65 @@ def test_the_first_rows_cost_no_more_than_they_need(
         dataset, job = add(settings, database, repo, max_rows=100)
         done = run_against(hub, settings, job, tmp_path)
         assert done["result"]["rows"] == 100, done
-        assert done["stages"]["Download"][-1] == done["stages"]["Download of"] == 100
-        assert hub.served < 4_000_000 < size
+        bar, end = (done["stages"][f"Download the first rows{more}"] for more in ("", " of"))
+        assert bar == sorted(bar) and hub.served == bar[-1] == end < 4_000_000 < size
+        with database.reading() as session:
+            about = library.get_dataset(session, dataset).about
+        assert (about["verified"], about["fetched_bytes"]) == ("part", hub.served)
         assert len(rows(settings, database, dataset)) == 100
 
 
-@pytest.mark.parametrize("fault", ["hang", "error_500", "rate_limit", "wrong_length", "gone"])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("hang", "hub_unreachable"),
+        ("error_500", "hub_unreachable"),
+        ("rate_limit", "hub_rate_limited"),
+        ("wrong_length", "download_broken"),
+        ("wrong_bytes", "download_broken"),
+        ("no_ranges", "hub_no_ranges"),
+        ("gone", "hub_file_gone"),
+    ],
+)
 def test_a_bad_transfer_of_first_rows_is_one_clear_error(
-    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path, fault: Any
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path, fault: Any, code: str
 ) -> None:
     hub.repositories["some/stories"].fault = fault
     _, job = add(settings, database, config="plain", max_rows=10)
     done = run_against(hub, settings.model_copy(update={"hub_timeout_seconds": 1.0}), job, tmp_path)
-    codes = {"hub_unreachable", "broken_file", "hub_rate_limited", "hub_file_gone", "download_broken"}
-    assert done["error"]["code"] in codes, done
+    assert done["error"]["code"] == code, done
     assert left_behind(settings) == []
+
+
+def test_first_rows_go_on_from_what_was_kept(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    noise = random.Random(0)
+    lines = b"".join(b'{"text": "%s"}\n' % noise.randbytes(500).hex().encode() for _ in range(8000))
+    card = b"""---
+dataset_info:
+  splits:
+  - name: train
+    num_examples: 8000
+---
+"""
+    repository = Repository({"README.md": card, "rows.jsonl": lines}, kind="dataset")
+    repository.faults = [None, None, "cut", "denied"]
+    hub.repositories["some/lines"] = repository
+    dataset, job = add(settings, database, "some/lines", max_rows=4000)
+    stopped = run_against(hub, settings, job, tmp_path)
+    assert stopped["error"]["code"] == "hub_refused", stopped
+    bar, of = (stopped["stages"][f"Download the first rows{more}"] for more in ("", " of"))
+    assert bar[-1] > 1 << 20 and of == pytest.approx(len(lines) / 2, rel=0.05), "half of the rows"
+    assert left_behind(settings) == [] and (settings.data_dir / "downloads" / dataset).is_dir()
+    hub.served = 0
+    done = run_against(hub, settings, job, tmp_path)
+    assert done["result"]["rows"] == 4000, done
+    bar = done["stages"]["Download the first rows"]
+    assert bar[0] >= 2 << 20 and hub.served < len(lines) - bar[0]
+    assert hub.served - len(card) == bar[-1] - bar[0], "only what was lacking was fetched"
+    assert len(rows(settings, database, dataset)) == 4000
+    assert not any((settings.data_dir / "downloads").iterdir())
 
 
 def test_a_preview_fetches_only_first_rows(data_dir: Path, hub: LoopbackHub, tmp_path: Path) -> None:
@@ -309,4 +354,4 @@ def test_a_cancelled_import_leaves_nothing(
     done = run_against(hub, settings, job, tmp_path, cancel_at="Download")
     assert done["error"]["code"] == "JobCancelled", done
     assert left_behind(settings) == []
-    assert not (settings.data_dir / "uploads" / dataset).exists()
+    assert not (settings.data_dir / "downloads" / dataset).exists()

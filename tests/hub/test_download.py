@@ -102,10 +102,10 @@ def test_it_goes_on_at_the_byte_where_it_stopped(hub: LoopbackHub, tmp_path: Pat
     hub.ranges.clear()
     before = hub.served
     [done] = fetch(hub, tmp_path, ("some/data", "deep/data.bin"))
-    assert done["bytes"] == len(CONTENT) and done["seen"][0] == here
+    assert done["bytes"] == len(CONTENT) and done["seen"][:2] == [here, here], "what is here was hashed first"
     assert hub.ranges == [f"bytes={here}-"] and hub.served - before == len(CONTENT) - here
     before = hub.served
-    assert fetch(hub, tmp_path, ("some/data", "deep/data.bin"))[0]["seen"] == [len(CONTENT)]
+    assert set(fetch(hub, tmp_path, ("some/data", "deep/data.bin"))[0]["seen"]) == {len(CONTENT)}
     assert hub.served == before, "what is there is not fetched again"
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from mistudio.hub.arrivals import sweep_cancelled
+from mistudio.jobs import cancel
 from mistudio.models import library
 from mistudio.models.schemas import HubModelSource, ModelCreate
-from tests.loopback_hub import TOKEN, LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import ROOT, run_against
+from tests.loopback_hub import LFS_BYTES, TOKEN, LoopbackHub, Repository, loopback_hub
+from tests.models.hub_runs import ROOT, run_against, start_against
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +54,6 @@ def test_a_model_is_downloaded_verified_and_described(
     assert "result" in done, done
     bar = done["stages"]["Download"]
     assert bar == sorted(bar) and bar[-1] == done["stages"]["Download of"]
-    assert done["stages"]["Verify"][-1] == done["stages"]["Verify of"] > 10_000
     with database.reading() as session:
         model = library.get_model(session, model_id)
     assert (model.name, model.d_model, model.ready) == ("llama", 32, True)
@@ -69,7 +71,7 @@ def test_gated_with_and_without_a_token(
     for token in (None, "hf_somebody_else"):
         with_token = settings.model_copy(update={"hf_token": SecretStr(token) if token else None})
         done = run_against(hub, with_token, job, tmp_path)
-        assert done["error"]["code"] == "gated", done
+        assert done["error"]["code"] == "hub_gated", done
         assert "tiny/llama is gated" in done["error"]["message"]
         assert left_behind(settings) == []
     model_id, job = add(settings, database)
@@ -81,8 +83,8 @@ def test_gated_with_and_without_a_token(
 @pytest.mark.parametrize(
     ("repo", "source", "code"),
     [
-        ("tiny/none", {}, "not_found"),
-        ("tiny/llama", {"revision": "v9"}, "revision_not_found"),
+        ("tiny/none", {}, "hub_not_found"),
+        ("tiny/llama", {"revision": "v9"}, "hub_revision_not_found"),
         ("tiny/pickled", {}, "pickle_weights"),
         ("tiny/empty", {}, "no_weights"),
     ],
@@ -106,9 +108,11 @@ def test_what_is_not_there_is_said(
     [
         ("hang", {"hub_unreachable"}),
         ("error_500", {"hub_unreachable"}),
-        ("rate_limit", {"rate_limited"}),
-        ("cut", {"hub_unreachable", "download_broken"}),
-        ("wrong_bytes", {"download_broken", "corrupt_weights"}),
+        ("rate_limit", {"hub_rate_limited"}),
+        ("denied", {"hub_refused"}),
+        ("gone", {"hub_file_gone"}),
+        ("wrong_length", {"download_broken"}),
+        ("wrong_bytes", {"download_broken"}),
     ],
 )
 def test_a_bad_transfer_is_one_clear_error(
@@ -138,6 +142,68 @@ def test_a_cancelled_download_leaves_nothing(
     done = run_against(hub, settings, job, tmp_path, cancel_at="Download")
     assert done["error"]["code"] == "JobCancelled", done
     assert left_behind(settings) == []
+    assert not any((settings.data_dir / "downloads").iterdir())
+
+
+def test_a_stopped_download_goes_on_at_its_byte(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    repository = hub.repositories["tiny/llama"]
+    large = [name for name, content in repository.files.items() if len(content) > LFS_BYTES]
+    assert set(large) == {"model.safetensors", "tokenizer.json"}, "of which the weights come last"
+    repository.faults = [None, "cut", "denied"]
+    model_id, job = add(settings, database)
+    stopped = run_against(hub, settings, job, tmp_path)
+    assert stopped["error"]["code"] == "hub_refused" and left_behind(settings) == []
+    held = settings.data_dir / "downloads" / model_id
+    [partial] = held.glob("*.partial")
+    begun, whole = partial.stat().st_size, {path.name for path in held.iterdir() if path != partial}
+    assert begun > 0
+    hub.ranges.clear()
+    hub.requests.clear()
+    done = run_against(hub, settings, job, tmp_path)
+    assert "result" in done, done
+    assert hub.ranges == [f"bytes={begun}-"]
+    assert not any(f"/{name}" in line for name in whole for line in hub.requests), "what is whole is kept"
+    bar = done["stages"]["Download"]
+    assert bar == sorted(bar) and bar[0] >= begun and bar[-1] == done["stages"]["Download of"]
+    assert left_behind(settings) == [model_id] and not held.exists()
+
+
+def test_a_killed_download_goes_on_at_its_byte_and_a_deleted_model_takes_it_along(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    repository = hub.repositories["tiny/llama"]
+    repository.fault = "slow"
+    model_id, job = add(settings, database)
+    held = settings.data_dir / "downloads" / model_id
+    for _ in range(2):
+        begun = max([0, *(path.stat().st_size for path in held.glob("*.partial"))])
+        child = start_against(hub, settings, job, tmp_path)
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > begun + 64_000 for path in held.glob("*.partial")):
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        child.kill()
+        child.communicate()
+    assert any(line.startswith(f"bytes={begun}-") for line in hub.ranges), "the second went on from the first"
+    with database.session() as session:
+        library.delete_model(session, settings, model_id)
+    assert not held.exists()
+
+
+def test_what_came_for_a_job_that_was_then_cancelled_is_swept(
+    settings: Any, database: Any, hub: LoopbackHub, tmp_path: Path
+) -> None:
+    kept, job = add(settings, database)
+    left = settings.data_dir / "downloads" / kept
+    left.mkdir(parents=True)
+    sweep_cancelled(database, settings.data_dir)
+    assert left.exists(), "it waits in the queue, and will go on"
+    with database.session() as session:
+        cancel(session, job)
+    sweep_cancelled(database, settings.data_dir)
+    assert not left.exists()
 
 
 def look(hub: LoopbackHub, settings: Any, tmp_path: Path, repo: str, *more: str) -> tuple[int, Any]:

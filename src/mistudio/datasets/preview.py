@@ -50,7 +50,7 @@ def preview_source(
         for name, kind in column_types(schema).items()
     }
     items = [row for batch in batches for row in batch.to_pylist()]
-    repository = found.repository
+    on_hub = found.on_hub
     make = renderer(settings, recipe, types) if recipe is not None else None
     try:
         text_column = text_column_of(types)
@@ -59,9 +59,9 @@ def preview_source(
     return DatasetPreview(
         name=_name(source, path),
         about=found.about,
-        card=repository.card if repository is not None else None,
-        config=found.config,
-        split=found.split,
+        card=on_hub.repository.card if on_hub else None,
+        config=on_hub.config if on_hub else None,
+        split=on_hub.split if on_hub else None,
         columns=[ColumnOut(name=name, type=kind) for name, kind in types.items()],
         chat_columns=chat_columns(schema),
         text_column=text_column,

@@ -222,6 +222,15 @@ class AboutOut(BaseModel):
 
     files: int = Field(description="Files that its rows were read from.")
     source_bytes: int = Field(description="Size of those files.")
+    fetched_bytes: int | None = Field(
+        default=None,
+        description="How many of those bytes were fetched, where only the first rows were wanted.",
+    )
+    verified: Literal["files", "part"] | None = Field(
+        default=None,
+        description="files: each file fetched fits the checksum that the hub gives for it. part: of some only a part "
+        "was fetched, for which there is none. null: there was nothing to compare with.",
+    )
     commit: str | None = None
     license: str | None = None
     gated: bool = False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mistudio.datasets.formats import format_of
-from mistudio.datasets.hub import Repository, look_at, remote_file
+from mistudio.datasets.hub import Repository, look_at
+from mistudio.datasets.hub_layout import rows_by_card
 from mistudio.datasets.readers import Reading, folder_files, name_columns
 from mistudio.datasets.schemas import (
     AboutOut,
@@ -22,22 +23,40 @@ from mistudio.datasets.schemas import (
 from mistudio.datasets.streams import Stored, Unpacking, entries, stored_file
 from mistudio.errors import StudioError
 from mistudio.hub.client import prepare_hub
+from mistudio.hub.download import HubFile
+from mistudio.hub.ranges import RangedFile
 from mistudio.settings import Settings
+
+
+@dataclass(frozen=True)
+class OnHub:
+    """The part of a repository that a source means: a configuration's split, and its files' paths."""
+
+    repository: Repository
+    config: str
+    split: str
+    paths: list[str]
+
+    @property
+    def files(self) -> list[HubFile]:
+        """The files."""
+        return [self.repository.files[path] for path in self.paths]
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows it has, where the card says."""
+        return rows_by_card(self.repository.metadata).get((self.config, self.split))
 
 
 @dataclass
 class Readable:
-    """The files of a source, still unread."""
+    """The files of a source, still unread. Those on the hub are read by ranges."""
 
     files: list[Stored]
     reading: Reading
     about: AboutOut
     unpacking: Unpacking
-    repository: Repository | None = None
-    paths: list[str] = field(default_factory=list[str])
-    config: str | None = None
-    split: str | None = None
-    token: str | None = None
+    on_hub: OnHub | None = None
 
 
 def open_source(
@@ -92,19 +111,21 @@ def _hub(
     found = look_at(
         source.repo, source.revision, token=token, patience=max(1.0, settings.hub_timeout_seconds)
     )
-    log(f"{source.repo} is at commit {found.commit}")
+    log(f"{source.repo} is at commit {found.origin.commit}")
     config, split, paths = found.choose(source.config, source.split, first=first)
+    on_hub = OnHub(found, config, split, paths)
     return Readable(
-        files=[remote_file(found, path, token=token) for path in paths],
+        files=[ranged(RangedFile(found.origin, file)) for file in on_hub.files],
         reading=Reading(documents=source.documents, log=log),
         about=found.about(paths),
         unpacking=unpacking,
-        repository=found,
-        paths=paths,
-        config=config,
-        split=split,
-        token=token,
+        on_hub=on_hub,
     )
+
+
+def ranged(file: RangedFile) -> Stored:
+    """A file that stays on the hub, of which what is read is fetched and no more."""
+    return Stored(file.file.name, file.file.size, file.open)
 
 
 def _opener(file: Path) -> Callable[[], Any]:

@@ -28,7 +28,7 @@ class Dataset(Base):
     """A data set. Everything after `source` is unknown until its `datasets.import` job has succeeded."""
 
     __tablename__ = "datasets"
-    __table_args__ = {"info": {"folders": ("datasets", "uploads", "surveys")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
+    __table_args__ = {"info": {"folders": ("datasets", "uploads", "downloads", "surveys")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("ds"))
     name: Mapped[str] = mapped_column(String(200), unique=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,25 +12,20 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from mistudio.datasets.composing import make_column, new_column, note_made
-from mistudio.datasets.hub import Repository, bring_files
+from mistudio.datasets.hub_fetch import FirstRows, bring_whole
 from mistudio.datasets.library import choose_text_column, column_types, dataset_folder, get_dataset
 from mistudio.datasets.recipes import renderer
 from mistudio.datasets.schemas import ColumnCreate, DatasetSource, HubSource, ImportParams
 from mistudio.datasets.sources import Readable, open_source
-from mistudio.datasets.streams import Stored
 from mistudio.datasets.surveys import survey_on_arrival
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.text_store import TextStore, TextWriter, plain
 from mistudio.db import new_id
 from mistudio.errors import StudioError
-from mistudio.jobs import JobCancelled, JobContext
+from mistudio.hub.arrivals import arriving
+from mistudio.jobs import JobContext
 from mistudio.models.subjects import announce_changed, working_for
-from mistudio.store import FolderDraft, delete_folder, folder_bytes, owner_folder, sweep_temporaries
-
-_KEEPS_DOWNLOAD = frozenset(
-    {"hub_unreachable", "hub_rate_limited", "hub_refused", "hub_offline", "hub_gated", "download_broken"}
-)
-"""After these errors what has arrived is kept, since a retry goes on from there."""
+from mistudio.store import FolderDraft, delete_folder, folder_bytes, sweep_temporaries
 
 _FIRST_ROWS = 20
 
@@ -45,39 +39,31 @@ class _Wanted:
     text_column: str | None
     compose: ColumnCreate | None
     waiting: Path
-    """Where an upload waits, or what has been downloaded so far."""
+    """Where the upload waits, or what has been downloaded so far."""
 
 
 def import_dataset(context: JobContext, params: ImportParams) -> dict[str, Any]:
     """Read the source into shards of rows, which appear whole or not at all."""
     with context.database.reading() as session:
         row = get_dataset(session, params.dataset_id)
-        wanted = _Wanted(
-            name=row.name,
-            source=TypeAdapter(DatasetSource).validate_python(row.source),
-            text_column=row.text_column,
-            compose=params.compose,
-            waiting=owner_folder(context.data_dir, "uploads", params.dataset_id),
-        )
+        name, text_column = row.name, row.text_column
+        source: Any = TypeAdapter(DatasetSource).validate_python(row.source)
     folder = dataset_folder(context.settings, params.dataset_id)
-    try:
-        with working_for(context, Dataset, params.dataset_id, folder):
-            found = _fetch(context, wanted, folder)
-            composed = _compose(context, wanted, folder, found)
-            with context.database.session() as session:
-                dataset = get_dataset(session, params.dataset_id)
-                for column, value in found.items():
-                    setattr(dataset, column, value)
-                if wanted.compose is not None:
-                    column = new_column(session, composed[0], dataset.id, wanted.compose)
-                    note_made(session, column, composed[1], use_as_text=True)
-                survey_on_arrival(session, context.settings, dataset)
-    except (StudioError, JobCancelled) as error:
-        # A retry can mend neither a faulty source nor a cancelled import; after anything else it may.
-        if not (isinstance(error, StudioError) and error.code in _KEEPS_DOWNLOAD):
-            delete_folder(context.data_dir, wanted.waiting)
-        raise
-    delete_folder(context.data_dir, wanted.waiting)
+    with (
+        arriving(context, params.dataset_id, "uploads" if _is_upload(source) else "downloads") as waiting,
+        working_for(context, Dataset, params.dataset_id, folder),
+    ):
+        wanted = _Wanted(name, source, text_column, params.compose, waiting)
+        found = _fetch(context, wanted, folder)
+        composed = _compose(context, wanted, folder, found)
+        with context.database.session() as session:
+            dataset = get_dataset(session, params.dataset_id)
+            for column, value in found.items():
+                setattr(dataset, column, value)
+            if wanted.compose is not None:
+                column = new_column(session, composed[0], dataset.id, wanted.compose)
+                note_made(session, column, composed[1], use_as_text=True)
+            survey_on_arrival(session, context.settings, dataset)
     announce_changed(context, "datasets", params.dataset_id)
     return {"rows": found["rows"], "bytes": found["bytes"]}
 
@@ -112,22 +98,31 @@ def _fetch(context: JobContext, wanted: _Wanted, folder: Path) -> dict[str, Any]
         "rows": writer.rows,
         "bytes": folder_bytes(folder),
         "about": found.about.model_dump(mode="json"),
-        "card": found.repository.card if found.repository is not None else None,
+        "card": found.on_hub.repository.card if found.on_hub is not None else None,
     }
 
 
 def _write(context: JobContext, wanted: _Wanted, found: Readable, writer: TextWriter) -> pa.Schema:
-    limit = wanted.source.max_rows
-    if found.repository is not None and limit is None:
+    limit, first = wanted.source.max_rows, None
+    if found.on_hub is not None and limit is None:
         _check_first_rows(context, wanted, found)
-        found.files = _bring(context, found.repository, found, wanted.waiting)
-    for batch in _batches(context, found, limit):
-        if writer.rows == 0 and batch.num_rows and found.files[0].name.lower().endswith(".parquet"):
-            _check_columns(context, wanted, plain(batch).schema)  # before gigabytes are read in vain
-        left = batch.num_rows if limit is None else limit - writer.rows
-        writer.write(batch.slice(0, left))
-        if limit is not None and writer.rows >= limit:
-            break
+        bring_whole(context, found, found.on_hub, wanted.waiting)
+    elif found.on_hub is not None:
+        first = FirstRows(context, found, found.on_hub, wanted.waiting, limit)
+    try:
+        for batch in _batches(context, found, first):
+            if writer.rows == 0 and batch.num_rows and found.files[0].name.lower().endswith(".parquet"):
+                _check_columns(context, wanted, plain(batch).schema)  # before gigabytes are read in vain
+            left = batch.num_rows if limit is None else limit - writer.rows
+            writer.write(batch.slice(0, left))
+            if limit is not None and writer.rows >= limit:
+                break
+    except StudioError:
+        if first is not None:
+            first.check()  # which says so when not the file is at fault but its way here
+        raise
+    if first is not None:
+        first.finish()
     if writer.rows == 0:
         raise StudioError(
             "dataset_empty",
@@ -137,21 +132,18 @@ def _write(context: JobContext, wanted: _Wanted, found: Readable, writer: TextWr
     return writer.finish(found.reading.types())
 
 
-def _batches(context: JobContext, found: Readable, limit: int | None) -> Iterator[pa.RecordBatch]:
-    """All batches; progress counts the bytes of the files, or the rows where only the first are wanted."""
+def _batches(context: JobContext, found: Readable, first: FirstRows | None) -> Iterator[pa.RecordBatch]:
+    """All batches; progress counts the bytes of the files."""
     total, rows = sum(file.size for file in found.files), 0
-    by_rows = limit is not None and found.repository is not None
-    if by_rows and limit is not None:
-        found.reading.batch_rows, found.reading.frugal = min(found.reading.batch_rows, limit), True
-    else:
+    if first is None:
         context.progress(0, total, "bytes", "Read")
     with closing(found.reading.read(found.files, found.unpacking)) as reader:
         for batch, done in reader:
             rows += batch.num_rows
-            if by_rows and limit is not None:
-                context.progress(min(rows, limit), limit, "rows", "Download")
+            if first is not None:
+                first.saw(rows, done)
             yield batch
-            if not by_rows:
+            if first is None:
                 context.progress(min(done, total), total, "bytes", "Read")
 
 
@@ -174,30 +166,6 @@ def _check_columns(context: JobContext, wanted: _Wanted, schema: pa.Schema) -> N
         renderer(context.settings, wanted.compose.recipe, types)
     else:
         choose_text_column(wanted.name, types, wanted.text_column)
-
-
-def _bring(context: JobContext, repository: Repository, found: Readable, waiting: Path) -> list[Stored]:
-    """The files of a hub data set, downloaded whole; a retry goes on at the byte where this stops."""
-    needed = found.about.source_bytes
-    free = shutil.disk_usage(context.data_dir).free
-    if needed > free:
-        raise StudioError(
-            "disk_full",
-            f"{repository.repo} needs {needed:,} bytes and {free:,} are free in the data folder.",
-            hint="Free some space, or add only its first rows.",
-            status=507,
-        )
-    brought = bring_files(
-        repository,
-        found.paths,
-        waiting,
-        token=found.token,
-        on_bytes=lambda done, total: context.progress(done, total, "bytes", "Download"),
-    )
-    return [
-        Stored(name, path.stat().st_size, lambda path=path: path.open("rb"))
-        for name, path in zip(found.paths, brought, strict=True)
-    ]
 
 
 def _compose(context: JobContext, wanted: _Wanted, folder: Path, found: dict[str, Any]) -> tuple[str, int]:

@@ -21,10 +21,9 @@ class LanguageModelError(ValueError):
 class ModelLoadError(LanguageModelError):
     """A model could not be found, fetched or read.
 
-    Codes: `not_found`, `revision_not_found`, `gated`, `hub_unreachable`, `hub_refused`, `rate_limited`,
-    `no_config`, `broken_config`, `no_weights`, `pickle_weights`, `corrupt_weights`,
-    `unsupported_architecture`, `no_tokenizer`, `bad_dtype`, `no_quantization`, `no_cuda`, `out_of_memory`,
-    `already_exists`, `not_written`.
+    Codes: those of `mistudio.hub_answers` (`hub_gated`, `hub_unreachable`, …), `not_found`, `no_config`,
+    `broken_config`, `no_weights`, `pickle_weights`, `corrupt_weights`, `unsupported_architecture`, `no_tokenizer`,
+    `bad_dtype`, `no_quantization`, `no_cuda`, `out_of_memory`, `already_exists`, `not_written`.
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:

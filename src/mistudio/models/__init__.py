@@ -13,6 +13,7 @@ domain = Domain(
             work="mistudio.models.work:add_model",
             params="mistudio.models.schemas:AddModelParams",
             resource="io",
+            resumable=True,
         ),
         JobKind(
             "models.verify",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from mistudio.errors import StudioError
-from mistudio.hub.client import prepare_hub
+from mistudio.hub.client import Origin, prepare_hub
+from mistudio.hub.download import HubFile, check_room, fetch_files
 from mistudio.jobs import JobContext
+from mistudio.lm.checkpoint import PICKLED
 from mistudio.models.remote_code import SUFFIX, check_consent, code_in
 from mistudio.models.schemas import HubModelSource, ModelConsent
 
@@ -20,10 +20,16 @@ _CHUNK = 8 << 20
 Value = TypeVar("Value")
 
 
-def download(context: JobContext, source: HubModelSource, consent: ModelConsent, folder: Path) -> None:
-    """Fetch a repository's files, check them, and turn what is no safetensors into such."""
+def download(
+    context: JobContext, source: HubModelSource, consent: ModelConsent, held: Path, folder: Path
+) -> None:
+    """Fetch a repository's files into `held`, and make of them what stays in `folder`: safetensors and what is small.
+
+    A later attempt goes on with what is in `held`. Raises StudioError as `fetch_files` does, `code_changed`;
+    ModelLoadError.
+    """
     token = prepare_hub(context.settings)
-    from mistudio.lm import hub_listing, hub_snapshot
+    from mistudio.lm import hub_listing
 
     context.log(f"Looking at {source.repo} ({source.revision})")
     context.progress(0, None, "bytes", "Look at the repository")
@@ -36,39 +42,29 @@ def download(context: JobContext, source: HubModelSource, consent: ModelConsent,
         pickles=consent.pickle,
         code=consent.code is not None,
     )
-    free = shutil.disk_usage(folder).free
-    if listing.needed_bytes > free:
-        raise StudioError(
-            "disk_full",
-            f"{source.repo} needs {listing.needed_bytes:,} bytes and {free:,} are free in the data folder.",
-            hint="Free some space, or choose another data folder.",
-            status=507,
-        )
-    try:
-        hub_snapshot(
-            source.repo,
-            revision=listing.commit,
-            listing=listing,
-            token=token,
-            folder=folder,
-            on_bytes=lambda done, total: context.progress(done, total, "bytes", "Download"),
-        )
-    except OSError as error:
-        if error.errno is not None or "onsistency" not in str(error):
-            raise
-        raise StudioError(
-            "download_broken",
-            f"A file of {source.repo} arrived with another size than the hub announced.",
-            hint="Retry; if it happens again, the hub or a proxy on the way is at fault.",
-        ) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    _verify(context, source.repo, listing.commit, token, folder)
+    context.log(f"{source.repo} is at commit {listing.commit}")
+    origin = Origin("model", source.repo, listing.commit, source.revision, token)
+    files = [HubFile(name, listing.files[name], listing.sums.get(name)) for name in listing.needed]
+    converted = [file for file in files if file.name == listing.gguf or file.name.endswith(PICKLED)]
+    brought = fetch_files(
+        origin, files, held, lambda stage, done, total: context.progress(done, total, "bytes", stage)
+    )
+    check_room(source.repo, sum(file.size for file in converted), folder)
+    for file, path in zip(files, brought, strict=True):
+        if file not in converted:
+            _put(path, folder / file.name)
     _consented(consent, folder, source.repo)
     if listing.gguf is not None:
-        gguf = folder / listing.gguf
-        _convert(context, gguf, folder)
-        gguf.unlink()
-    _unpickle(context, consent, folder, folder)
+        _convert(context, held / listing.gguf, folder)
+    _unpickle(context, consent, held, folder)
+
+
+def _put(path: Path, target: Path) -> None:
+    """A second name for a file, which takes no room; on a disk that has no links, its only one."""
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.move(path, target)
 
 
 def bring(context: JobContext, path: Path, consent: ModelConsent, folder: Path) -> None:
@@ -103,34 +99,6 @@ def bring(context: JobContext, path: Path, consent: ModelConsent, folder: Path) 
 def _consented(consent: ModelConsent, folder: Path, place: str) -> None:
     if consent.code is not None:
         check_consent(code_in(folder), consent.code, place)
-
-
-def _verify(context: JobContext, repo: str, commit: str, token: str | None, folder: Path) -> None:
-    """Compare each large file's SHA-256 with what the hub says it is."""
-    from huggingface_hub import HfApi
-
-    from mistudio.lm.hub import hub_errors
-
-    with hub_errors(repo, commit):
-        info = HfApi(token=token).model_info(repo, revision=commit, files_metadata=True)
-    sums = {
-        s.rfilename: s.lfs.sha256 for s in info.siblings or [] if s.lfs and (folder / s.rfilename).is_file()
-    }
-    total = sum((folder / name).stat().st_size for name in sums)
-    done = 0
-    for name, expected in sums.items():
-        digest = hashlib.sha256()
-        with (folder / name).open("rb") as file:
-            while block := file.read(_CHUNK):
-                digest.update(block)
-                done += len(block)
-                context.progress(done, total, "bytes", "Verify")
-        if digest.hexdigest() != expected:
-            raise StudioError(
-                "download_broken",
-                f"{name} of {repo} arrived damaged: its checksum is not the one that the hub announced.",
-                hint="Retry; if it happens again, the hub or a proxy on the way is at fault.",
-            )
 
 
 def _convert(context: JobContext, gguf: Path, folder: Path) -> None:

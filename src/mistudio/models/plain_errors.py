@@ -6,16 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from mistudio.errors import StudioError
+from mistudio.hub_answers import FAULT_STATUS
 from mistudio.lm.errors import LanguageModelError
 
-_STATUS = {
-    "not_found": 404,
-    "revision_not_found": 404,
-    "gated": 403,
-    "hub_unreachable": 502,
-    "hub_refused": 502,
-    "rate_limited": 503,
-}
+_STATUS = FAULT_STATUS | {"not_found": 404}
 
 
 @contextmanager

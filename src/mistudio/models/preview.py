@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mistudio.hub.client import prepare_hub
+from mistudio.hub.client import Origin, prepare_hub
+from mistudio.hub.download import HubFile, fetch_file
 from mistudio.jobs.slots import usable_gpus
 from mistudio.lm.checkpoint import PICKLED, find_checkpoint, read_config, safetensors_header
 from mistudio.lm.footprint import read_footprint_facts
-from mistudio.lm.hub import HubListing, hub_errors, hub_listing
+from mistudio.lm.hub import HubListing, hub_listing
 from mistudio.models.local_paths import local_file, local_folder
 from mistudio.models.memory import forecasts
 from mistudio.models.remote_code import SUFFIX, code_in, shown
@@ -35,8 +36,8 @@ def preview_model(
 ) -> ModelPreviewOut:
     """What would be added.
 
-    Raises ModelLoadError for what no model can be loaded from (`not_found`, `gated`, `hub_unreachable`, …), StudioError
-    for a path that is not there or not allowed.
+    Raises ModelLoadError for what no model can be loaded from and as `hub_listing` does, StudioError as `fetch_file` does
+    and for a path that is not there or not allowed.
     """
     source = wanted.source
     if isinstance(source, HubModelSource):
@@ -62,17 +63,18 @@ def _hub(settings: Settings, source: HubModelSource, wanted: ModelPreviewWanted)
     code_names = [
         name for name, size in listing.files.items() if name.endswith(SUFFIX) and size <= _LARGEST_CODE_FILE
     ]
+    origin = Origin("model", source.repo, listing.commit, source.revision, token)
     with tempfile.TemporaryDirectory() as held:
         folder = Path(held)
-        _fetch(listing, small, token, folder)
+        _fetch(origin, listing, small, folder)
         config = read_config(folder) if small else {}
         if "auto_map" in config:
-            _fetch(listing, code_names, token, folder)
+            _fetch(origin, listing, code_names, folder)
         code = shown(code_in(folder), config)
     weights = _weights_of(listing.needed)
     parameters, stored = listing.gguf_parameters, dict[str, int]()
     if weights == "safetensors":
-        stored = _stored_on_hub(listing, token)
+        stored = _stored_on_hub(origin)
         parameters = sum(stored.values()) or None
     approximate = parameters is None
     if approximate:
@@ -94,24 +96,18 @@ def _hub(settings: Settings, source: HubModelSource, wanted: ModelPreviewWanted)
     )
 
 
-def _fetch(listing: HubListing, names: Iterable[str], token: str | None, folder: Path) -> None:
-    from huggingface_hub import hf_hub_download
-
+def _fetch(origin: Origin, listing: HubListing, names: Iterable[str], folder: Path) -> None:
     for name in names:
-        with hub_errors(listing.repo_id, listing.commit):
-            hf_hub_download(listing.repo_id, name, revision=listing.commit, token=token, local_dir=folder)
+        fetch_file(origin, HubFile(name, listing.files[name], listing.sums.get(name)), folder)
 
 
-def _stored_on_hub(listing: HubListing, token: str | None) -> dict[str, int]:
+def _stored_on_hub(origin: Origin) -> dict[str, int]:
     """Parameters by stored type, from the heads of the safetensors files; empty where they lie in an unusual way."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 
-    with (
-        hub_errors(listing.repo_id, listing.commit),
-        suppress(NotASafetensorsRepoError, SafetensorsParsingError),
-    ):
-        metadata = HfApi(token=token).get_safetensors_metadata(listing.repo_id, revision=listing.commit)
+    with origin.errors(), suppress(NotASafetensorsRepoError, SafetensorsParsingError):
+        metadata = HfApi(token=origin.token).get_safetensors_metadata(origin.repo, revision=origin.commit)
         return {str(kind): int(count) for kind, count in metadata.parameter_count.items()}
     return {}
 

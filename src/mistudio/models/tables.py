@@ -15,6 +15,7 @@ class Model(Base):
     """A language model. Everything after `consent` is unknown (None) until its `models.add` job has succeeded."""
 
     __tablename__ = "models"
+    __table_args__ = {"info": {"folders": ("models", "downloads")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("md"))
     name: Mapped[str] = mapped_column(String(200), unique=True)

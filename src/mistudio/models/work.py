@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from mistudio.hub.arrivals import arriving
 from mistudio.jobs import JobContext
 from mistudio.models.fetch import bring, download, interruptible
 from mistudio.models.library import get_model, loading_of, model_folder, open_model
@@ -36,8 +37,11 @@ def add_model(context: JobContext, params: AddModelParams) -> dict[str, Any]:
         source: Any = TypeAdapter(ModelSource).validate_python(row.source)
         consent = ModelConsent.model_validate(row.consent)
     folder = model_folder(context.settings, params.model_id)
-    with working_for(context, Model, params.model_id, folder):
-        found = _fetch(context, source, consent, folder)
+    with (
+        arriving(context, params.model_id) as held,
+        working_for(context, Model, params.model_id, folder),
+    ):
+        found = _fetch(context, source, consent, held, folder)
         with context.database.session() as session:
             model = get_model(session, params.model_id)
             for name, value in found.items():
@@ -76,11 +80,17 @@ def _verify(context: JobContext, model: LanguageModel, quantization: str = "none
     )
     for one in report.verdicts:
         if one.verdict == "wrong" or not one.shape or one.writes is False:
-            context.log(f"{one.kind} did not pass its test ({one.check}; gap {one.gap}).", "warning")
+            context.log(
+                f"{one.kind} did not pass its test ({one.check}; gap {one.gap}, in a large batch "
+                f"{one.batch_gap}).",
+                "warning",
+            )
     return report.as_dict() | {"quantization": quantization}
 
 
-def _fetch(context: JobContext, source: Any, consent: ModelConsent, folder: Path) -> dict[str, Any]:
+def _fetch(
+    context: JobContext, source: Any, consent: ModelConsent, held: Path, folder: Path
+) -> dict[str, Any]:
     """Make the folder, whole or not at all; returns the columns of the row."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder.parent)
@@ -89,7 +99,7 @@ def _fetch(context: JobContext, source: Any, consent: ModelConsent, folder: Path
     try:
         with disk_errors(folder):
             if isinstance(source, HubModelSource):
-                download(context, source, consent, draft.path)
+                download(context, source, consent, held, draft.path)
             else:
                 bring(context, Path(source.path), consent, draft.path)
             found = _look(context, consent, draft.path)

@@ -1009,8 +1009,7 @@ export interface paths {
         head?: never;
         /**
          * Change a data set
-         * @description Rename it, choose its text column, star or tag it. Statistics and search index of another column are made anew,
-         *     unless the data set is so large that they are made on demand only.
+         * @description Rename it, choose its text column, star or tag it.
          */
         patch: operations["change_dataset"];
         trace?: never;
@@ -3194,17 +3193,8 @@ export interface components {
             columns: components["schemas"]["ColumnOut"][];
             /** Rows */
             rows: number | null;
-            /**
-             * Bytes
-             * @description Rows and composed columns on the disk.
-             */
+            /** Bytes */
             bytes: number | null;
-            /**
-             * Survey Bytes
-             * @description Statistics and search index on the disk.
-             * @default 0
-             */
-            survey_bytes: number;
             /** Ready */
             ready: boolean;
             /**
@@ -3311,7 +3301,7 @@ export interface components {
             count: number;
             /**
              * Bytes
-             * @description What they take on the disk, with statistics and search indexes.
+             * @description What they take on the disk.
              */
             bytes: number;
             /** Rows */
@@ -8417,7 +8407,7 @@ export interface components {
         };
         /**
          * TrainerConfig
-         * @description One training of one dictionary. Settings may be given under the names of `config.synonyms` too.
+         * @description One training of one dictionary.
          */
         TrainerConfig: {
             /**
@@ -8514,34 +8504,11 @@ export interface components {
              */
             log_every: number;
             /**
-             * Splice into the model every
-             * @description Steps between two measurements of what the dictionary does to the model's predictions on held-out tokens (CE recovered). Empty: about 20 times in the training, at most every 100 steps, where the model runs alongside; from a cache not at all. A number: from a cache too, for which the model is loaded. 0 never.
-             */
-            evaluate_every?: number | null;
-            /**
              * Checkpoint every
              * @description Steps between two checkpoints, from which a training can go on. 0 writes none before the end.
              * @default 1000
              */
             checkpoint_every: number;
-            /**
-             * Keep checkpoints
-             * @description How many of the newest checkpoints are kept. Each takes about three times the weights' disk space with Adam.
-             * @default 2
-             */
-            keep_checkpoints: number;
-            /**
-             * Keep the best by
-             * @description The checkpoint with the lowest mean of this metric over the steps since the one before is kept besides the newest. Training tokens are new to the dictionary unless the text repeats, so this is close to a measure on held-out ones.
-             * @default fvu
-             * @enum {string}
-             */
-            best_checkpoint: "none" | "fvu" | "loss" | "dead_fraction";
-            /**
-             * Width of the activations
-             * @description Refuse hook points of another width. Empty takes any: useful in a template that was tuned for one model.
-             */
-            hidden_dim?: number | null;
             /**
              * Normalise activations
              * @description expected_average_only_in scales all activations by one factor, so that their average norm becomes the square root of their width: hyperparameters then carry over between layers and models, and the factor is folded into the weights at the end. unit_norm gives every token that norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, so they stay a part of the dictionary.

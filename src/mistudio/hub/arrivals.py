@@ -1,0 +1,63 @@
+"""What has arrived from the hub so far: kept while a retry can go on from it, gone when the job was cancelled.
+
+It lies in `data_dir/downloads/<id of the owner>` until the owner is whole. The bytes on the disk are the only state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import select
+
+from mistudio.db import Database
+from mistudio.hub_answers import FAULT_STATUS
+from mistudio.jobs import Job, JobCancelled, JobContext
+from mistudio.store import delete_folder, owner_folder
+
+_DOWNLOADS = "downloads"
+_KINDS = ("models.add", "datasets.import")
+_GOES_ON = frozenset(FAULT_STATUS) - {"hub_not_found", "hub_revision_not_found"} | {
+    "disk_full",
+    "disk-full",
+    "not_written",
+    "out_of_memory",
+}
+
+
+def goes_on(code: str) -> bool:
+    """Whether a retry after an error of this code may succeed with what has arrived: the source itself is sound."""
+    return code in _GOES_ON
+
+
+@contextmanager
+def arriving(context: JobContext, id: str, kind: str = _DOWNLOADS) -> Generator[Path]:
+    """The folder for what arrives for the owner `id`. It goes when the block ends, unless a retry can go on from it."""
+    sweep_cancelled(context.database, context.data_dir)
+    folder = owner_folder(context.data_dir, kind, id)
+    try:
+        yield folder
+    except BaseException as error:
+        code = getattr(error, "code", None)
+        if isinstance(error, JobCancelled) or (isinstance(code, str) and not goes_on(code)):
+            delete_folder(context.data_dir, folder)
+        raise
+    delete_folder(context.data_dir, folder)
+
+
+def sweep_cancelled(database: Database, data_dir: Path) -> None:
+    """Remove what had arrived for jobs that were cancelled while no process of theirs ran, or that are no more."""
+    folders = [folder for folder in (data_dir / _DOWNLOADS).glob("*") if folder.is_dir()]
+    if not folders:
+        return
+    with database.reading() as session:
+        wanted = {
+            subject.rpartition("/")[2]
+            for subject in session.scalars(
+                select(Job.subject).where(Job.kind.in_(_KINDS), Job.state != "cancelled")
+            )
+        }
+    for folder in folders:
+        if folder.name not in wanted:
+            delete_folder(data_dir, folder)
