@@ -51,11 +51,12 @@ def count(context: JobContext, params: CountParams) -> dict[str, Any]:
         context.progress(done, params.steps, unit="steps", stage="Count")
         time.sleep(params.seconds)
         done += 1
+        # The trace first: whoever is killed between the two counts the step again, and none is lacking.
+        with params.trace.open("a") as trace:
+            trace.write(f"{context.attempt} {os.getpid()} {done}\n")
         temporary = params.file.with_suffix(f".{os.getpid()}")
         temporary.write_text(str(done))
         temporary.replace(params.file)
-        with params.trace.open("a") as trace:
-            trace.write(f"{context.attempt} {os.getpid()} {done}\n")
     context.progress(done, params.steps)
     return {"from": first, "to": done, "device": context.device, "cuda": os.environ["CUDA_VISIBLE_DEVICES"]}
 
