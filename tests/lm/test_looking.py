@@ -11,6 +11,7 @@ from mistudio.lm import TokensRefused
 from mistudio.lm.architecture import module_tree
 from mistudio.lm.lens import logit_lens_grid
 from mistudio.lm.model import LanguageModel
+from mistudio.lm.packed import MIN_ROWS, PackedLayers
 from mistudio.lm.selftest import verify_hooks
 from tests.lm.conftest import PARALLEL, tiny_hf
 
@@ -74,6 +75,22 @@ def test_every_family_passes_the_self_test_bit_for_bit(tiny: LanguageModel, fami
             assert (one.verdict, one.layers, one.shape, one.writes, one.gap) == ("exact", 3, True, True, 0.0)
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]
     assert report.as_dict()["passed"] and report.dtype == "float32" and report.device == "cpu"
+    if family == "gpt2":  # whose products are no linear layers
+        assert report.batch_tokens == 0
+        return
+    # A harvest's batches go another way, which is held against this one.
+    assert report.batch_tokens >= MIN_ROWS > report.tokens
+    assert all(one.batch_gap is not None and one.batch_gap < 1e-4 for one in verdicts.values() if one.layers)
+
+
+def test_the_self_test_finds_a_fault_in_large_batches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LanguageModel(tiny_hf("llama"))
+    monkeypatch.setattr(
+        PackedLayers, "_linear", lambda self, layer: lambda x: type(layer).forward(layer, x) * 1.01
+    )
+    report = verify_hooks(model)
+    assert not report.passed and all(one.gap == 0 for one in report.verdicts)
+    assert {one.kind for one in report.verdicts if one.verdict == "wrong"} >= {"attn_out", "mlp_out"}
 
 
 def test_the_self_test_finds_a_place_that_is_not_what_it_says() -> None:
@@ -95,6 +112,7 @@ def test_the_self_test_finds_a_place_that_is_not_what_it_says() -> None:
 def test_half_precision_passes_too() -> None:
     report = verify_hooks(LanguageModel(tiny_hf("llama").to(torch.bfloat16)))
     assert report.passed and report.dtype == "bfloat16"
+    assert report.batch_tokens == 0 and all(one.batch_gap is None for one in report.verdicts)
 
 
 def test_the_lens_ends_in_the_model_itself(tiny: LanguageModel) -> None:

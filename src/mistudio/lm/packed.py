@@ -36,11 +36,10 @@ class PackedLayers:
     @contextmanager
     def over(self, blocks: nn.ModuleList | Sequence[nn.Module], rows: int) -> Generator[None]:
         """Let the linear layers of `blocks` use their layouts within the block of code, where that pays."""
-        layers: list[Any] = [m for block in blocks for m in block.modules() if isinstance(m, nn.Linear)]
         changed: list[Any] = []
         try:
-            if rows >= MIN_ROWS and _possible(layers):
-                for layer in layers:
+            if lays_out(blocks, rows):
+                for layer in _linear_layers(blocks):
                     layer.forward = self._linear(layer)
                     changed.append(layer)
                 for mlp in (m for block in blocks for m in block.modules() if _gated(m)):
@@ -134,6 +133,15 @@ def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 
         out[..., width:] = x[..., width:]
         turned.append(out)
     return turned[0], turned[1]
+
+
+def lays_out(blocks: nn.ModuleList | Sequence[nn.Module], rows: int) -> bool:
+    """Whether a pass of that many rows through `blocks` uses layouts."""
+    return rows >= MIN_ROWS and _possible(_linear_layers(blocks))
+
+
+def _linear_layers(blocks: nn.ModuleList | Sequence[nn.Module]) -> list[Any]:
+    return [m for block in blocks for m in block.modules() if isinstance(m, nn.Linear)]
 
 
 def _possible(layers: Sequence[nn.Linear]) -> bool:

@@ -17,9 +17,11 @@ from torch import Tensor
 from mistudio.lm.anatomy import first_tensor
 from mistudio.lm.hooks import BLOCK_KINDS, BlockKind, format_hook, parse_hook
 from mistudio.lm.model import LanguageModel
+from mistudio.lm.packed import MIN_ROWS, lays_out
 
 Verdict = Literal["exact", "close", "wrong", "absent"]
 ROWS, LENGTH = 2, 16
+BATCH_LENGTH = 64
 # Of the standard deviation of what is compared: beyond rounding in this dtype.
 _CLOSE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
@@ -44,6 +46,8 @@ class KindVerdict:
     layers: in how many of the model's layers it is. shape: whether all activations had the announced `[.., d]`.
     gap: the largest difference to what it must equal, in standard deviations of that; 0 is bit for bit.
     writes: whether handing back what was read leaves the logits as they are, bit for bit, and zeros change them.
+    batch_gap: as `gap`, of a batch as large as a harvest's to the same tokens in small ones, at the first, the middle
+        and the last of its layers; None where both are computed alike (see `lm.packed`).
     """
 
     kind: str
@@ -53,17 +57,22 @@ class KindVerdict:
     shape: bool
     gap: float | None
     writes: bool | None
+    batch_gap: float | None = None
 
 
 @dataclass(frozen=True)
 class HookReport:
-    """The verdicts on all kinds, and what they were reached on. `seconds` is the time it took."""
+    """The verdicts on all kinds, and what they were reached on. `seconds` is the time it took.
+
+    tokens: in the batch of every test but `batch_gap`'s, whose has `batch_tokens` (0 where there was none).
+    """
 
     verdicts: list[KindVerdict]
     dtype: str
     device: str
     tokens: int
     seconds: float
+    batch_tokens: int = 0
 
     @property
     def passed(self) -> bool:
@@ -86,7 +95,9 @@ def verify_hooks(
     started = time.monotonic()
     tokens = _tokens(model)
     kinds = [kind for kind in BLOCK_KINDS if any(p.kind == kind for p in model.hook_points())]
-    total = 3 + 2 * len(kinds)
+    rows = _tokens(model, MIN_ROWS, BATCH_LENGTH)
+    batched = lays_out(model.blocks, rows.numel())
+    total = 3 + 2 * len(kinds) + 2 * batched
     on_step(0, total)
     names = [point.name for point in model.hook_points()]
     outputs = {name: model.place_of(name)[0] for name in names if parse_hook(name).kind in _RERUN}
@@ -95,6 +106,9 @@ def verify_hooks(
     hidden: Any = model.hf(input_ids=tokens.to(model.device), output_hidden_states=True, use_cache=False)
     plain = model.logits(tokens)
     on_step(3, total)
+    batch_gaps = _batch_gaps(model, rows) if batched else {}
+    done = 3 + 2 * batched
+    on_step(done, total)
     verdicts: list[KindVerdict] = []
     for kind in BLOCK_KINDS:
         points = [point for point in model.hook_points() if point.kind == kind]
@@ -112,27 +126,46 @@ def verify_hooks(
         gap = max(known) if known else None
         name = points[len(points) // 2].name
         writes = _writes(model, tokens, name, plain)
-        on_step(3 + 2 * (len([v for v in verdicts if v.verdict != "absent"]) + 1), total)
-        verdicts.append(
-            KindVerdict(kind, CHECKS[kind], _verdict(gap, model.dtype), len(points), shape, gap, writes)
-        )
+        done += 2
+        on_step(done, total)
+        batch_gap = batch_gaps.get(kind)
+        verdict = _verdict(gap, model.dtype)
+        if batch_gap is not None and _verdict(batch_gap, model.dtype) == "wrong":
+            verdict = "wrong"
+        verdicts.append(KindVerdict(kind, CHECKS[kind], verdict, len(points), shape, gap, writes, batch_gap))
     return HookReport(
         verdicts=verdicts,
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),
         tokens=tokens.numel(),
         seconds=round(time.monotonic() - started, 2),
+        batch_tokens=rows.numel() if batched else 0,
     )
 
 
-def _tokens(model: LanguageModel) -> Tensor:
-    """Random ordinary tokens `[ROWS, LENGTH]`, the same for the same model."""
+def _batch_gaps(model: LanguageModel, tokens: Tensor) -> dict[str, float]:
+    """Of each kind, how far the activations of one large batch are from those of the same tokens in small ones."""
+    names: dict[str, str] = {}
+    for kind in BLOCK_KINDS:
+        points = [point.name for point in model.hook_points() if point.kind == kind]
+        names |= {points[at]: kind for at in {0, len(points) // 2, len(points) - 1} if points}
+    together = model.activations(tokens, list(names))
+    apart = [model.activations(part, list(names)) for part in tokens.split(MIN_ROWS // 2 // tokens.shape[1])]
+    gaps: dict[str, float] = {}
+    for name, kind in names.items():
+        gap = _distance(together[name], torch.cat([one[name] for one in apart]))
+        gaps[kind] = max(gap, gaps.get(kind, 0.0))
+    return gaps
+
+
+def _tokens(model: LanguageModel, at_least: int = ROWS * LENGTH, length: int = LENGTH) -> Tensor:
+    """Random ordinary tokens `[B, S]`, B·S ≥ `at_least`, S ≤ `length`, the same for the same model."""
     special = torch.tensor(sorted(model.special_ids), dtype=torch.long)
     ordinary = torch.arange(model.vocab_size)
     ordinary = ordinary[~torch.isin(ordinary, special)]
-    length = min(LENGTH, model.context_limit or LENGTH)
+    length = min(length, model.context_limit or length)
     draw = torch.Generator().manual_seed(0)
-    return ordinary[torch.randint(len(ordinary), (ROWS, length), generator=draw)]
+    return ordinary[torch.randint(len(ordinary), (-(-at_least // length), length), generator=draw)]
 
 
 def _verdict(gap: float | None, dtype: torch.dtype) -> Verdict:

@@ -282,7 +282,8 @@ def verify(key: Key) -> None:
             console.emit(report)
             return
         console.emit(
-            report["verdicts"], table=["kind", "verdict", "layers", "shape", "gap", "writes", "check"]
+            report["verdicts"],
+            table=["kind", "verdict", "layers", "shape", "gap", "batch_gap", "writes", "check"],
         )
 
 

@@ -195,6 +195,11 @@ class KindVerdictOut(BaseModel):
         description="Whether handing back what was read leaves the logits as they are, bit for bit, and zeros change "
         "them."
     )
+    batch_gap: float | None = Field(
+        default=None,
+        description="As `gap`, of a batch as large as a harvest's to the same tokens in small ones; null where both "
+        "are computed alike.",
+    )
 
 
 class HookReportOut(BaseModel):
@@ -206,6 +211,9 @@ class HookReportOut(BaseModel):
     quantization: Literal["none", "int8", "int4"] = "none"
     device: str
     tokens: int = Field(description="How many random tokens it was run on.")
+    batch_tokens: int = Field(
+        default=0, description="Random tokens of the large batch; 0 where there was none."
+    )
     seconds: float
 
 

@@ -44,7 +44,9 @@ export function HookReport({ model }: { model: Model }) {
               word={report.passed ? "passed" : "did not pass"}
             />
             <span className="text-xs text-muted">
-              {format.plural(report.tokens, "random token")}, {report.dtype}
+              {format.plural(report.tokens, "random token")}
+              {report.batch_tokens > 0 && ` and a batch of ${format.figure(report.batch_tokens)}`},{" "}
+              {report.dtype}
               {report.quantization !== "none" && `, ${report.quantization}`} on {report.device},{" "}
               {format.duration(report.seconds)}
             </span>
@@ -86,6 +88,14 @@ export function HookReport({ model }: { model: Model }) {
                 Gap
               </th>
               <th
+                className="pr-4 text-right font-normal"
+                {...tip(
+                  "Largest difference between a batch as large as a harvest's and the same tokens in small ones, in standard deviations: large batches use weights laid out anew for the CPU",
+                )}
+              >
+                In a batch
+              </th>
+              <th
                 className="pr-4 font-normal"
                 {...tip(
                   "Whether handing back what was read leaves the logits as they are, bit for bit, and zeros change them",
@@ -120,6 +130,13 @@ function Line({ one }: { one: Verdict }) {
       </td>
       <td className="pr-4 text-right">{absent ? "–" : one.layers}</td>
       <td className="pr-4 text-right">{one.gap === null ? "–" : format.figure(one.gap)}</td>
+      <td className="pr-4 text-right">
+        {one.batch_gap === null ? (
+          <span {...tip(absent ? undefined : "Large batches are computed as small ones are")}>–</span>
+        ) : (
+          format.figure(one.batch_gap)
+        )}
+      </td>
       <td className="pr-4">
         {one.writes === null ? "–" : one.writes ? "yes" : <span className="text-failed">no</span>}
       </td>
