@@ -41,7 +41,7 @@ def test_a_job_runs_to_its_end_and_everybody_hears_of_it(desk: Desk, recorder: R
     assert job.state == "succeeded", job.error
     assert job.result == {"from": 0, "to": 30, "device": "cpu", "cuda": ""}
     assert (job.done, job.total, job.unit, job.stage) == (30, 30, "steps", "Count")
-    assert job.rate is not None and 10 < job.rate < 50  # 20 ms a step
+    assert job.rate is not None and 0 < job.rate < 50  # a step takes 20 ms at least
     assert job.lease_owner is None and job.error is None and job.seconds_left is None
     for channel in (f"jobs/{job_id}", "jobs", "things/th_1"):
         desk.until(lambda channel=channel: recorder.finals(channel))
