@@ -52,24 +52,69 @@ def test_statistics_come_by_themselves(api: Api) -> None:
     assert not (api.settings.data_dir / "surveys" / data["id"] / "statistics.part").exists()
 
 
-def test_another_text_column_makes_them_stale(api: Api) -> None:
+def test_another_text_column_makes_them_anew(api: Api) -> None:
     data = added(api, LINES[:20])
     root = f"/datasets/{data['id']}"
-    api.work(api.ask("GET", f"{root}/statistics"))
+    first = api.ask("GET", f"{root}/statistics")
+    api.work(first)
     api.work(api.ask("GET", f"{root}/search-index"))
     assert api.ask("GET", f"{root}/rows", params={"q": "senate"})["searched"] == "index"
+    api.ask("PATCH", root, json={"text_column": "text"})  # no other: nothing to do
+    assert api.ask("GET", f"{root}/statistics")["job"]["id"] == first["job"]["id"]
     api.ask("PATCH", root, json={"text_column": "other"})
-    assert api.ask("GET", f"{root}/statistics")["stale"]
+    statistics = api.ask("GET", f"{root}/statistics")
+    assert statistics["stale"] and statistics["job"]["state"] == "queued"
     index = api.ask("GET", f"{root}/search-index")
     assert index["stale"] and not index["ready"] and index["bytes"] > 0
     assert api.ask("GET", f"{root}/rows", params={"q": "etaneS"})["searched"] == "scan"
     again = api.ask("POST", f"{root}/search-index", 202)
-    assert api.ask("POST", f"{root}/search-index", 202)["job"]["id"] == again["job"]["id"]
-    api.work(again)
+    assert again["job"]["id"] == index["job"]["id"]  # which the change has queued
+    api.work(statistics)
+    api.work(index)
+    assert api.ask("GET", f"{root}/statistics")["statistics"]["text_column"] == "other"
     found = api.ask("GET", f"{root}/rows", params={"q": "etaneS"})
     assert found["searched"] == "index" and found["total"] == 20
     api.ask("DELETE", f"{root}/search-index", 204)
     assert not api.ask("GET", f"{root}/search-index")["ready"]
+
+
+def test_another_text_chosen_while_one_is_surveyed(api: Api) -> None:
+    data = added(api, LINES[:20])
+    root = f"/datasets/{data['id']}"
+
+    def choose(progress: dict[str, Any], asked: Any) -> None:
+        api.ask("PATCH", root, json={"text_column": "other"})
+
+    for survey in ("statistics", "search-index"):
+        api.ask("PATCH", root, json={"text_column": "text"})
+        first = api.ask("GET", f"{root}/{survey}")
+        run_here(api.settings, api.database, first["job"]["id"], on_progress=choose)
+        found = api.ask("GET", f"{root}/{survey}")
+        assert found["stale"] and found["job"]["id"] != first["job"]["id"]
+        api.work(found)
+        assert not api.ask("GET", f"{root}/{survey}")["stale"]
+
+
+def test_the_disk_used_counts_them(api: Api) -> None:
+    data = added(api, LINES[:20])
+    root = f"/datasets/{data['id']}"
+    api.work(api.ask("GET", f"{root}/statistics"))
+    api.work(api.ask("GET", f"{root}/search-index"))
+
+    def on_disk() -> tuple[int, int]:
+        folders = [api.settings.data_dir / kind / data["id"] for kind in ("datasets", "surveys")]
+        sizes = [sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) for folder in folders]
+        return sizes[0], sizes[1]
+
+    def told() -> tuple[int, int]:
+        shown = api.ask("GET", root)
+        assert api.ask("GET", "/datasets/summary")["bytes"] == shown["bytes"] + shown["survey_bytes"]
+        return shown["bytes"], shown["survey_bytes"]
+
+    assert told() == on_disk() and told()[1] > 10_000
+    api.ask("DELETE", f"{root}/search-index", 204)
+    assert told() == on_disk() and told()[1] > 0
+    assert api.ask("GET", "/datasets?sort=-bytes")["total"] == 1
 
 
 def test_a_column_composed_anew_under_its_old_name_is_another_text(api: Api) -> None:

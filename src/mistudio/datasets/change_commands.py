@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from mistudio.console import open_console
-from mistudio.datasets import library
+from mistudio.datasets import library, surveys
 from mistudio.datasets.schemas import ChatRecipe, ColumnCreate, DatasetChange, TemplateRecipe
 from mistudio.datasets.tables import Dataset
-from mistudio.models.commands import carry_out
+from mistudio.models.carrying import carry_out
 from mistudio.models.consequences import consequences
 from mistudio.models.names import find_row
 
@@ -54,8 +54,13 @@ def change(
         with console.session() as session:
             dataset = find_row(session, Dataset, key, "dataset")
             library.change_dataset(session, dataset.id, wanted)
+            anew = surveys.follow_text(session, console.settings, dataset) if text_column else []
             out = library.datasets_out(session, [dataset])[0]
         console.emit(out, table=["id", "name", "text_column", "favourite", "tags"])
+        if anew and not console.as_json:
+            console.say(
+                "Its statistics and search index are of another column now; the server makes them anew."
+            )
 
 
 def compose(

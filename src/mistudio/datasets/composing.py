@@ -17,6 +17,7 @@ from mistudio.datasets.schemas import (
     ComposeParams,
     Recipe,
 )
+from mistudio.datasets.surveys import follow_text
 from mistudio.datasets.tables import ComposedColumn, Dataset
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import Job, JobContext, JobOut, cancel_subject, latest_jobs, submit
@@ -95,6 +96,8 @@ def compose_column(context: JobContext, params: ComposeParams) -> dict[str, Any]
         with context.database.session() as session:
             column = get_column(session, params.column_id)
             note_made(session, column, made, use_as_text=params.use_as_text)
+            if params.use_as_text:
+                follow_text(session, context.settings, get_dataset(session, dataset_id))
     announce_changed(context, "composed_columns", params.column_id)
     announce_changed(context, "datasets", dataset_id)
     return {"bytes": made}
@@ -150,7 +153,8 @@ def delete_column(session: Session, settings: Settings, column: ComposedColumn) 
     """Remove a composed column. Raises Conflict `column_is_text` while it is the text of its data set."""
     dataset = get_dataset(session, column.dataset_id)
     left = [one for one in dataset.columns if one["name"] != column.name]
-    if dataset.text_column == column.name:
+    was_text = dataset.text_column == column.name
+    if was_text:
         types = {one["name"]: one["type"] for one in left}
         try:
             dataset.text_column = choose_text_column(dataset.name, types, None)
@@ -162,6 +166,8 @@ def delete_column(session: Session, settings: Settings, column: ComposedColumn) 
             ) from error
     dataset.columns = left
     dataset.bytes = (dataset.bytes or 0) - (column.bytes or 0) if dataset.bytes is not None else None
+    if was_text:
+        follow_text(session, settings, dataset)
     cancel_subject(session, f"composed_columns/{column.id}")
     folder, id = dataset_folder(settings, dataset.id), column.id
     session.delete(column)

@@ -33,11 +33,15 @@ class CountOut(BaseModel):
     count: int
 
 
+ON_DISK = func.coalesce(Dataset.bytes, 0) + Dataset.survey_bytes
+"""Bytes on the disk, as an SQL expression."""
+
+
 class DatasetSummary(BaseModel):
     """All data sets at a glance."""
 
     count: int
-    bytes: int = Field(description="What they take on the disk.")
+    bytes: int = Field(description="What they take on the disk, with statistics and search indexes.")
     rows: int
     kinds: list[CountOut]
     statuses: list[CountOut]
@@ -78,7 +82,7 @@ def filtered(wanted: DatasetFilter) -> Select[Any]:
 def summary(session: Session) -> DatasetSummary:
     """How many data sets there are, what they take, and what they can be filtered by."""
     count, size, rows = session.execute(
-        select(func.count(), func.sum(Dataset.bytes), func.sum(Dataset.rows)).select_from(Dataset)
+        select(func.count(), func.sum(ON_DISK), func.sum(Dataset.rows)).select_from(Dataset)
     ).one()
     status = _status().label("status")
     states = select(status, Dataset.id).subquery()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from mistudio.datasets import library, listing
+from mistudio.datasets import library, listing, surveys
 from mistudio.datasets.column_routes import column_router
 from mistudio.datasets.composing import resolve_recipe
 from mistudio.datasets.preview_schemas import CardOut, DatasetPreview, DeletedOut, PreviewRequest
@@ -35,7 +35,7 @@ SORTS = {
     "name": Dataset.name,
     "created_at": Dataset.created_at,
     "rows": Dataset.rows,
-    "bytes": Dataset.bytes,
+    "bytes": listing.ON_DISK,
     "kind": Dataset.kind,
     "favourite": Dataset.favourite,
     "id": Dataset.id,
@@ -166,10 +166,14 @@ def show_card(dataset_id: str, session: ReadingDep) -> CardOut:
     responses=problems(400, 404, 409, 422),
 )
 def change_dataset(
-    dataset_id: str, change: DatasetChange, session: SessionDep, studio: StudioDep
+    dataset_id: str, change: DatasetChange, session: SessionDep, settings: SettingsDep, studio: StudioDep
 ) -> DatasetOut:
-    """Rename it, choose its text column, star or tag it."""
+    """Rename it, choose its text column, star or tag it. Statistics and search index of another column are made anew,
+    unless the data set is so large that they are made on demand only."""
     dataset = library.change_dataset(session, dataset_id, change)
+    if change.text_column is not None:
+        for survey in surveys.follow_text(session, settings, dataset):
+            announce(session, studio.events, survey, dataset.id, "changed")
     announce(session, studio.events, "datasets", dataset.id, "changed")
     return library.datasets_out(session, [dataset])[0]
 

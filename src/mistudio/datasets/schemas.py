@@ -264,7 +264,8 @@ class DatasetOut(BaseModel):
     text_column: str | None
     columns: list[ColumnOut]
     rows: int | None
-    bytes: int | None
+    bytes: int | None = Field(description="Rows and composed columns on the disk.")
+    survey_bytes: int = Field(default=0, description="Statistics and search index on the disk.")
     ready: bool
     favourite: bool = False
     tags: list[str] = []

@@ -7,7 +7,8 @@ from typing import Any
 from mistudio.datasets.library import dataset_folder, get_dataset
 from mistudio.datasets.rows_schemas import IndexParams
 from mistudio.datasets.search_index import build_index
-from mistudio.datasets.survey_files import survey_folder, text_key
+from mistudio.datasets.survey_files import SEARCH, survey_folder, text_key
+from mistudio.datasets.surveys import note_survey
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.text_store import TextStore
 from mistudio.jobs import JobCancelled, JobContext
@@ -30,16 +31,17 @@ def index_rows(context: JobContext, params: IndexParams) -> dict[str, Any]:
                 lambda start: store.texts(column, start),
                 store.n_rows,
                 key,
-                folder / "search.part",
+                folder / f"{SEARCH}.part",
                 context.progress,
             )
         except JobCancelled:
-            delete_folder(context.data_dir, folder / "search.part")
+            delete_folder(context.data_dir, folder / f"{SEARCH}.part")
             raise
-        delete_folder(context.data_dir, folder / "search")
-        (folder / "search.part").rename(folder / "search")
+        delete_folder(context.data_dir, folder / SEARCH)
+        (folder / f"{SEARCH}.part").rename(folder / SEARCH)
         sync_folder(folder)
-        with context.database.reading() as session:
-            get_dataset(session, params.dataset_id)
+        with context.database.session() as session:
+            note_survey(session, context.settings, params.dataset_id, "dataset_search", key)
     announce_changed(context, "dataset_search", params.dataset_id)
-    return {"rows": store.n_rows, "bytes": folder_bytes(folder / "search")}
+    announce_changed(context, "datasets", params.dataset_id)
+    return {"rows": store.n_rows, "bytes": folder_bytes(folder / SEARCH)}

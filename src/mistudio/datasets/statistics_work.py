@@ -28,7 +28,8 @@ from mistudio.datasets.statistics_schemas import (
     StatisticsOut,
     StatisticsParams,
 )
-from mistudio.datasets.survey_files import survey_folder, text_key
+from mistudio.datasets.survey_files import STATISTICS, survey_folder, text_key
+from mistudio.datasets.surveys import note_survey
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.text_slices import slices, texts_at
 from mistudio.datasets.text_store import TextStore
@@ -57,12 +58,13 @@ def compute_statistics(context: JobContext, params: StatisticsParams) -> dict[st
         except JobCancelled:
             delete_folder(context.data_dir, folder / "statistics.part")
             raise
-        with atomic_file(folder / "statistics.json", make_parents=False) as file:
+        with atomic_file(folder / STATISTICS, make_parents=False) as file:
             file.write(found.model_dump_json(indent=1).encode())
         delete_folder(context.data_dir, folder / "statistics.part")
-        with context.database.reading() as session:
-            get_dataset(session, params.dataset_id)
+        with context.database.session() as session:
+            note_survey(session, context.settings, params.dataset_id, "dataset_statistics", key)
     announce_changed(context, "dataset_statistics", params.dataset_id)
+    announce_changed(context, "datasets", params.dataset_id)
     return {"rows": found.rows, "seconds": round(found.seconds, 3)}
 
 

@@ -14,6 +14,7 @@ from mistudio.datasets.tables import Dataset
 from mistudio.settings import Settings
 from mistudio.store import owner_folder
 
+STATISTICS, SEARCH = "statistics.json", "search"
 SURVEYS = ("dataset_statistics", "dataset_search")
 """The subjects of their jobs are these, with the data set's id."""
 

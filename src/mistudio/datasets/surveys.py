@@ -10,7 +10,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from mistudio.datasets.library import ready_dataset
+from mistudio.datasets.library import get_dataset, ready_dataset
 from mistudio.datasets.rows_schemas import IndexParams, SearchIndexOut
 from mistudio.datasets.search_index import FILE, SearchIndex
 from mistudio.datasets.statistics_schemas import (
@@ -19,13 +19,13 @@ from mistudio.datasets.statistics_schemas import (
     StatisticsParams,
     definitions_of,
 )
-from mistudio.datasets.survey_files import survey_folder, text_key
+from mistudio.datasets.survey_files import SEARCH, STATISTICS, survey_folder, text_key
 from mistudio.datasets.tables import Dataset
 from mistudio.errors import StudioError
 from mistudio.jobs import Job, JobOut, cancel_subject, latest_jobs, submit
 from mistudio.jobs.schemas import FINAL_STATES
 from mistudio.settings import Settings
-from mistudio.store import delete_folder
+from mistudio.store import delete_folder, folder_bytes
 
 logger = logging.getLogger(__name__)
 Survey = Literal["dataset_statistics", "dataset_search"]
@@ -53,6 +53,10 @@ def start_survey(session: Session, dataset_id: str, survey: Survey) -> Job:
     job = _latest(session, dataset_id, survey)
     if job is not None and job.state not in FINAL_STATES:
         return job
+    return _submit(session, dataset, survey)
+
+
+def _submit(session: Session, dataset: Dataset, survey: Survey) -> Job:
     params = _PARAMS[survey](dataset_id=dataset.id)
     return submit(
         session,
@@ -71,9 +75,45 @@ def survey_on_arrival(session: Session, settings: Settings, dataset: Dataset) ->
         start_survey(session, dataset.id, "dataset_search")
 
 
+def follow_text(session: Session, settings: Settings, dataset: Dataset) -> list[Survey]:
+    """Queue anew, after another text column was chosen, what there is of the one before; which those are.
+
+    Of a large data set nothing is: it is told to be stale, and made anew when somebody asks for it. A job under way
+    sees by itself that its column is no longer the text (see `note_survey`).
+    """
+    if (dataset.bytes or 0) > settings.survey_up_to_bytes:
+        return []
+    stale: list[Survey] = []
+    if statistics_of(session, settings, dataset).stale:
+        stale.append("dataset_statistics")
+    if search_index_of(session, settings, dataset).stale:
+        stale.append("dataset_search")
+    for survey in stale:
+        start_survey(session, dataset.id, survey)
+    return stale
+
+
+def note_survey(session: Session, settings: Settings, dataset_id: str, survey: Survey, key: str) -> None:
+    """Note, at the end of a survey's job, what the surveys take; queue it anew if the text is another than `key` now.
+
+    Raises NotFound for a data set that was deleted meanwhile.
+    """
+    dataset = get_dataset(session, dataset_id)
+    dataset.survey_bytes = _survey_bytes(settings, dataset_id)
+    small = (dataset.bytes or 0) <= settings.survey_up_to_bytes
+    if dataset.text_column is not None and text_key(dataset) != key and small:
+        _submit(session, dataset, survey)
+
+
+def _survey_bytes(settings: Settings, dataset_id: str) -> int:
+    folder = survey_folder(settings, dataset_id)
+    statistics = folder / STATISTICS
+    return folder_bytes(folder / SEARCH) + (statistics.stat().st_size if statistics.is_file() else 0)
+
+
 def statistics_of(session: Session, settings: Settings, dataset: Dataset) -> DatasetStatisticsOut:
     """A data set's statistics, if there are any, and their job."""
-    path = survey_folder(settings, dataset.id) / "statistics.json"
+    path = survey_folder(settings, dataset.id) / STATISTICS
     try:
         found = StatisticsOut.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -106,7 +146,7 @@ def search_index_of(session: Session, settings: Settings, dataset: Dataset) -> S
 
 def open_index(settings: Settings, dataset: Dataset, *, stale: bool = False) -> SearchIndex | None:
     """The search index of the text (with `stale`, of any), or None; a damaged one counts as none. Close it."""
-    folder = survey_folder(settings, dataset.id) / "search"
+    folder = survey_folder(settings, dataset.id) / SEARCH
     if not (folder / FILE).exists():
         return None
     try:
@@ -123,7 +163,8 @@ def open_index(settings: Settings, dataset: Dataset, *, stale: bool = False) -> 
 def remove_index(session: Session, settings: Settings, dataset_id: str) -> None:
     """Remove a data set's search index and cancel its job."""
     cancel_subject(session, f"dataset_search/{dataset_id}")
-    delete_folder(settings.data_dir, survey_folder(settings, dataset_id) / "search")
+    delete_folder(settings.data_dir, survey_folder(settings, dataset_id) / SEARCH)
+    get_dataset(session, dataset_id).survey_bytes = _survey_bytes(settings, dataset_id)
 
 
 def _latest(session: Session, dataset_id: str, survey: Survey) -> Job | None:

@@ -25,7 +25,10 @@ def kind_of(context: Any) -> str:
 
 
 class Dataset(Base):
-    """A data set. Everything after `source` is unknown until its `datasets.import` job has succeeded."""
+    """A data set. Everything after `source` is unknown until its `datasets.import` job has succeeded.
+
+    bytes: its rows and composed columns on disk. survey_bytes: its statistics and search index.
+    """
 
     __tablename__ = "datasets"
     __table_args__ = {"info": {"folders": ("datasets", "uploads", "downloads", "surveys")}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
@@ -38,6 +41,7 @@ class Dataset(Base):
     columns: Mapped[list[Any]] = mapped_column(default=list)
     rows: Mapped[int | None] = mapped_column(BigInteger)
     bytes: Mapped[int | None] = mapped_column(BigInteger)
+    survey_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     favourite: Mapped[bool] = mapped_column(default=False)
     about: Mapped[dict[str, Any] | None]
     card: Mapped[str | None] = mapped_column(Text, deferred=True)

@@ -12,7 +12,11 @@ from mistudio.db import Base, new_id, utc_now
 
 
 class Template(Base):
-    """Settings under a name, unique within their kind. `body` fits the schema that the kind's domain registered."""
+    """Settings under a name, unique within their kind. `body` fits the schema that the kind's domain registered.
+
+    builtin: the key under which it is shipped with the code; such a one is kept as it is. architecture: where the
+    settings name one. expected: what a run of these settings came to, with where that is known from.
+    """
 
     __tablename__ = "templates"
     __table_args__ = (UniqueConstraint("kind", "name"),)
@@ -22,6 +26,9 @@ class Template(Base):
     name: Mapped[str] = mapped_column(String(200))
     description: Mapped[str] = mapped_column(Text, default="")
     body: Mapped[dict[str, Any]]
+    builtin: Mapped[str | None] = mapped_column(String(100), unique=True)
+    architecture: Mapped[str | None] = mapped_column(String(50), index=True)
+    expected: Mapped[dict[str, Any] | None]
     favourite: Mapped[bool] = mapped_column(default=False)
     uses: Mapped[int] = mapped_column(Integer, default=0)
     last_used_at: Mapped[datetime | None]

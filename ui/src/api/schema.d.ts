@@ -244,6 +244,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/log/lines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Filter, search and follow a job's log
+         * @description The newest lines that match, with level, time and logger. Where an attempt begins or ends passes every level.
+         */
+        get: operations["job_log_lines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/hub": {
         parameters: {
             query?: never;
@@ -1009,7 +1029,8 @@ export interface paths {
         head?: never;
         /**
          * Change a data set
-         * @description Rename it, choose its text column, star or tag it.
+         * @description Rename it, choose its text column, star or tag it. Statistics and search index of another column are made anew,
+         *     unless the data set is so large that they are made on demand only.
          */
         patch: operations["change_dataset"];
         trace?: never;
@@ -1987,6 +2008,70 @@ export interface paths {
          * @description Queue the training again with all of its sweep, from where it was.
          */
         post: operations["resume_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/histograms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Histograms of the latents over time
+         * @description How often latents are active, and the norms and biases of their weights, at up to some 256 steps.
+         */
+        get: operations["training_histograms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/looks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Early looks at features
+         * @description What a few latents fire on, as the dictionary was at some step of its training.
+         */
+        get: operations["training_looks"];
+        /**
+         * Ask for latents in early looks
+         * @description Have these latents in every look from now on; a running training takes one within seconds.
+         */
+        put: operations["ask_training_looks"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/environments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What its attempts ran in
+         * @description Packages, hardware, threads, seeds and settings of each attempt, the newest first.
+         */
+        get: operations["training_environments"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3193,8 +3278,17 @@ export interface components {
             columns: components["schemas"]["ColumnOut"][];
             /** Rows */
             rows: number | null;
-            /** Bytes */
+            /**
+             * Bytes
+             * @description Rows and composed columns on the disk.
+             */
             bytes: number | null;
+            /**
+             * Survey Bytes
+             * @description Statistics and search index on the disk.
+             * @default 0
+             */
+            survey_bytes: number;
             /** Ready */
             ready: boolean;
             /**
@@ -3301,7 +3395,7 @@ export interface components {
             count: number;
             /**
              * Bytes
-             * @description What they take on the disk.
+             * @description What they take on the disk, with statistics and search indexes.
              */
             bytes: number;
             /** Rows */
@@ -3393,6 +3487,66 @@ export interface components {
             texts: number;
             /** Most Repeated */
             most_repeated: components["schemas"]["RepeatedTextOut"][];
+        };
+        /**
+         * Environment
+         * @description What an attempt ran in; recorded when it began to train.
+         */
+        Environment: {
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Mistudio */
+            mistudio: string;
+            /** Python */
+            python: string;
+            /** Python Build */
+            python_build: string;
+            /** System */
+            system: string;
+            /** Cpu */
+            cpu: string;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Device */
+            device: string;
+            /** Seed */
+            seed: number;
+            /** Order Seed */
+            order_seed: number;
+            /** Threads */
+            threads: {
+                [key: string]: number;
+            };
+            /** Variables */
+            variables: {
+                [key: string]: string;
+            };
+            /** Gpus */
+            gpus: {
+                [key: string]: unknown;
+            }[];
+            /** Git */
+            git: {
+                [key: string]: unknown;
+            } | null;
+            /** Packages */
+            packages: {
+                [key: string]: string;
+            };
+            /** Attempt */
+            attempt?: number | null;
+            /**
+             * Settings
+             * @description The studio's settings, without secrets.
+             */
+            settings?: {
+                [key: string]: unknown;
+            } | null;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * EvaluationCreate
@@ -4561,6 +4715,64 @@ export interface components {
             counts: number[];
         };
         /**
+         * HistogramSeries
+         * @description One quantity of all latents over the steps of a training, F frames of B bins.
+         */
+        HistogramSeries: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Unit */
+            unit: string;
+            /** Formula */
+            formula: string;
+            /** Description */
+            description: string;
+            /**
+             * Scale
+             * @description `log`, or `symlog` where values may be negative.
+             */
+            scale: string;
+            /**
+             * Edges
+             * @description B + 1 edges; values beyond are counted in the outermost bins.
+             */
+            edges: number[];
+            /**
+             * Counts
+             * @description Latents in each bin, frame by frame.
+             */
+            counts: number[][];
+            /**
+             * None
+             * @description Latents that the axis has no place for.
+             */
+            none: number[];
+            /**
+             * None Words
+             * @description Which these are; empty where there are none.
+             */
+            none_words: string;
+        };
+        /**
+         * Histograms
+         * @description The histograms of a training; frame `i` was taken after `steps[i]`.
+         */
+        Histograms: {
+            /** Steps */
+            steps: number[];
+            /** Tokens */
+            tokens: number[];
+            /**
+             * Window Tokens
+             * @description Tokens over which frequencies were counted, up to the frame.
+             */
+            window_tokens: number[];
+            /** Histograms */
+            histograms: components["schemas"]["HistogramSeries"][];
+        };
+        /**
          * History
          * @description Columns of equal length, oldest first.
          */
@@ -4737,6 +4949,12 @@ export interface components {
              * @description How many random tokens it was run on.
              */
             tokens: number;
+            /**
+             * Batch Tokens
+             * @description Random tokens of the large batch; 0 where there was none.
+             * @default 0
+             */
+            batch_tokens: number;
             /** Seconds */
             seconds: number;
         };
@@ -5262,6 +5480,11 @@ export interface components {
              * @description Whether handing back what was read leaves the logits as they are, bit for bit, and zeros change them.
              */
             writes: boolean | null;
+            /**
+             * Batch Gap
+             * @description As `gap`, of a batch as large as a harvest's to the same tokens in small ones; null where both are computed alike.
+             */
+            batch_gap?: number | null;
         };
         /**
          * LabelOut
@@ -5691,6 +5914,157 @@ export interface components {
              * @description Whether the probe is good enough for the letter to count.
              */
             evaluated: boolean;
+        };
+        /**
+         * LogLine
+         * @description One line of a log.
+         */
+        LogLine: {
+            /**
+             * Number
+             * @description Its place in the whole log, from 1.
+             */
+            number: number;
+            /**
+             * At
+             * @description When it was written, UTC.
+             */
+            at: string | null;
+            /**
+             * Level
+             * @description A line that names none has that of the line before: a traceback is an error.
+             * @enum {string}
+             */
+            level: "debug" | "info" | "warning" | "error" | "critical";
+            /**
+             * Source
+             * @description The logger that wrote it; null where the line names none.
+             */
+            source: string | null;
+            /** Text */
+            text: string;
+            /**
+             * Attempt
+             * @description Whether it is where an attempt begins or ends.
+             */
+            attempt: boolean;
+        };
+        /**
+         * LogPage
+         * @description The newest lines that match.
+         */
+        LogPage: {
+            /** Lines */
+            lines: components["schemas"]["LogLine"][];
+            /**
+             * Matching
+             * @description Lines that match, those that are not here included.
+             */
+            matching: number;
+            /**
+             * Total
+             * @description Lines of the log up to here.
+             */
+            total: number;
+            /**
+             * Cursor
+             * @description Read on from here for lines written since.
+             */
+            cursor: string;
+        };
+        /**
+         * Look
+         * @description What some latents fire on at one step of the training.
+         */
+        Look: {
+            /** Step */
+            step: number;
+            /** Tokens */
+            tokens: number;
+            /**
+             * Sample Tokens
+             * @description Tokens of the buffer that were looked at.
+             */
+            sample_tokens: number;
+            /** Latents */
+            latents: components["schemas"]["LookedAt"][];
+        };
+        /**
+         * LookExample
+         * @description Where in the buffer a latent is strongly active, and the tokens around.
+         */
+        LookExample: {
+            /** Sequence */
+            sequence: number;
+            /** Position */
+            position: number;
+            /**
+             * Start
+             * @description Position of the first token shown.
+             */
+            start: number;
+            /**
+             * Mark
+             * @description Which of the tokens shown is the strongest.
+             */
+            mark: number;
+            /** Strongest */
+            strongest: number;
+            /** Token Ids */
+            token_ids: number[];
+            /** Tokens */
+            tokens: string[];
+            /** Activations */
+            activations: number[];
+        };
+        /**
+         * LookedAt
+         * @description One latent in an early look.
+         */
+        LookedAt: {
+            /** Latent */
+            latent: number;
+            /**
+             * Chosen
+             * @description `spread` over frequency, or `asked` for.
+             */
+            chosen: string;
+            /**
+             * Count
+             * @description Tokens of the sample on which it is active.
+             */
+            count: number;
+            /** Frequency */
+            frequency: number;
+            /** Maximum */
+            maximum: number;
+            /** Examples */
+            examples: components["schemas"]["LookExample"][];
+        };
+        /**
+         * Looks
+         * @description The early looks of a training, and one of them.
+         */
+        Looks: {
+            /** Steps */
+            steps: number[];
+            /**
+             * Asked
+             * @description Latents that were asked for.
+             */
+            asked: number[];
+            look: components["schemas"]["Look"] | null;
+        };
+        /**
+         * LooksAsked
+         * @description Latents to have in every look from now on.
+         */
+        LooksAsked: {
+            /**
+             * Latents
+             * @description Indices of latents, in place of those asked for before. A running training looks within seconds.
+             */
+            latents: number[];
         };
         /**
          * MarkOut
@@ -8407,7 +8781,7 @@ export interface components {
         };
         /**
          * TrainerConfig
-         * @description One training of one dictionary.
+         * @description One training of one dictionary. Settings may be given under the names of `config.synonyms` too.
          */
         TrainerConfig: {
             /**
@@ -8504,11 +8878,34 @@ export interface components {
              */
             log_every: number;
             /**
+             * Splice into the model every
+             * @description Steps between two measurements of what the dictionary does to the model's predictions on held-out tokens (CE recovered). Empty: about 20 times in the training, at most every 100 steps, where the model runs alongside; from a cache not at all. A number: from a cache too, for which the model is loaded. 0 never.
+             */
+            evaluate_every?: number | null;
+            /**
              * Checkpoint every
              * @description Steps between two checkpoints, from which a training can go on. 0 writes none before the end.
              * @default 1000
              */
             checkpoint_every: number;
+            /**
+             * Keep checkpoints
+             * @description How many of the newest checkpoints are kept. Each takes about three times the weights' disk space with Adam.
+             * @default 2
+             */
+            keep_checkpoints: number;
+            /**
+             * Keep the best by
+             * @description The checkpoint with the lowest mean of this metric over the steps since the one before is kept besides the newest. Training tokens are new to the dictionary unless the text repeats, so this is close to a measure on held-out ones.
+             * @default fvu
+             * @enum {string}
+             */
+            best_checkpoint: "none" | "fvu" | "loss" | "dead_fraction";
+            /**
+             * Width of the activations
+             * @description Refuse hook points of another width. Empty takes any: useful in a template that was tuned for one model.
+             */
+            hidden_dim?: number | null;
             /**
              * Normalise activations
              * @description expected_average_only_in scales all activations by one factor, so that their average norm becomes the square root of their width: hyperparameters then carry over between layers and models, and the factor is folded into the weights at the end. unit_norm gives every token that norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, so they stay a part of the dictionary.
@@ -9854,6 +10251,91 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    job_log_lines: {
+        parameters: {
+            query?: {
+                /** @description Only lines of at least this level. */
+                level?: "debug" | "info" | "warning" | "error" | "critical";
+                /** @description Only lines that hold this, in whatever case. */
+                q?: string;
+                /** @description Lines at most: the newest. */
+                limit?: number;
+                /** @description Only lines written after that answer. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogPage"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -19123,6 +19605,338 @@ export interface operations {
             };
             /** @description The present state forbids it: in use, still running, or the name is taken. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_histograms: {
+        parameters: {
+            query?: {
+                /** @description Which of them. Default: all that were recorded. */
+                names?: string[] | null;
+            };
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Histograms"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_looks: {
+        parameters: {
+            query?: {
+                /** @description The look of this step. Default: the newest. */
+                step?: number | null;
+            };
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Looks"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ask_training_looks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LooksAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Looks"];
+                };
+            };
+            /** @description The request cannot be carried out as it stands. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_environments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Environment"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

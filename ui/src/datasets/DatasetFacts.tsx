@@ -14,6 +14,10 @@ export function sourceWords(source: Dataset["source"], short = false): string {
   return `${uploaded}${source.kind}: ${short ? source.path.replace(/^.*[\\/](?=.)/, "") : source.path}`;
 }
 
+/** Bytes on the disk, with statistics and search index; null until it is complete. */
+export const onDisk = (dataset: Dataset) =>
+  dataset.bytes === null ? null : dataset.bytes + dataset.survey_bytes;
+
 export function DatasetFacts({ dataset }: { dataset: Dataset }) {
   const { about } = dataset;
   const facts: [string, ReactNode][] = [
@@ -34,7 +38,17 @@ export function DatasetFacts({ dataset }: { dataset: Dataset }) {
   facts.push(["Rows", <Num key="rows" value={dataset.rows} />]);
   if (dataset.source.max_rows)
     facts.push(["Limited to", <Num key="limit" value={dataset.source.max_rows} unit="rows" />]);
-  facts.push(["On disk", <Bytes key="bytes" value={dataset.bytes} />]);
+  facts.push([
+    "On disk",
+    <span key="bytes">
+      <Bytes value={onDisk(dataset)} />
+      {dataset.survey_bytes > 0 && (
+        <span className="text-muted">
+          , of it statistics and search index {format.bytes(dataset.survey_bytes)}
+        </span>
+      )}
+    </span>,
+  ]);
   if (about)
     facts.push([
       "Read from",

@@ -19,7 +19,7 @@ import {
 } from "@/kit";
 import { AddDataset } from "./AddDataset";
 import { BulkActions } from "./BulkActions";
-import { type Dataset, DatasetFacts, sourceWords } from "./DatasetFacts";
+import { type Dataset, DatasetFacts, onDisk, sourceWords } from "./DatasetFacts";
 import { useSummary } from "./useSummary";
 
 const KINDS: Record<string, string> = {
@@ -104,7 +104,8 @@ function columns(star: (dataset: Dataset) => void): Column<Dataset>[] {
       width: "90px",
       align: "right",
       sort: "bytes",
-      cell: (dataset) => <Bytes value={dataset.bytes} />,
+      hint: "Rows, composed columns, statistics and search index",
+      cell: (dataset) => <Bytes value={onDisk(dataset)} />,
     },
     {
       id: "tokenizations",

@@ -8,6 +8,7 @@ import { Field, format, Section } from "@/kit";
 import { Markdown } from "@/kit/Markdown";
 import { Columns } from "./Columns";
 import { type Dataset, DatasetFacts } from "./DatasetFacts";
+import { StaleSurveys } from "./StaleSurveys";
 import { TagInput } from "./TagInput";
 import { useSummary } from "./useSummary";
 
@@ -52,7 +53,12 @@ export function Overview({
         )}
       </div>
       <div className="flex min-w-0 flex-col gap-6">
-        {dataset.ready && <Columns dataset={dataset} onText={(column) => change({ text_column: column })} />}
+        {dataset.ready && (
+          <div>
+            <Columns dataset={dataset} onText={(column) => change({ text_column: column })} />
+            <StaleSurveys dataset={dataset} />
+          </div>
+        )}
         {card?.markdown && (
           <Section title="Data set card">
             <Markdown text={card.markdown} />

@@ -1,6 +1,6 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { ChartColumn, ChevronLeft, ChevronRight } from "lucide-react";
-import { useState } from "react";
+import { Fragment, useState } from "react";
 import { api, body } from "@/api/client";
 import { JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
@@ -22,6 +22,7 @@ import {
 import { dropWords } from "./filterWords";
 import { TokenIds } from "./TokenIds";
 import type { Tokenization } from "./Tokenizations";
+import { UsedBy } from "./UsedBy";
 
 /** A tokenization: its progress or its figures, the settings that made it, its sequences. */
 export function TokenizationDetail({ tokenization }: { tokenization: Tokenization }) {
@@ -75,6 +76,7 @@ export function TokenizationDetail({ tokenization }: { tokenization: Tokenizatio
       <Section title="Settings">
         <SettingFacts settings={flat(tokenization.settings)} />
       </Section>
+      {tokenization.ready && <UsedBy tokenization={tokenization} />}
       {tokenization.ready && <Sequences tokenization={tokenization} />}
     </div>
   );
@@ -87,6 +89,23 @@ function flat({ filters, ...settings }: Tokenization["settings"]): object {
     all
       .filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0))
       .map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : value]),
+  );
+}
+
+/** Values of the columns kept, of the row in which the sequence begins. */
+function Kept({ values }: { values: Record<string, unknown> }) {
+  if (Object.keys(values).length === 0) return null;
+  return (
+    <dl className="mb-2 grid max-h-40 grid-cols-[max-content_minmax(0,1fr)] gap-x-3 overflow-y-auto text-xs">
+      {Object.entries(values).map(([name, value]) => (
+        <Fragment key={name}>
+          <dt className="font-mono text-muted">{name}</dt>
+          <dd className="line-clamp-3 break-words">
+            {value === null ? <span className="text-muted">null</span> : String(value)}
+          </dd>
+        </Fragment>
+      ))}
+    </dl>
   );
 }
 
@@ -128,8 +147,8 @@ function Sequences({ tokenization }: { tokenization: Tokenization }) {
         <>
           <p className="mb-2 text-xs text-muted">
             {format.plural(sequence.length, "token")} from row {sequence.row}, character {sequence.offset}
-            {Object.entries(sequence.metadata ?? {}).map(([name, value]) => ` · ${name}: ${String(value)}`)}
           </p>
+          <Kept values={sequence.metadata ?? {}} />
           <TokenIds tokens={sequence.tokens} length={sequence.length} label={`Sequence ${index}`} />
         </>
       ) : (

@@ -82,7 +82,7 @@ function Named({ item, dataset }: { item: Item; dataset: Dataset }) {
       <Link
         to="/datasets/$id"
         params={{ id: dataset.id }}
-        search={{ tab: "tokenizations", open: item.id } as never}
+        search={{ tab: "tokenizations", tokenization: item.id } as never}
         className="link"
       >
         {item.name}
