@@ -89,6 +89,25 @@ def test_the_log_can_be_read_tailed_and_saved(http: TestClient, desk: Desk, sett
     assert http.get("/api/v1/jobs/..%2Fmistudio.db/log").status_code == 404
 
 
+def test_the_log_can_be_filtered_searched_and_followed(
+    http: TestClient, desk: Desk, settings: Settings
+) -> None:
+    job_id = desk.submit("test.echo", NoParams())
+    path = f"/api/v1/jobs/{job_id}/log/lines"
+    assert http.get(path).json()["lines"] == []
+    writer = JobLog(log_path(settings, job_id))
+    writer.write("WARNING job: the loss is nan")
+    writer.write("INFO job: going on")
+    found = http.get(path, params={"level": "warning", "q": "nan"}).json()
+    assert [line["number"] for line in found["lines"]] == [1]
+    writer.write("INFO job: later")
+    writer.close()
+    later = http.get(path, params={"cursor": found["cursor"]}).json()
+    assert [line["text"] for line in later["lines"]] == ["later"]
+    assert http.get(path, params={"level": "loud"}).status_code == 422
+    assert http.get(path, params={"cursor": "a.b.c"}).json()["fields"] == {"cursor": "unknown"}
+
+
 def test_snapshots(desk: Desk) -> None:
     job_id = desk.submit("test.echo", NoParams())
     with desk.database.reading() as session:
@@ -124,5 +143,5 @@ def test_commands(desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatc
     log.write("hello")
     log.close()
     logs = said("logs", job_id, "--tail", "1")
-    assert isinstance(logs, dict) and logs["log"].endswith("hello\n")
+    assert isinstance(logs, dict) and [line["text"] for line in logs["lines"]] == ["hello"]
     assert isinstance(run(commands, ["show", "jb_no"]).exception, StudioError)

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from mistudio.console import open_console
 from mistudio.errors import StudioError
 from mistudio.jobs import queue
-from mistudio.jobs.joblog import log_path, read_log
+from mistudio.jobs.joblog import log_path
+from mistudio.jobs.loglines import LEVELS, LogLevel, LogPage, read_lines
 from mistudio.jobs.schemas import FINAL_STATES, JobOut, JobState
 from mistudio.jobs.tables import Job
 
@@ -26,6 +27,12 @@ def _known_states(states: list[str] | None) -> list[str] | None:
         if state not in get_args(JobState):
             raise typer.BadParameter(f"“{state}” is not one of {', '.join(get_args(JobState))}.")
     return states
+
+
+def _known_level(level: str) -> str:
+    if level not in LEVELS:
+        raise typer.BadParameter(f"“{level}” is not one of {', '.join(LEVELS)}.")
+    return level
 
 
 @app.command("list")
@@ -99,31 +106,52 @@ def logs(
     job_id: _JobId,
     tail: Annotated[int | None, typer.Option(min=1, help="Only the last lines.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more until the job ends.")] = False,
+    level: Annotated[
+        str,
+        typer.Option(
+            metavar="LEVEL", callback=_known_level, help=f"Only from this level on: {', '.join(LEVELS)}."
+        ),
+    ] = "debug",
+    search: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only lines that hold this, in whatever case.")
+    ] = "",
 ) -> None:
     """Print a job's log."""
     with open_console() as console:
         with console.reading() as session:
             job = queue.get_job(session, job_id)
         path = log_path(console.settings, job.id)
-        text = read_log(path, tail)
+
+        def more(cursor: str = "", limit: int | None = None) -> LogPage:
+            return read_lines(
+                path, level=cast(LogLevel, level), search=search, limit=limit or sys.maxsize, cursor=cursor
+            )
+
+        page = more(limit=tail)
         if console.as_json:
-            console.emit({"id": job.id, "log": text})
+            console.emit({"id": job.id, "lines": page.lines})
             return
-        if not text and not follow:
-            raise StudioError("job_log_empty", f"The job {job.id} has written no log.")
-        sys.stdout.write(text)
-        written = path.stat().st_size if path.is_file() else 0
+        if not page.lines and not follow:
+            raise StudioError(
+                "job_log_empty",
+                f"The job {job.id} has written no log."
+                if not page.total
+                else f"None of the {page.total:,} lines that the job {job.id} has written match.",
+            )
+        _print(page)
         while follow:
             ended = cast(JobState, job.state) in FINAL_STATES  # looked up before the last read of the file
-            if path.is_file() and path.stat().st_size > written:
-                with path.open("rb") as file:
-                    file.seek(written)
-                    new = file.read()
-                written += len(new)
-                sys.stdout.write(new.decode("utf-8", "replace"))
-                sys.stdout.flush()
+            page = more(page.cursor)
+            _print(page)
             if ended:
                 return
             time.sleep(0.3)
             with console.reading() as session:
                 job = queue.get_job(session, job_id)
+
+
+def _print(page: LogPage) -> None:
+    for line in page.lines:
+        named = f"{line.level.upper()} {line.source}: " if line.source else ""
+        sys.stdout.write(f"{line.at or ''} {named}{line.text}\n")
+    sys.stdout.flush()

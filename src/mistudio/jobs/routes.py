@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from mistudio.jobs import queue
 from mistudio.jobs.joblog import log_path, read_log
+from mistudio.jobs.loglines import MOST_LINES, LogLevel, LogPage, read_lines
 from mistudio.jobs.schemas import JobOut, JobState
 from mistudio.jobs.tables import Job
 from mistudio.web import Page, PageDep, ReadingDep, SessionDep, SettingsDep, paginate, problems
@@ -125,3 +126,23 @@ def job_log(
     job = queue.get_job(session, job_id)
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.log"'} if download else None
     return PlainTextResponse(read_log(log_path(settings, job.id), tail), headers=headers)
+
+
+@router.get(
+    "/{job_id}/log/lines",
+    summary="Filter, search and follow a job's log",
+    response_model=LogPage,
+    responses=problems(404, 422),
+)
+def job_log_lines(
+    session: ReadingDep,
+    settings: SettingsDep,
+    job_id: str,
+    level: Annotated[LogLevel, Query(description="Only lines of at least this level.")] = "debug",
+    q: Annotated[str, Query(max_length=500, description="Only lines that hold this, in whatever case.")] = "",
+    limit: Annotated[int, Query(ge=1, le=MOST_LINES, description="Lines at most: the newest.")] = 1_000,
+    cursor: Annotated[str, Query(max_length=60, description="Only lines written after that answer.")] = "",
+) -> LogPage:
+    """The newest lines that match, with level, time and logger. Where an attempt begins or ends passes every level."""
+    job = queue.get_job(session, job_id)
+    return read_lines(log_path(settings, job.id), level=level, search=q, limit=limit, cursor=cursor)

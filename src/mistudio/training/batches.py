@@ -42,8 +42,13 @@ def open_source(context: JobContext, sweep_id: str) -> ActivationSource:
     }
     held_out = sweep.held_out_tokens
     if cache is not None:
-        found = open_cache(context.settings, cache)
-        return CacheSource(found, hooks, held_out_tokens=held_out, metadata=metadata)
+        found, spliced = open_cache(context.settings, cache), None
+        if any(training.config.get("evaluate_every") for training in sweep.trainings):
+            context.progress(0, None, "tokens", stage="Load the model")
+            spliced = open_model(context.settings, model, device=context.device)
+        return CacheSource(
+            found, hooks, held_out_tokens=held_out, model=spliced, tokens=tokens, metadata=metadata
+        )
     context.progress(0, None, "tokens", stage="Load the model")
     return ModelSource(
         open_model(context.settings, model, device=context.device),

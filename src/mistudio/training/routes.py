@@ -10,6 +10,7 @@ from sqlalchemy import select
 from mistudio.sae.metric_info import METRICS
 from mistudio.training import sweeps, views
 from mistudio.training.metrics import metric_series
+from mistudio.training.recording_routes import router as recording_router
 from mistudio.training.schemas import (
     Forecast,
     MetricSeries,
@@ -175,3 +176,6 @@ def delete_training(
     sweeps.delete_trainings(session, settings, [training_id])
     studio.events.publish("trainings", "deleted", {"id": training_id})
     return Response(status_code=204)
+
+
+router.include_router(recording_router)

@@ -44,7 +44,7 @@ def environment(*, git_of: Path | None = None) -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": _cpu(),
         "memory_bytes": psutil.virtual_memory().total,
-        "threads": {"cores": _cores(), **_torch_threads()},
+        "threads": _cores() | _torch_threads(),
         "variables": {name: os.environ[name] for name in _SAID if name in os.environ},
         "gpus": _gpus(),
         "packages": installed_packages(),
@@ -133,7 +133,7 @@ def _cpu() -> str:
 
 def _cores() -> dict[str, int]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    return {"physical": psutil.cpu_count(logical=False) or 1, "usable": usable}
+    return {"physical_cores": psutil.cpu_count(logical=False) or 1, "usable_cores": usable}
 
 
 def _torch_threads() -> dict[str, int]:
@@ -141,7 +141,7 @@ def _torch_threads() -> dict[str, int]:
     return (
         {}
         if torch is None
-        else {"torch": torch.get_num_threads(), "interop": torch.get_num_interop_threads()}
+        else {"torch": torch.get_num_threads(), "torch_interop": torch.get_num_interop_threads()}
     )
 
 

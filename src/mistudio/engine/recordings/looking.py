@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mistudio.engine.recordings.looks import (
     FOLDER,
+    LEFT_OUT,
     asked_at,
     asked_for,
     drop_looks,
@@ -178,15 +179,25 @@ def _examples(values: Tensor, sample: Sample) -> list[dict[str, Any]]:
         first, last = max(0, row - BEFORE), min(len(values), row + AFTER + 1)
         same = (sample.sequences[first:last] == sequence).nonzero()[:, 0]
         first, last = first + int(same[0]), first + int(same[-1]) + 1
+        places = sample.positions[first:last].tolist()
+        # tokens that do not count (special ones) have no row
+        shown: dict[int, tuple[int, float | None]] = dict.fromkeys(
+            range(places[0], places[-1] + 1), (LEFT_OUT, None)
+        )
+        for place, token, value in zip(
+            places, sample.tokens[first:last].tolist(), values[first:last], strict=True
+        ):
+            shown[place] = (token, _rounded(value))
+        position = int(sample.positions[row])
         found.append(
             {
                 "sequence": sequence,
-                "position": int(sample.positions[row]),
+                "position": position,
                 "strongest": _rounded(values[row]),
-                "start": int(sample.positions[first]),
-                "mark": row - first,
-                "tokens": sample.tokens[first:last].tolist(),
-                "activations": [_rounded(value) for value in values[first:last]],
+                "start": places[0],
+                "mark": position - places[0],
+                "tokens": [token for token, _ in shown.values()],
+                "activations": [value for _, value in shown.values()],
             }
         )
         if len(found) == EXAMPLES:

@@ -26,6 +26,8 @@ FOLDER = "looks"
 MOST_LOOKS = 32
 LEAST_STEPS = 10
 MOST_ASKED = 32
+LEFT_OUT = -1
+"""In the place of the id of a token that does not count; its activation is null."""
 _ASKED = "asked.json"
 
 
