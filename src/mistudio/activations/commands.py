@@ -13,7 +13,7 @@ from mistudio.activations.statistics import report_of
 from mistudio.activations.tables import ActivationCache
 from mistudio.console import open_console
 from mistudio.datasets.tables import Tokenization
-from mistudio.models.commands import carry_out
+from mistudio.models.carrying import carry_out
 from mistudio.models.names import find_row
 from mistudio.templates.commands import find_template
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
-from mistudio.console import open_console
+from mistudio.console import Console, open_console
 from mistudio.datasets import change_commands, library, survey_commands
 from mistudio.datasets.change_commands import Chat, ChatModel, Template, column_wanted
-from mistudio.datasets.formats import format_of, is_packed
 from mistudio.datasets.listing import DatasetFilter, filtered, matches_of
-from mistudio.datasets.schemas import (
-    DatasetChange,
-    DatasetCreate,
-    DatasetSource,
-    Documents,
-    FileFormat,
-    FolderSource,
-    HubSource,
-)
+from mistudio.datasets.schemas import DatasetChange, DatasetCreate
+from mistudio.datasets.source_options import SourceOptions, with_source
 from mistudio.datasets.tables import Dataset
 from mistudio.datasets.tokenization_commands import tokenization_app, tokenize
-from mistudio.errors import StudioError
-from mistudio.models.commands import carry_out
+from mistudio.models.carrying import again, carry_out
 from mistudio.models.names import find_row
-from mistudio.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,51 +37,17 @@ Key = Annotated[str, typer.Argument(help="Id or name.")]
 Force = Annotated[bool, typer.Option("--force", help="Also delete what was made from it.")]
 
 
-Source = Annotated[
-    str,
-    typer.Argument(
-        help="A file (text, JSONL, CSV or Parquet; also .gz, .zst, .zip), a folder of such files, or a hub id "
-        "(organisation/name)."
-    ),
-]
-Format = Annotated[FileFormat | None, typer.Option(help="Default: by the file's ending.")]
-Rows = Annotated[
-    Documents | None,
-    typer.Option(
-        help="Text files: what is one row. Default: paragraph; the file in folders, the line on the hub."
-    ),
-]
-Delimiter = Annotated[
-    str | None,
-    typer.Option(help="CSV files: what separates the columns. Default: the comma, or the tab for .tsv."),
-]
-Pattern = Annotated[str, typer.Option(help="Folders: the names of the files to read, as **/*.jsonl.gz.")]
-NamePattern = Annotated[
-    str | None, typer.Option(help="Folders: regular expression whose named groups become columns.")
-]
-Config = Annotated[str | None, typer.Option(help="Hub: configuration (subset).")]
-Split = Annotated[str, typer.Option(help="Hub: split.")]
-Revision = Annotated[str, typer.Option(help="Hub: branch, tag or commit.")]
-
-
 @app.command("add")
+@with_source
 def add(
-    source: Source,
+    source: SourceOptions,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
-    format: Format = None,
     text_column: Annotated[
         str | None, typer.Option(help="Default: `text`, or the only column of strings.")
     ] = None,
     template: Template = None,
     chat: Chat = None,
     model: ChatModel = None,
-    documents: Rows = None,
-    delimiter: Delimiter = None,
-    pattern: Pattern = "*.txt",
-    name_pattern: NamePattern = None,
-    config: Config = None,
-    split: Split = "train",
-    revision: Revision = "main",
     max_rows: Annotated[
         int | None, typer.Option(min=1, help="Only the first rows; from the hub no more is fetched.")
     ] = None,
@@ -99,21 +55,9 @@ def add(
 ) -> None:
     """Add a data set from a file, a folder or the hub."""
     with open_console() as console:
-        chosen = _source(
-            console.settings,
-            source,
-            format,
-            documents,
-            delimiter,
-            pattern,
-            name_pattern,
-            config,
-            split,
-            revision,
-        )
         wanted = DatasetCreate(
             name=name,
-            source=chosen.model_copy(update={"max_rows": max_rows}),
+            source=source.chosen(console.settings).model_copy(update={"max_rows": max_rows}),
             text_column=text_column,
             compose=column_wanted(None, template, chat, model),
             tags=tag or [],
@@ -121,44 +65,44 @@ def add(
         with console.session() as session:
             dataset, job = library.add_dataset(session, console.settings, wanted, any_folder=True)
             dataset_id, job_id = dataset.id, job.id
-        carry_out(
-            console, job_id, lambda session: library.delete_dataset(session, console.settings, dataset_id)
-        )
-        with console.reading() as session:
-            out = library.datasets_out(session, [library.get_dataset(session, dataset_id)])[0]
-        console.emit(out, table=["id", "name", "rows", "bytes", "text_column", "columns"])
+        _import(console, dataset_id, job_id)
+
+
+@app.command("retry")
+def retry(key: Key) -> None:
+    """Go on with a data set whose import failed, was interrupted or paused: what has arrived is not fetched again."""
+    with open_console() as console:
+        with console.session() as session:
+            dataset_id = find_row(session, Dataset, key, "dataset").id
+            job_id = again(session, "datasets.import", f"datasets/{dataset_id}")
+        _import(console, dataset_id, job_id)
+
+
+def _import(console: Console, dataset_id: str, job_id: str) -> None:
+    """See an import to its end and show what came of it."""
+
+    def undo(session: Session) -> None:
+        library.delete_dataset(session, console.settings, dataset_id)
+
+    carry_out(console, job_id, undo, retry=f"datasets retry {dataset_id}")
+    with console.reading() as session:
+        out = library.datasets_out(session, [library.get_dataset(session, dataset_id)])[0]
+    console.emit(out, table=["id", "name", "rows", "bytes", "text_column", "columns"])
 
 
 @app.command("preview")
+@with_source
 def preview(
-    source: Source,
-    format: Format = None,
-    documents: Rows = None,
-    delimiter: Delimiter = None,
-    pattern: Pattern = "*.txt",
-    name_pattern: NamePattern = None,
-    config: Config = None,
-    split: Split = "train",
-    revision: Revision = "main",
+    source: SourceOptions,
     rows: Annotated[int, typer.Option(min=1, max=100, help="Rows to show.")] = 5,
 ) -> None:
     """Look at a source before adding it: columns, first rows, sizes, license."""
     from mistudio.datasets.preview import preview_source
 
     with open_console() as console:
-        chosen = _source(
-            console.settings,
-            source,
-            format,
-            documents,
-            delimiter,
-            pattern,
-            name_pattern,
-            config,
-            split,
-            revision,
+        located, path = library.located(
+            console.settings, source.chosen(console.settings), None, any_folder=True
         )
-        located, path = library.located(console.settings, chosen, None, any_folder=True)
         found = preview_source(console.settings, located, path, rows=rows)
         if console.as_json:
             console.emit(found)
@@ -166,41 +110,6 @@ def preview(
         console.emit(found, table=["name", "config", "split", "text_column", "chat_columns", "columns"])
         console.emit(found.about)
         console.emit(found.rows, table=["index", *(f"values.{column.name}" for column in found.columns)])
-
-
-def _source(
-    settings: Settings,
-    source: str,
-    format: FileFormat | None,
-    documents: Documents | None,
-    delimiter: str | None,
-    pattern: str,
-    name_pattern: str | None,
-    config: str | None,
-    split: str,
-    revision: str,
-) -> DatasetSource:
-    """The source that the options name. Raises StudioError `path_not_found`, `format_unknown`."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return FolderSource(
-            path=source,
-            pattern=pattern,
-            format=format,
-            documents=documents or "file",
-            name_pattern=name_pattern,
-        )
-    looks_local = format or format_of(path.name) or is_packed(path.name) or source.startswith((".", "/", "~"))
-    if path.exists():
-        from mistudio.datasets.sources import archive_format
-
-        kind = format or archive_format(settings, path)
-        return library.file_source(source, kind, documents=documents, delimiter=delimiter)
-    if looks_local:
-        raise StudioError("path_not_found", f"There is nothing at “{source}”.", hint="Check the spelling.")
-    return HubSource(
-        repo=source, config=config, split=split, revision=revision, documents=documents or "line"
-    )
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ from mistudio.datasets.tokenization_schemas import (
     TokenizationCreate,
     TokenizationSettings,
 )
-from mistudio.models.commands import carry_out
+from mistudio.models.carrying import carry_out
 from mistudio.models.consequences import consequences
 from mistudio.models.library import ready_model
 from mistudio.models.names import find_row

@@ -13,7 +13,7 @@ from mistudio.errors import NotFound
 from mistudio.features import browse, library, pages
 from mistudio.features.schemas import Density, ExtractionCreate, ExtractionSettings, FeaturePage, LabelState
 from mistudio.features.tables import Extraction
-from mistudio.models.commands import carry_out
+from mistudio.models.carrying import carry_out
 from mistudio.models.names import find_row
 from mistudio.saes.tables import Sae
 from mistudio.web import PageRequest

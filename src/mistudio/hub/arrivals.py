@@ -18,12 +18,9 @@ from mistudio.store import delete_folder, owner_folder
 
 _DOWNLOADS = "downloads"
 _KINDS = ("models.add", "datasets.import")
-_GOES_ON = frozenset(FAULT_STATUS) - {"hub_not_found", "hub_revision_not_found"} | {
-    "disk_full",
-    "disk-full",
-    "not_written",
-    "out_of_memory",
-}
+_HERE = {"disk_full", "disk-full", "not_written", "out_of_memory", "gpu_out_of_memory"}
+_ENDED = {"interrupted", "killed", "crashed", "internal"}
+_GOES_ON = frozenset(FAULT_STATUS) - {"hub_not_found", "hub_revision_not_found"} | _HERE | _ENDED
 
 
 def goes_on(code: str) -> bool:

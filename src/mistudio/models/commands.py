@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,8 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mistudio.console import Console, open_console
-from mistudio.errors import StudioError
 from mistudio.models import library
+from mistudio.models.carrying import again, carry_out
 from mistudio.models.configuration import configuration
 from mistudio.models.names import find_row
 from mistudio.models.plain_errors import said_plainly
@@ -39,16 +38,6 @@ Schema = TypeVar("Schema", bound=BaseModel)
 _MEMORY = ("dtype", "weights", "activations", "kv_cache", "logits", "total", "available", "obstacle")
 COLUMNS = ("id", "name", "architecture", "n_layers", "d_model", "parameters", "bytes", "job.state")
 Key = Annotated[str, typer.Argument(help="Id or name.")]
-
-
-def carry_out(console: Console, job_id: str, undo: Callable[[Session], Any]) -> dict[str, Any]:
-    """Run a job to its end. When it fails, what it was making is removed, since its error is on the screen."""
-    try:
-        return console.run(job_id)
-    except StudioError:
-        with console.session() as session:
-            undo(session)
-        raise
 
 
 Source = Annotated[
@@ -125,10 +114,29 @@ def add(
         with console.session() as session:
             model, job = library.add_model(session, console.settings, wanted, any_folder=True)
             model_id, job_id = model.id, job.id
-        carry_out(console, job_id, lambda session: library.delete_model(session, console.settings, model_id))
-        with console.reading() as session:
-            out = library.models_out(session, [library.get_model(session, model_id)])[0]
-        console.emit(out, table=[*COLUMNS[:-1], "dtype", "context_length", "hook_report.passed"])
+        _add(console, model_id, job_id)
+
+
+@app.command("retry")
+def retry(key: Key) -> None:
+    """Go on with a model whose download failed, was interrupted or paused: what has arrived is not fetched again."""
+    with open_console() as console:
+        with console.session() as session:
+            model_id = find_row(session, Model, key, "model").id
+            job_id = again(session, "models.add", f"models/{model_id}")
+        _add(console, model_id, job_id)
+
+
+def _add(console: Console, model_id: str, job_id: str) -> None:
+    """See the adding of a model to its end and show what came of it."""
+
+    def undo(session: Session) -> None:
+        library.delete_model(session, console.settings, model_id)
+
+    carry_out(console, job_id, undo, retry=f"models retry {model_id}")
+    with console.reading() as session:
+        out = library.models_out(session, [library.get_model(session, model_id)])[0]
+    console.emit(out, table=[*COLUMNS[:-1], "dtype", "context_length", "hook_report.passed"])
 
 
 @app.command("change")

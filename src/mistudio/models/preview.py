@@ -36,8 +36,8 @@ def preview_model(
 ) -> ModelPreviewOut:
     """What would be added.
 
-    Raises ModelLoadError for what no model can be loaded from and as `hub_listing` does, StudioError as `fetch_file` does
-    and for a path that is not there or not allowed.
+    Raises ModelLoadError for what no model can be loaded from and as `hub_listing` does, StudioError as `fetch_file`
+    does and for a path that is not there or not allowed.
     """
     source = wanted.source
     if isinstance(source, HubModelSource):

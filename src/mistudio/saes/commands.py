@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from mistudio.console import open_console
 from mistudio.errors import StudioError
-from mistudio.models.commands import carry_out
+from mistudio.models.carrying import carry_out
 from mistudio.models.names import find_row
 from mistudio.models.tables import Model
 from mistudio.sae.format_info import Format
