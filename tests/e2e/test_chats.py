@@ -108,9 +108,10 @@ def test_chats_become_text_and_then_tokens(window: Window, server: Server, tmp_p
 
     # Another column as the text: what was found out about the text is made anew, and says so meanwhile.
     window.goto(root)
-    page.get_by_role("radio", name="note is the text").check()
+    page.get_by_role("radio", name="note is the text").click()
     notice = page.get_by_role("status").filter(has_text="not of the text column note")
     expect(notice).to_be_visible(timeout=SOON)
+    window.shoot("chats-another-text")
     expect(notice).to_be_hidden(timeout=JOB)
     server.wait_for_jobs()
     assert server.get(f"{root}/statistics")["statistics"]["text_column"] == "note"
