@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mistudio.engine import ModelSource, Run, SettingsRefused, settings, train_runs
-from mistudio.engine.run_folder import list_checkpoints
+from mistudio.engine.checkpoints import list_checkpoints
 from mistudio.lm import LanguageModel
 from mistudio.sae import load_sae
 from mistudio.sae.distributed import Ranks

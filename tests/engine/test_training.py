@@ -29,7 +29,7 @@ from mistudio.engine import (
     settings,
     train_runs,
 )
-from mistudio.engine.run_folder import list_checkpoints
+from mistudio.engine.checkpoints import list_checkpoints
 from mistudio.engine.sources import Batch
 from mistudio.lm import LanguageModel, load_language_model
 from mistudio.sae import Trainer, TrainingDiverged
@@ -189,7 +189,7 @@ def test_finished_runs_are_read_back(source: ModelSource, tmp_path: Path) -> Non
     runs = four_runs()
     folders = folders_in(tmp_path, runs)
     first = train_runs(source, runs, folders=folders)
-    assert [len(list_checkpoints(folder)) for folder in folders] == [1, 1, 1, 1]
+    assert [len(list_checkpoints(folder)) for folder in folders] == [2, 2, 2, 2]
 
     def no_more(*_: Any) -> Iterator[Batch]:
         raise AssertionError("nothing is left to train")

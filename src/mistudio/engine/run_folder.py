@@ -2,7 +2,8 @@
 
     run.json               what is trained on what (so that going on with something else is refused)
     metrics.bin            the curves, a `store.MetricLog`
-    checkpoints/step-…     states from which it goes on, the newest two
+    changes.json           what was changed while it trained (`engine.changes`)
+    checkpoints/step-…     states from which it goes on (`engine.checkpoints`)
     sae/                   the dictionary, once it is finished
     result.json            what was measured of it, written last
 
@@ -12,24 +13,22 @@ Every file is there whole or not at all, whenever the process is killed. Imports
 from __future__ import annotations
 
 import json
+import math
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mistudio.engine.changes import read_changes
+from mistudio.engine.checkpoints import METRICS_FILE as METRICS_FILE
+from mistudio.engine.checkpoints import RESULT_FILE, delete_checkpoint
+from mistudio.engine.checkpoints import list_checkpoints as list_checkpoints
 from mistudio.engine.errors import EngineError
-from mistudio.store import MetricLog, atomic_file, folder_bytes, read_metrics
+from mistudio.sae.config import TrainerConfig
+from mistudio.sae.config.live import LENGTH, differences
+from mistudio.store import MetricLog, atomic_file, read_metrics
 
-if TYPE_CHECKING:
-    from mistudio.sae import Trainer
-
-METRICS_FILE = "metrics.bin"
-KEPT = 2
-_PREFIX = "step-"
 _TELL_SECONDS = 0.25
 
 
@@ -39,63 +38,16 @@ class RunRefused(EngineError):
     code = "run_refused"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A state on disk from which a training can go on."""
-
-    step: int
-    path: Path
-
-    @property
-    def bytes(self) -> int:
-        """Its size on disk."""
-        return folder_bytes(self.path)
-
-    @property
-    def created_at(self) -> datetime:
-        """When it was finished."""
-        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
-
-
-def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """The whole checkpoints in a run's folder, oldest first."""
-    found = [
-        Checkpoint(int(path.name.removeprefix(_PREFIX)), path)
-        for path in (folder / "checkpoints").glob(f"{_PREFIX}*")
-        if path.name.removeprefix(_PREFIX).isdigit()
-    ]
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
-
-
-def write_checkpoint(folder: Path, trainer: Trainer, extra: dict[str, Any]) -> None:
-    """Write the trainer's state and its place in the data; then let older ones than the newest two go."""
-    target = folder / "checkpoints" / f"{_PREFIX}{trainer.steps_done:09d}"
-    # ranks save together: none may turn back because another has written it already
-    if trainer.together or not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(target, extra=extra)
-    if trainer.first:
-        drop_checkpoints(folder, keep=KEPT)
-
-
-def drop_checkpoints(folder: Path, *, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints."""
-    for checkpoint in list_checkpoints(folder)[:-keep]:
-        # A rename first: a half-deleted folder must not look like a checkpoint.
-        doomed = checkpoint.path.with_name(f".old-{checkpoint.path.name}")
-        checkpoint.path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole."""
     with atomic_file(path) as file:
         file.write(json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def begin(folder: Path, wanted: Mapping[str, Any]) -> None:
-    """Note what a run is, or check that the folder's run is the same.
+def begin(folder: Path, config: TrainerConfig, wanted: Mapping[str, Any]) -> TrainerConfig:
+    """Note what a run is, or check that the folder's run is the same; returns the settings that it was started with.
 
+    `wanted` holds everything that its result depends on, `config` among it. A run may be longer than it was.
     Raises RunRefused naming what differs: results of one run must not go on under the name of another.
     """
     path = folder / "run.json"
@@ -103,23 +55,39 @@ def begin(folder: Path, wanted: Mapping[str, Any]) -> None:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, wanted)
-        return
+        return config
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise RunRefused(f"{path} is not readable JSON ({error}).", "Train into another folder.") from error
-    differing = sorted(_differences(found, wanted))
+        started = TrainerConfig.model_validate(found["config"])
+    except (ValueError, KeyError) as error:
+        raise RunRefused(f"{path} is not readable ({error}).", "Train into another folder.") from error
+    same = {**found, "config": wanted["config"]}
+    settings = [f"config.{name}" for name in differences(started, config) if name != LENGTH]
+    differing = sorted([*_differences(same, wanted), *settings])
+    length = _length(folder, started)
+    if config.total_tokens < length:
+        differing.append(f"config.{LENGTH} ({config.total_tokens:,}, and it has {length:,})")
     if differing:
         raise RunRefused(
             f"The folder {folder} holds a run with other settings: {', '.join(differing)}.",
             "Go on with the settings that it was started with, or train into another folder.",
         )
+    return started
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """What was measured of a finished run; None when it is not finished."""
-    path = folder / "result.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else None
+def _length(folder: Path, started: TrainerConfig) -> int:
+    """The tokens for which the run was meant last."""
+    lengths = [change.after for change in read_changes(folder) if change.name == LENGTH]
+    return int(lengths[-1]) if lengths else started.total_tokens
+
+
+def finished(folder: Path, config: TrainerConfig) -> dict[str, Any] | None:
+    """What was measured of a run that was finished; None while it is not, or is to be longer now."""
+    path = folder / RESULT_FILE
+    if not path.exists():
+        return None
+    said = json.loads(path.read_text("utf-8"))
+    return said if int(said["tokens"]) >= config.total_tokens else None
 
 
 def folder_of(parent: Path, name: str) -> Path:
@@ -136,6 +104,12 @@ def _differences(found: Any, wanted: Any, place: str = "") -> list[str]:
             for name in _differences(found.get(key), wanted.get(key), f"{place}.{key}" if place else key)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         ]
     return [] if found == wanted else [place]
+
+
+def drop_checkpoints(folder: Path, *, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints."""
+    for checkpoint in list_checkpoints(folder)[:-keep]:
+        delete_checkpoint(checkpoint)
 
 
 OnPoints = Callable[[list[dict[str, float]]], None]
@@ -197,6 +171,20 @@ class Curves:
         """All points as columns of equal length, `step`, `tokens` and `time` among them."""
         names = self._rows[0] if self._rows else ()
         return {name: [row.get(name, float("nan")) for row in self._rows] for name in names}
+
+    def means(self, after: int) -> dict[str, float]:
+        """The mean of each metric over the points of later steps than `after`, NaN where it was not measured."""
+        rows: list[dict[str, float]] = []
+        for row in reversed(self._rows):
+            if row["step"] <= after and rows:
+                break
+            rows.append(row)
+        names = [name for name in (rows[0] if rows else ()) if name not in ("step", "tokens", "time")]
+        found: dict[str, float] = {}
+        for name in names:
+            seen = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]
+            found[name] = math.fsum(seen) / len(seen) if seen else math.nan
+        return found
 
     def sync(self) -> None:
         """Make the points so far as durable as the checkpoint that follows."""

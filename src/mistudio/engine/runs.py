@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from mistudio.engine.errors import EngineError
 from mistudio.sae.config import TrainerConfig
+from mistudio.sae.config.synonyms import SYNONYMS, in_our_names
 
 
 def _unions() -> dict[str, dict[str, type[BaseModel]]]:
@@ -109,10 +110,15 @@ def settings(config: TrainerConfig | Mapping[str, Any] | None = None, **changes:
 
     A change names a setting of the training (`d_sae=4096`), or one of the chosen architecture, optimiser or treatment
     of dead latents (`k=32`, or with its group `**{"optimizer.weight_decay": 0.1}`). A group itself may be a kind
-    (`architecture="jump_relu"`), a mapping or a config; another kind starts from its defaults.
+    (`architecture="jump_relu"`), a mapping or a config; another kind starts from its defaults. The names of
+    `sae.config.synonyms` do too.
     Raises SettingsRefused with one sentence: an unknown name (and the nearest), a value out of range, k > d_sae.
     """
-    values = config.model_dump() if isinstance(config, TrainerConfig) else dict(config or {})
+    try:
+        values = config.model_dump() if isinstance(config, TrainerConfig) else in_our_names(config or {})
+        changes = _in_our_names(values, changes)
+    except ValueError as error:
+        raise SettingsRefused(f"{error}.") from error
     groups = {name: _chosen(name, values.get(name), changes.pop(name, None)) for name in KINDS}
     for name, value in changes.items():
         group, _, inner = name.rpartition(".")
@@ -129,6 +135,28 @@ def settings(config: TrainerConfig | Mapping[str, Any] | None = None, **changes:
         return TrainerConfig.model_validate({**values, **groups})
     except ValidationError as error:
         raise SettingsRefused(sentence(error)) from error
+
+
+def _in_our_names(values: Mapping[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes with synonyms replaced, as they are meant for the architecture, optimiser and batch size that result."""
+    if not changes.keys() & set(SYNONYMS):
+        return changes
+    kinds: dict[str, Any] = {}
+    for group in KINDS.keys() - changes.keys():
+        if group != "dead_latents" or "resample_dead_neurons" not in changes:
+            chosen = values.get(group) or TrainerConfig.model_fields[group].default.model_dump()
+            kinds[group] = {"kind": chosen["kind"]}
+    batch = {} if "batch_size" in changes else {"batch_size": values.get("batch_size", 4096)}
+    found = in_our_names({**batch, **kinds, **changes})
+    for name in batch:
+        del found[name]
+    for group in KINDS.keys() & found.keys():
+        if isinstance(changes.get(group), (str, type(None))):
+            inner = dict(found.pop(group))
+            kind = inner.pop("kind")
+            found |= {group: kind} if group not in kinds else {}
+            found |= {f"{group}.{name}": value for name, value in inner.items()}
+    return found
 
 
 def _chosen(group: str, before: Any, wanted: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mistudio.engine.changes import Change
 from mistudio.engine.runs import Run, describe
 from mistudio.sae import SAE, TrainingDiverged
 
@@ -18,6 +19,7 @@ class TrainedSAE:
     metrics: measured on the held-out activations (`sae.METRICS` explains the names); where nothing was held out, the
         last point of the curves.
     history: the curves as columns of equal length: step, tokens, time and a column for each metric.
+    changes: what was changed while it trained, in that order.
     error: why it ended early, with the step, when it diverged. stopped: whether it was asked to end early.
     """
 
@@ -31,6 +33,7 @@ class TrainedSAE:
     folder: Path | None = None
     error: TrainingDiverged | None = None
     stopped: bool = False
+    changes: tuple[Change, ...] = ()
 
     @property
     def name(self) -> str:

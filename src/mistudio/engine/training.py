@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,28 +11,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from mistudio.engine.changes import Wanted, read_changes
+from mistudio.engine.checkpoints import METRICS_FILE, RESULT_FILE
 from mistudio.engine.distributed import refuse_idle_ranks
+from mistudio.engine.live_run import LiveRun, OnChange, OnPoints, Rows
 from mistudio.engine.prefetching import AHEAD, prefetched
 from mistudio.engine.progress import OnProgress, Pace
-from mistudio.engine.run_folder import (
-    METRICS_FILE,
-    Curves,
-    RunRefused,
-    begin,
-    drop_checkpoints,
-    list_checkpoints,
-    read_result,
-    write_checkpoint,
-    write_json,
-)
+from mistudio.engine.recordings.cross_entropy import spliced_loss_of
+from mistudio.engine.recordings.environment import add_environment, environment
+from mistudio.engine.recordings.recorder import Recorder
+from mistudio.engine.run_folder import Curves, begin, finished, write_json
 from mistudio.engine.runs import Run, SettingsRefused, named_apart, shared_batch_size
 from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
 from mistudio.engine.trained import TrainedSAE
-from mistudio.sae import SAE, Evaluation, Trainer, TrainingDiverged, load_sae, save_sae
+from mistudio.sae import SAE, Evaluation, load_sae, save_sae
 from mistudio.sae.distributed import ALONE, Ranks, Split
 
-OnPoints = Callable[[Run, list[dict[str, float]]], None]
-"""Called with the newest points of a run's curves, a few times a second."""
+Changes = Callable[[], Sequence[Wanted]]
+"""Asked, before the first batch and after each, which settings of which runs to change."""
 
 
 def train_runs(
@@ -45,8 +41,11 @@ def train_runs(
     progress: OnProgress | None = None,
     on_points: OnPoints | None = None,
     stop: Callable[[], bool] = lambda: False,
+    changes: Changes | None = None,
+    on_change: OnChange | None = None,
     saved_on: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
     save_finished: bool = True,
+    surroundings: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
     split: Split = "batch",
 ) -> list[TrainedSAE]:
@@ -59,12 +58,18 @@ def train_runs(
     folders: one for each run, for its curves, its checkpoints (every `checkpoint_every` steps) and the finished
         dictionary. A call with the same runs and folders goes on where an earlier one was stopped or killed, to the
         same bits; runs that were finished are read back. The dictionaries are finished and saved there unless
-        `save_finished` is False.
+        `save_finished` is False. Runs whose `total_tokens` have grown since go on from where they ended, under the
+        schedule of the longer training from there: its learning rate rises again where the shorter one's had decayed.
     seed: of the order of the activations; the first run's `config.seed` by default. A run's own seed sets its weights.
     device: where the dictionaries are trained; by default where the model is, or a GPU when a cache is read.
     progress: called after each batch with tokens, rate and time left. What it raises ends the training; when that is
         one of `saved_on`, all runs are checkpointed first.
+    surroundings: what stands in `environment.jsonl` of each folder beside packages, hardware and threads, in place of
+        the git state of the working directory.
     stop: asked after each batch whether to end here and keep what was learned.
+    changes: asked for settings to change from the next step on: the learning rate, and what sets the sparsity
+        (`sae.config.live`). Each is noted in the run's folder (`engine.changes`) and told to `on_change`; what cannot
+        change is logged.
     ranks, split: the processes that train together (`engine.distributed`): all make this call, and each steps on its
         part of every batch, or keeps its part of the latents. The first writes the folders.
 
@@ -76,50 +81,74 @@ def train_runs(
     refuse_idle_ranks(runs, ranks, split)
     seed = runs[0].config.seed if seed is None else seed
     where = torch.device(device) if device is not None else _device_of(source)
+    if changes is not None and ranks.size > 1:
+        raise SettingsRefused("Settings of a training by several processes cannot change while it runs.")
+    started = [run.config for run in runs]
     if folders is not None:
-        for folder, run in zip(folders, runs, strict=True):
-            begin(folder, _identity(run, source, seed, batch_size))
-        if save_finished and all(read_result(folder) for folder in folders):
+        started = [
+            begin(folder, run.config, _identity(run, source, seed, batch_size))
+            for folder, run in zip(folders, runs, strict=True)
+        ]
+        if save_finished and all(finished(f, r.config) for f, r in zip(folders, runs, strict=True)):
             return [_read_back(folder, run) for folder, run in zip(folders, runs, strict=True)]
-    live: list[_LiveRun] = []
+    spliced = spliced_loss_of(source, runs)
+    live: list[LiveRun] = []
     try:
         for number, (run, (d_in, d_out)) in enumerate(zip(runs, sites, strict=True)):
             folder = folders[number] if folders else None
-            live.append(_LiveRun(run, d_in, d_out, where, folder, on_points, ranks, split))
-        stopped = _train(source, live, batch_size, seed, progress, lambda: ranks.any(stop()), saved_on)
+            heard = (on_points, on_change)
+            place = _metadata(source, run)
+            recorder_of = partial(Recorder, run=run, source=source, folder=folder, spliced=spliced)
+            live.append(
+                LiveRun(
+                    run, started[number], d_in, d_out, where, folder, heard, place, recorder_of, ranks, split
+                )
+            )
+        if folders is not None and live[0].trainer.first:
+            git_of = Path.cwd() if surroundings is None else None
+            found = (
+                environment(git_of=git_of)
+                | {"device": str(where), "order_seed": seed}
+                | dict(surroundings or {})
+            )
+            for folder, run in zip(folders, runs, strict=True):
+                add_environment(folder, found | {"seed": run.config.seed})
+        between = _Between(live, changes, lambda: ranks.any(stop()))
+        stopped = _train(source, live, batch_size, seed, progress, between, saved_on)
         for one in live:
             one.checkpoint()
         return _results(source, live, stopped, progress, save_finished)
     finally:
         for one in live:
             one.curves.close()
+            one.recorder.close()
 
 
 def _train(
     source: ActivationSource,
-    live: Sequence[_LiveRun],
+    live: Sequence[LiveRun],
     batch_size: int,
     seed: int,
     progress: OnProgress | None,
-    stop: Callable[[], bool],
+    between: _Between,
     saved_on: tuple[type[BaseException], ...],
 ) -> bool:
     """Step all runs to their ends; returns whether that was asked to end early."""
-    longest = max(live, key=lambda one: one.run.config.total_tokens)
-    total = longest.run.config.total_tokens
+    total = max(one.trainer.config.total_tokens for one in live)
     first = min((one for one in live if one.active), key=lambda one: one.batches, default=None)
     if first is None:
         return False
     pace = Pace(progress, "Train", total)
     number = first.batches
     pace.at(min(number * batch_size, total))
+    between.change()
     batches = source.batches(batch_size, seed, first.position)
     ahead = 0 if _runs_model(source) else AHEAD
     try:
         with closing(prefetched(batches, ahead)) as stream:
             for batch in stream:
                 number += 1
-                seen = _Rows(batch, live[0].device)
+                seen = Rows(batch, live[0].device)
                 for one in live:
                     if one.active and one.batches < number:
                         one.take(batch, seen)
@@ -129,8 +158,9 @@ def _train(
                 pace.at(min(number * batch_size, total), note)
                 if not running:
                     return False
-                if stop():
+                if between.stop():
                     return True
+                between.change()
     except saved_on:
         for one in live:
             one.checkpoint()
@@ -138,105 +168,23 @@ def _train(
     return False
 
 
-class _Rows:
-    """The rows of one batch on the trainers' device, laid side by side once for all runs that read the same."""
+class _Between:
+    """What is asked between two batches."""
 
-    def __init__(self, batch: Batch, device: torch.device) -> None:
-        self._batch, self._device = batch, device
-        self._found: dict[tuple[str, ...], Tensor] = {}
+    def __init__(self, live: Sequence[LiveRun], changes: Changes | None, stop: Callable[[], bool]) -> None:
+        self._live, self._changes, self.stop = live, changes, stop
 
-    def of(self, hooks: tuple[str, ...]) -> Tensor:
-        """Activations [n, Σ d] of these hooks."""
-        if hooks not in self._found:
-            parts = [self._batch.activations[hook] for hook in hooks]
-            rows = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-            self._found[hooks] = rows.to(self._device, non_blocking=True)
-        return self._found[hooks]
-
-
-class _LiveRun:
-    """A run in training: its trainer, its curves, and how far it is in the stream."""
-
-    def __init__(
-        self,
-        run: Run,
-        d_in: int,
-        d_out: int | None,
-        device: torch.device,
-        folder: Path | None,
-        on_points: OnPoints | None,
-        ranks: Ranks,
-        split: Split,
-    ) -> None:
-        self.run, self.folder, self.device = run, folder, device
-        self.trainer = Trainer(
-            run.config, d_in, device, d_out=d_out, n_sites=len(run.reads), ranks=ranks, split=split
-        )
-        self.batches = 0
-        """batches of the stream that it has taken"""
-        self.position: dict[str, Any] | None = None
-        """where the stream goes on after them"""
-        self.error: TrainingDiverged | None = None
-        self._stepping = False
-        if folder is not None and (found := list_checkpoints(folder)):
-            extra = self.trainer.load_checkpoint(found[-1].path)
-            if "batches" not in extra:
-                raise RunRefused(
-                    f"The checkpoint {found[-1].path} was written by an earlier version of miStudio.",
-                    "Start the training anew in another folder.",
-                )
-            self.position, self.batches = extra["position"], int(extra["batches"])
-        self._saved_at = self.trainer.steps_done
-        listener = None if on_points is None else partial(on_points, run)
-        written = folder / METRICS_FILE if folder and self.trainer.first else None
-        self.curves = Curves(written, self.trainer.steps_done, listener)
-
-    @property
-    def active(self) -> bool:
-        """Whether it still learns."""
-        return self.error is None and not self.trainer.done
-
-    def take(self, batch: Batch, rows: _Rows) -> None:
-        """Learn from one batch of the stream."""
-        config, trainer = self.run.config, self.trainer
-        x = rows.of(self.run.reads)
-        y = rows.of(self.run.writes) if self.run.transcodes else None
-        due = False
-        self._stepping = True
-        for start in range(0, len(x), config.batch_size):
-            stop = min(start + config.batch_size, start + config.total_tokens - trainer.tokens_seen, len(x))
-            first, last = trainer.ranks.span(stop - start)
-            mine = slice(start + first, start + last)
-            try:
-                metrics = trainer.step(x[mine], None if y is None else y[mine])
-            except TrainingDiverged as error:
-                self.error = error
-                self.curves.sync()
-                break
-            if trainer.log_due:
-                self.curves.add(metrics.row())
-            due = due or trainer.checkpoint_due
-            if trainer.done:
-                break
-        self.batches, self.position = self.batches + 1, batch.position
-        self._stepping = False
-        if due and self.error is None:
-            self.checkpoint()
-
-    def checkpoint(self) -> None:
-        """Write its state, unless it has diverged or was interrupted within a step: then the last one stands."""
-        trainer = self.trainer
-        unsound = self.error is not None or self._stepping
-        if self.folder is None or unsound or trainer.steps_done == self._saved_at:
-            return
-        self.curves.sync()
-        write_checkpoint(self.folder, trainer, {"position": self.position, "batches": self.batches})
-        self._saved_at = trainer.steps_done
+    def change(self) -> None:
+        """Make the changes that are wanted now."""
+        for wanted in self._changes() if self._changes is not None else ():
+            for one in self._live:
+                if wanted.run in ("", one.run.name):
+                    one.change(wanted)
 
 
 def _results(
     source: ActivationSource,
-    live: Sequence[_LiveRun],
+    live: Sequence[LiveRun],
     stopped: bool,
     progress: OnProgress | None,
     save_finished: bool,
@@ -261,14 +209,14 @@ def _results(
             held_out_tokens=0 if held_out is None else len(next(iter(held_out.values()))),
             folder=one.folder,
             error=one.error,
+            changes=tuple(one.changes),
             stopped=stopped and not trainer.done and one.error is None,
         )
         if one.folder is not None and save_finished and sae is not None and trainer.done and trainer.first:
             save_sae(sae, one.folder / "sae")
-            drop_checkpoints(one.folder, keep=1)
             one.curves.sync()
             said = {"steps": result.steps, "tokens": result.tokens, "held_out_tokens": result.held_out_tokens}
-            write_json(one.folder / "result.json", {**said, "metrics": metrics})
+            write_json(one.folder / RESULT_FILE, {**said, "metrics": metrics})
         found.append(result)
         pace.at(len(found))
     return found
@@ -276,7 +224,7 @@ def _results(
 
 def _read_back(folder: Path, run: Run) -> TrainedSAE:
     """The result of a run that was finished before."""
-    said = read_result(folder)
+    said = finished(folder, run.config)
     assert said is not None
     steps = int(said["steps"])
     return TrainedSAE(
@@ -288,6 +236,7 @@ def _read_back(folder: Path, run: Run) -> TrainedSAE:
         tokens=int(said["tokens"]),
         held_out_tokens=int(said["held_out_tokens"]),
         folder=folder,
+        changes=tuple(read_changes(folder)),
     )
 
 
@@ -296,7 +245,7 @@ def _measure(sae: SAE, run: Run, held_out: dict[str, Tensor]) -> dict[str, float
     rows = len(next(iter(held_out.values())))
     step = run.config.batch_size
     for start in range(0, rows, step):
-        seen = _Rows(Batch({h: a[start : start + step] for h, a in held_out.items()}, {}), sae.device)
+        seen = Rows(Batch({h: a[start : start + step] for h, a in held_out.items()}, {}), sae.device)
         evaluation.update(seen.of(run.reads), sae, seen.of(run.writes) if run.transcodes else None)
     return {name: float(value) for name, value in evaluation.result().as_dict().items()}
 

@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mistudio.sae.errors import TornCheckpoint
-from mistudio.sae.folders import recover, written_whole
+from mistudio.sae.folders import STATE_FILE, recover, written_whole
 
-STATE_FILE = "trainer.json"
 TENSORS_FILE = "state.safetensors"
 _FORMAT = 1
 

@@ -7,6 +7,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+STATE_FILE = "trainer.json"
+"""What a checkpoint's folder holds beside the tensors, and vouches for them by."""
+
 
 @contextmanager
 def written_whole(folder: Path) -> Generator[Path]:
@@ -41,6 +44,14 @@ def recover(folder: Path) -> None:
     replaced = _replaced(folder)
     if replaced.exists() and not folder.exists():
         replaced.rename(folder)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what writers that were killed left in `parent`, where nobody is writing now."""
+    for found in parent.glob(".*.replaced"):
+        recover(found.with_name(found.name.removeprefix(".").removesuffix(".replaced")))
+    for found in (*parent.glob(".*.partial"), *parent.glob(".*.replaced")):
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def _replaced(folder: Path) -> Path:

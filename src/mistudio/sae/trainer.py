@@ -9,6 +9,7 @@ from torch import Tensor
 from mistudio.sae import checkpoint, optimizers, resampling, schedules
 from mistudio.sae.architectures import StepContext, reference_gradients
 from mistudio.sae.config import Resample, TrainerConfig
+from mistudio.sae.config.live import changed, differences, full_name, value_of
 from mistudio.sae.dictionary import SAE
 from mistudio.sae.distributed import ALONE, Ranks, Split
 from mistudio.sae.errors import SAEError, TornCheckpoint
@@ -48,9 +49,17 @@ class Trainer:
         ranks: Ranks = ALONE,
         split: Split = "batch",
     ) -> None:
+        self.started_with = config
+        """the settings before any `change`"""
         self.config = config
+        """the settings now"""
         self.transcodes = d_out is not None
         refuse_unfit(config, self.transcodes, ranks, split)
+        if config.hidden_dim not in (None, d_in // n_sites):
+            raise SAEError(
+                f"The activations have {d_in // n_sites} dimensions, and hidden_dim is {config.hidden_dim}.",
+                hint="Take a hook point of that width, or leave hidden_dim out.",
+            )
         if config.precision == "bfloat16" and dtype != torch.float32:
             raise SAEError("A step in bfloat16 goes with weights in float32.", hint="Leave dtype as it is.")
         self.ranks, self.shards = (ranks, ALONE) if split == "batch" else (ALONE, ranks)
@@ -114,6 +123,29 @@ class Trainer:
         found = self._active, self._active_tokens
         self._active, self._active_tokens = torch.zeros_like(self._active), 0
         return found
+
+    def change(self, name: str, value: float) -> tuple[float, float]:
+        """Go on with another value of a setting that may change (`config.live_settings`), or another `total_tokens`,
+        from the next step on; returns the value before and after.
+
+        The schedule is a function of the settings and the step, so from then on it is that of a training which had
+        the new value from its start. Checkpoints remember the change. Raises ValueError for what cannot change.
+        """
+        config = changed(self.config, name, value)
+        name = full_name(self.config, name)
+        before, after = value_of(self.config, name), value_of(config, name)
+        self._use(config)
+        if (
+            name == "architecture.sparsity_coefficient"
+            and "sparsity_weight" in self.sae.activation.state_names
+        ):
+            self.sae.get_buffer("sparsity_weight").fill_(after)
+        return before, after
+
+    def _use(self, config: TrainerConfig) -> None:
+        self.config = config
+        for sae in (self.sae, self._working):
+            sae.architecture = sae.activation.config = config.architecture
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of the given step (counted from 0)."""
@@ -319,7 +351,8 @@ class Trainer:
                 tensors[name] = whole
         tensors["generator"] = self._generator.get_state()
         state = {
-            "config": self.config.model_dump(mode="json"),
+            "config": self.started_with.model_dump(mode="json"),
+            "config_now": self.config.model_dump(mode="json"),
             "d_in": self.sae.d_in,
             "steps_done": self.steps_done,
             "tokens_seen": self.tokens_seen,
@@ -342,9 +375,7 @@ class Trainer:
         """
         folder = Path(folder)
         tensors, state = checkpoint.read(folder)
-        ours = self.config.model_dump(mode="json")
-        theirs = TrainerConfig.model_validate(state["config"]).model_dump(mode="json")
-        differing = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+        differing = differences(self.started_with, TrainerConfig.model_validate(state["config"]))
         if differing or state["d_in"] != self.sae.d_in:
             what = ", ".join(differing) or f"d_in ({state['d_in']}, here {self.sae.d_in})"
             raise TornCheckpoint(
@@ -362,6 +393,7 @@ class Trainer:
         self.steps_done, self.tokens_seen = state["steps_done"], state["tokens_seen"]
         self._active_tokens = state.get("active_tokens", 0)
         self.scales = _scales(state)
+        self._use(TrainerConfig.model_validate(state.get("config_now", state["config"])))
         return dict(state["extra"])
 
     @classmethod

@@ -1,5 +1,7 @@
 """Which settings may change while a training runs, and what changing one makes of the rest. Imports no PyTorch."""
 
+from typing import Any, cast
+
 from mistudio.sae.config.trainer import TrainerConfig
 
 _SPARSITY = ("k", "target_l0", "sparsity_coefficient", "l1_coefficient")
@@ -24,10 +26,12 @@ def live_settings(config: TrainerConfig) -> dict[str, float]:
 
 
 def full_name(config: TrainerConfig, name: str) -> str:
-    """The full name of a setting that may change, given as `k` or `architecture.k`.
+    """The full name of a setting that may change, or of the length, given as `k` or `architecture.k`.
 
     Raises ValueError, naming what may change, for any other.
     """
+    if name == LENGTH:
+        return name
     known = live_settings(config)
     for full in (name, f"architecture.{name}"):
         if full in known:
@@ -40,7 +44,7 @@ def changed(config: TrainerConfig, name: str, value: float) -> TrainerConfig:
 
     Raises ValueError (pydantic's ValidationError for a value out of range).
     """
-    name = name if name == LENGTH else full_name(config, name)
+    name = full_name(config, name)
     values = config.model_dump()
     group, _, inner = name.rpartition(".")
     (values[group] if group else values)[inner] = value
@@ -51,3 +55,26 @@ def value_of(config: TrainerConfig, name: str) -> float:
     """The present value of a setting by its full name."""
     group, _, inner = name.rpartition(".")
     return getattr(getattr(config, group) if group else config, inner)
+
+
+_ON_THE_SIDE = ("keep_checkpoints", "best_checkpoint")
+
+
+def differences(ours: TrainerConfig, theirs: TrainerConfig) -> list[str]:
+    """The full names of settings in which two trainings differ, but for those that only say what is kept of them."""
+    left, right = _flat(ours), _flat(theirs)
+    names = sorted(left.keys() | right.keys())
+    return [n for n in names if n not in _ON_THE_SIDE and left.get(n, _ABSENT) != right.get(n, _ABSENT)]
+
+
+_ABSENT = object()
+
+
+def _flat(config: TrainerConfig) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}": one for inner, one in cast("dict[str, Any]", value).items()}
+        else:
+            found[name] = value
+    return found

@@ -9,11 +9,12 @@
 | `l1_alpha` | `architecture.l1_coefficient`; JumpReLU's `architecture.sparsity_coefficient` |
 | `target_l0` | `architecture.target_l0` of JumpReLU; `architecture.k` where a number of latents is kept |
 | `weight_decay` | `optimizer.weight_decay` |
-| `dead_neuron_threshold` | `dead_latent_window`, and `dead_latents.dead_neuron_threshold` where dead latents start anew |
+| `dead_neuron_threshold` | `dead_latent_window`; `dead_latents.dead_neuron_threshold` too where there is one |
 | `resample_dead_neurons` | `dead_latents`: `resample` if true, `architecture` if false |
 | `resample_interval` | `dead_latents.resample_interval` |
 
-`hidden_dim`, `architecture`, `learning_rate`, `batch_size`, `warmup_steps` and `grad_clip_norm` are the same in both.
+`hidden_dim`, `architecture` (as a name; `jumprelu`, `batchtopk` and `relu` too), `learning_rate`, `batch_size`,
+`warmup_steps` and `grad_clip_norm` are the same in both. A synonym that is null is unset.
 Giving a setting under both of its names is refused, and so is a name that nothing would read.
 """
 
@@ -22,13 +23,14 @@ from typing import Any, cast
 
 _PLAIN = {"latent_dim": "d_sae", "checkpoint_interval": "checkpoint_every", "log_interval": "log_every"}
 _SPARSITY = {
+    "target_l0": {"jump_relu": "target_l0", "topk": "k", "batch_topk": "k", "matryoshka": "k"},
     "l1_alpha": {
         "standard": "l1_coefficient",
         "gated": "l1_coefficient",
         "jump_relu": "sparsity_coefficient",
     },
-    "target_l0": {"jump_relu": "target_l0", "topk": "k", "batch_topk": "k", "matryoshka": "k"},
 }
+_KINDS = {"jumprelu": "jump_relu", "batchtopk": "batch_topk", "relu": "standard"}
 _DEFAULT_ARCHITECTURE = "batch_topk"
 _DEFAULT_BATCH = 4096
 SYNONYMS = (
@@ -48,8 +50,9 @@ def in_our_names(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises ValueError naming both names where a setting is given twice, or the synonym that nothing would read.
     """
     found = dict(given)
-    if isinstance(found.get("architecture"), str):
-        found["architecture"] = {"kind": found["architecture"]}
+    kind = found.get("architecture")
+    if isinstance(kind, str):
+        found["architecture"] = {"kind": _KINDS.get(kind.lower(), kind)}
     if not found.keys() & set(SYNONYMS):
         return found
     for name, ours in _PLAIN.items():
@@ -82,9 +85,9 @@ def _total_steps(found: dict[str, Any]) -> None:
 
 def _sparsity(found: dict[str, Any], name: str, homes: Mapping[str, str]) -> None:
     value, architecture = found.pop(name), _group(found, "architecture", _DEFAULT_ARCHITECTURE)
-    kind = str(architecture.get("kind", _DEFAULT_ARCHITECTURE))
-    if value is None and kind != "jump_relu":
-        return
+    kind = str(architecture["kind"])
+    if value is None and (kind != "jump_relu" or name == "l1_alpha"):
+        return  # said to be unset
     if kind not in homes:
         raise ValueError(
             f"{name} is {value}, but the architecture {kind} has nothing that it would set: leave it out "

@@ -16,12 +16,13 @@ from mistudio.sae.config.architectures import (
     TrainableArchitecture,
 )
 from mistudio.sae.config.optimizers import AdamConfig, ByArchitecture, DeadLatents, OptimizerConfig, Resample
+from mistudio.sae.config.synonyms import in_our_names
 
-_FLAT_ADAM = {"adam_beta1": "beta1", "adam_beta2": "beta2", "weight_decay": "weight_decay"}
+_FLAT_ADAM = {"adam_beta1": "beta1", "adam_beta2": "beta2"}
 
 
 class TrainerConfig(Config):
-    """One training of one dictionary."""
+    """One training of one dictionary. Settings may be given under the names of `config.synonyms` too."""
 
     architecture: TrainableArchitecture = Field(
         default=BatchTopKConfig(),
@@ -114,6 +115,16 @@ class TrainerConfig(Config):
         description="Steps between two points of the curves.",
         json_schema_extra={"unit": "steps"},
     )
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=0,
+        le=10_000_000,
+        title="Splice into the model every",
+        description="Steps between two measurements of what the dictionary does to the model's predictions on held-out "
+        "tokens (CE recovered). Empty: about 20 times in the training, at most every 100 steps, where the model runs "
+        "alongside; from a cache not at all. A number: from a cache too, for which the model is loaded. 0 never.",
+        json_schema_extra={"unit": "steps"},
+    )
     checkpoint_every: int = Field(
         default=1000,
         ge=0,
@@ -122,6 +133,32 @@ class TrainerConfig(Config):
         description="Steps between two checkpoints, from which a training can go on. 0 writes none "
         "before the end.",
         json_schema_extra={"unit": "steps"},
+    )
+    keep_checkpoints: int = Field(
+        default=2,
+        ge=1,
+        le=1000,
+        title="Keep checkpoints",
+        description="How many of the newest checkpoints are kept. Each takes about three times the weights' disk "
+        "space with Adam.",
+        json_schema_extra=ADVANCED | {"unit": "checkpoints"},
+    )
+    best_checkpoint: Literal["none", "fvu", "loss", "dead_fraction"] = Field(
+        default="fvu",
+        title="Keep the best by",
+        description="The checkpoint with the lowest mean of this metric over the steps since the one before is kept "
+        "besides the newest. Training tokens are new to the dictionary unless the text repeats, so this is close to "
+        "a measure on held-out ones.",
+        json_schema_extra=ADVANCED,
+    )
+    hidden_dim: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        title="Width of the activations",
+        description="Refuse hook points of another width. Empty takes any: useful in a template that was tuned for "
+        "one model.",
+        json_schema_extra=ADVANCED | {"unit": "dimensions"},
     )
     normalize_activations: Literal["none", "expected_average_only_in", "unit_norm", "layer_norm"] = Field(
         default="expected_average_only_in",
@@ -220,8 +257,9 @@ class TrainerConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _adam_once_lay_flat(cls, given: Any) -> Any:
-        """Settings stored before there was a choice of optimisers name Adam's own beside all others."""
+    def _known_by_other_names(cls, given: Any) -> Any:
+        """Take synonyms for our names; settings stored before there was a choice of optimisers name Adam's own beside
+        all others."""
         if not isinstance(given, dict):
             return given
         settings = dict(cast("dict[str, Any]", given))
@@ -231,7 +269,7 @@ class TrainerConfig(Config):
                 names = ", ".join(name for name, new in _FLAT_ADAM.items() if new in old)
                 raise ValueError(f"{names} belong into optimizer, which is given too")
             settings["optimizer"] = {"kind": "adam"} | old
-        return settings
+        return in_our_names(settings)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -273,6 +311,14 @@ class TrainerConfig(Config):
         value = getattr(self, name)
         if idle and value not in (0, type(self).model_fields[name].default):
             raise ValueError(f"{name} is {value}, but {because}, so it would do nothing: leave it out")
+
+    def evaluation_interval(self, model_at_hand: bool) -> int:
+        """Steps between two measurements with the dictionary spliced into the model; 0 for none."""
+        if not model_at_hand:
+            return 0
+        if self.evaluate_every is None:
+            return max(100, -(-self.total_steps // 20))
+        return self.evaluate_every
 
     @property
     def total_steps(self) -> int:
