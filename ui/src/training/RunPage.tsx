@@ -8,7 +8,9 @@ import { JobCell } from "@/jobs/JobState";
 import { isActive, useJob } from "@/jobs/live";
 import { ErrorNote, format, PageHeader, ProgressBar, SkeletonLines, StateBadge, Tabs } from "@/kit";
 import { Checkpoints } from "./Checkpoints";
+import { Environment } from "./Environment";
 import { type TrainingDetail, useTrainingForm } from "./form";
+import { Recordings } from "./Recordings";
 import { RunActions } from "./RunActions";
 import { RunConfig } from "./RunConfig";
 import { RunCurves } from "./RunCurves";
@@ -77,6 +79,11 @@ function Run({ training }: { training: TrainingDetail }) {
             ),
           },
           {
+            id: "latents",
+            label: "Latents",
+            content: () => <Recordings id={training.id} active={isActive(job)} />,
+          },
+          {
             id: "configuration",
             label: "Configuration",
             content: () => <RunConfig training={training} form={form} />,
@@ -96,6 +103,11 @@ function Run({ training }: { training: TrainingDetail }) {
               ) : (
                 <p className="px-5 py-10 text-center text-muted">No job has worked on this training.</p>
               ),
+          },
+          {
+            id: "environment",
+            label: "Environment",
+            content: () => <Environment id={training.id} active={isActive(job)} />,
           },
         ]}
       />
