@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from sqlalchemy import select
 
 from mistudio.sae.metric_info import METRICS
 from mistudio.training import sweeps, views
+from mistudio.training.listing_routes import router as listing_router
 from mistudio.training.metrics import metric_series
 from mistudio.training.recording_routes import router as recording_router
 from mistudio.training.schemas import (
@@ -21,32 +21,13 @@ from mistudio.training.schemas import (
     TrainingOut,
     TrainingUpdate,
 )
-from mistudio.training.tables import Training
-from mistudio.web import Page, PageDep, ReadingDep, SessionDep, SettingsDep, StudioDep, paginate, problems
+from mistudio.web import ReadingDep, SessionDep, SettingsDep, StudioDep, problems
 
 router = APIRouter(tags=["trainings"])
 
 
-@router.get("/trainings", response_model=Page[TrainingOut], summary="List trainings", responses=problems(422))
-def list_trainings(session: ReadingDep, page: PageDep) -> Page[TrainingOut]:
-    """Newest first unless sorted otherwise."""
-    sorts = {
-        "created_at": Training.created_at,
-        "name": Training.name,
-        "hook": Training.hook,
-        "id": Training.id,
-    }
-    found = paginate(
-        session,
-        select(Training),
-        page,
-        sorts=sorts,
-        default_sort="-created_at",
-        search=[Training.name, Training.hook, Training.notes],
-    )
-    return Page[TrainingOut](
-        items=views.out_many(session, found.items), total=found.total, next_cursor=found.next_cursor
-    )
+# Before the routes of one training: its id must not swallow their names.
+router.include_router(listing_router)
 
 
 @router.get("/trainings/form", response_model=TrainingForm, summary="The schema of the training form")

@@ -29,6 +29,7 @@ class Sweep(Base):
     )
     harvest: Mapped[dict[str, Any]]
     held_out_tokens: Mapped[int] = mapped_column(Integer)
+    trackers: Mapped[list[Any]] = mapped_column(default=list)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
     sources: Mapped[list[SweepSource]] = relationship(
@@ -75,3 +76,16 @@ class Training(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
     sweep: Mapped[Sweep] = relationship(lazy="joined", back_populates="trainings")
+
+
+class TrainingView(Base):
+    """A way of looking at the list of trainings that somebody gave a name: filter, columns, order, groups."""
+
+    __tablename__ = "training_views"
+    __table_args__ = {"info": {"folders": ()}}  # noqa: RUF012  (SQLAlchemy reads it as it stands)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=lambda: new_id("vw"))
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    settings: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
