@@ -48,6 +48,12 @@ class Server:
             self.stop()
             raise RuntimeError(f"the server did not start: {self.log.read_text('utf-8')[-2000:]}")
 
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         with self.log.open("a", encoding="utf-8") as log:
