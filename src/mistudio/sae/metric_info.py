@@ -186,7 +186,8 @@ METRICS: dict[str, MetricInfo] = {
         "Dense latents",
         "latents",
         "count of i with zᵢ ≠ 0 on more than 10 % of the tokens",
-        "Latents that are active so often that they hardly mean one thing.",
+        "Latents that are active so often that they hardly mean one thing. During training the tokens are those of the "
+        "step, in an evaluation all that were measured.",
         "lower",
     ),
     "dense_fraction": MetricInfo(
@@ -210,6 +211,13 @@ METRICS: dict[str, MetricInfo] = {
         "",
         "warm-up · decay · learning_rate",
         "The step size used in this step.",
+    ),
+    "sparsity_coefficient": MetricInfo(
+        "Sparsity coefficient",
+        "",
+        "λ in the sparsity term of the loss, after warm-up",
+        "How much sparsity weighs against the squared error in this step. With a target L0 it is steered; where a fixed "
+        "number of latents is kept there is none.",
     ),
     "grad_norm": MetricInfo(
         "Gradient norm",

@@ -13,6 +13,7 @@ from sqlalchemy import SQLColumnExpression, case, func, select
 
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.engine.evaluation.infos import EVALUATION_METRICS
+from mistudio.engine.recordings.infos import CURVE_METRICS
 from mistudio.engine.runs import KINDS
 from mistudio.jobs import Job
 from mistudio.models.tables import Model
@@ -26,17 +27,6 @@ Kind = Literal["number", "text", "choice", "flag", "time", "list"]
 Join = Literal["job", "sae", "disk"]
 
 STATES = ("queued", "running", "cancelling", "paused", "succeeded", "failed", "cancelled")
-_IN_CURVES = {
-    "tokens_per_second": MetricInfo(
-        "Speed", "tokens/s", "Δ tokens / Δ seconds", "Tokens trained on per second, last recorded.", "higher"
-    ),
-    "sparsity_coefficient": MetricInfo(
-        "Sparsity coefficient", "", "λ", "The weight of the sparsity penalty, last recorded."
-    ),
-    "memory_bytes": MetricInfo("Memory", "bytes", "", "Memory of the job's process, last recorded."),
-    **{name: EVALUATION_METRICS[name] for name in ("ce_loss_score", "ce_loss_with_sae", "kl_div_with_sae")},
-}
-"""Recorded in the curves besides `METRICS`."""
 _HELD_OUT = (
     "fvu",
     "explained_variance",
@@ -245,7 +235,7 @@ def _setting(name: str, path: tuple[str, ...], infos: list[Any], group: str) -> 
 
 
 def _metric_fields(taken: set[str]) -> Iterable[Field]:
-    for name, info in {**METRICS, **_IN_CURVES}.items():
+    for name, info in CURVE_METRICS.items():
         long = f"metric.{name}"
         yield _metric(
             long if name in taken else name,
