@@ -216,8 +216,8 @@ METRICS: dict[str, MetricInfo] = {
         "Sparsity coefficient",
         "",
         "λ in the sparsity term of the loss, after warm-up",
-        "How much sparsity weighs against the squared error in this step. With a target L0 it is steered; where a fixed "
-        "number of latents is kept there is none.",
+        "How much sparsity weighs against the squared error in this step. With a target L0 it is steered; where a "
+        "fixed number of latents is kept there is none.",
     ),
     "grad_norm": MetricInfo(
         "Gradient norm",
