@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -120,6 +121,18 @@ class JobContext:
             if left <= 0:
                 return None
             time.sleep(min(INBOX_POLL_SECONDS, left))
+
+    def messages(self) -> list[JobMessage]:
+        """All that was sent to this job and not taken, in its order; they stay until `forget_messages`."""
+        waiting = select(JobMessage).where(JobMessage.job_id == self.job_id).order_by(JobMessage.id)
+        with self.database.reading() as session:
+            return list(session.scalars(waiting))
+
+    def forget_messages(self, ids: Sequence[int]) -> None:
+        """Delete messages that have been dealt with."""
+        if ids:
+            with self.database.session() as session:
+                session.execute(delete(JobMessage).where(JobMessage.id.in_(ids)))
 
     def __post_init__(self) -> None:
         self._unit: str | None = None

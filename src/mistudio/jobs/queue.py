@@ -128,8 +128,8 @@ def request_stop(session: Session, job_id: str) -> Job:
 
 
 def send(session: Session, job_id: str, message: dict[str, Any]) -> None:
-    """Put a message into the inbox of a queued or running job. Raises NotFound, or Conflict if it ends."""
-    if get_job(session, job_id).state not in ("queued", "running"):
+    """Put a message into the inbox of a queued, paused or running job. Raises NotFound, or Conflict if it ends."""
+    if get_job(session, job_id).state not in ("queued", "paused", "running"):
         raise _refusal(session, job_id, "sent a message")
     session.add(JobMessage(job_id=job_id, body=message))
     session.flush()

@@ -15,6 +15,18 @@ domain = Domain(
             resource="gpu",
             resumable=True,
         ),
+        JobKind(
+            name="training.checkpoint_sae",
+            work="mistudio.training.checkpoint_work:make_sae",
+            params="mistudio.training.control_schemas:CheckpointSaeJob",
+            resource="cpu",
+        ),
+        JobKind(
+            name="training.compare_checkpoints",
+            work="mistudio.training.checkpoint_work:compare",
+            params="mistudio.training.control_schemas:CheckpointComparison",
+            resource="cpu",
+        ),
     ),
     template_kinds=(TemplateKind("training", "Training", "mistudio.training.schemas:TrainingTemplate"),),
     snapshots={"trainings": "mistudio.training.views:snapshot"},

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from mistudio.sae.metric_info import METRICS
 from mistudio.training import sweeps, views
+from mistudio.training.control_routes import router as control_router
 from mistudio.training.listing_routes import router as listing_router
 from mistudio.training.metrics import metric_series
 from mistudio.training.recording_routes import router as recording_router
@@ -159,4 +160,5 @@ def delete_training(
     return Response(status_code=204)
 
 
+router.include_router(control_router)
 router.include_router(recording_router)

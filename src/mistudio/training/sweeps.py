@@ -86,7 +86,7 @@ def create_sweep(session: Session, request: TrainingCreate) -> Sweep:
     )
     session.add(made)
     session.flush()
-    _submit(session, made)
+    submit_sweep(session, made)
     return made
 
 
@@ -97,7 +97,7 @@ def _name(wanted: str | None, run: Run, *, alone: bool) -> str:
     return f"{wanted} · {part}" if wanted else part
 
 
-def _submit(session: Session, made: Sweep) -> Job:
+def submit_sweep(session: Session, made: Sweep) -> Job:
     return jobs.submit(
         session,
         JOB_KIND,
@@ -270,7 +270,7 @@ def resume_sweep(session: Session, found: Sweep) -> None:
     elif (
         job is None or job.state == "succeeded"
     ):  # stopped early and kept: a new job takes up its checkpoints
-        _submit(session, found)
+        submit_sweep(session, found)
     else:
         raise Conflict("training_under_way", f"“{found.name}” is {job.state} already.")
 

@@ -66,7 +66,11 @@ def out_many(session: Session, trainings: Sequence[Training]) -> list[TrainingOu
     )
     sources = _sources(session, sweep_ids)
     saes = _pairs(
-        session, select(Sae.training_id, Sae.id).where(Sae.training_id.in_(ids)).order_by(Sae.created_at)
+        session,
+        select(Sae.training_id, Sae.id)
+        # one that was made of a checkpoint is not what the training ended with
+        .where(Sae.training_id.in_(ids), Sae.origin["kind"].as_string() != "checkpoint")
+        .order_by(Sae.created_at),
     )
     views: list[TrainingOut] = []
     for training in trainings:

@@ -11,12 +11,15 @@ from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.saes.library import register_sae
 from mistudio.saes.tables import Sae
 from mistudio.store import delete_folder
+from mistudio.training.asked import ChangesAsked
+from mistudio.training.control import change_out
 from mistudio.training.schemas import TrainingJob
 from mistudio.training.tables import Training
 from mistudio.training.views import get_sweep, training_folder
 
 if TYPE_CHECKING:
     from mistudio.engine import Progress, Run
+    from mistudio.engine.changes import Change
     from mistudio.engine.trained import TrainedSAE
 
 
@@ -26,7 +29,7 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
     Raises the trainer's TrainingDiverged when no training's loss is finite any more: the last checkpoints stay.
     """
     from mistudio.engine import Run, train_runs
-    from mistudio.engine.run_folder import list_checkpoints
+    from mistudio.engine.checkpoints import list_checkpoints
     from mistudio.sae import TrainerConfig
     from mistudio.training.batches import open_source
 
@@ -46,6 +49,8 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
             progress=watched.progress,
             on_points=watched.points,
             stop=lambda: context.stop_requested,
+            changes=ChangesAsked(context),
+            on_change=watched.change,
             saved_on=(JobInterrupted,),
             save_finished=False,
         )
@@ -57,8 +62,6 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
 
 def _registered(context: JobContext, members: list[Training], trained: list[TrainedSAE]) -> dict[str, Any]:
     """Register what was learned; what the job says of it."""
-    from mistudio.engine.run_folder import drop_checkpoints
-
     made: dict[str, str] = {}
     for one, result in zip(members, trained, strict=True):
         _note(context, one.id, result)
@@ -74,7 +77,6 @@ def _registered(context: JobContext, members: list[Training], trained: list[Trai
             )
         if sae_id := _register(context, one.id, result):
             made[one.id] = sae_id
-            drop_checkpoints(training_folder(context.settings, one.id), keep=1)
     errors = [result.error for result in trained if result.error is not None]
     if errors and len(errors) == len(trained):
         raise errors[0]
@@ -107,8 +109,9 @@ def _register(context: JobContext, training_id: str, result: TrainedSAE) -> str 
         row = session.get(Training, training_id)
         if row is None:
             return None
+        state = _state(result)
         for known in session.scalars(select(Sae).where(Sae.training_id == training_id)):
-            if known.origin.get("tokens") == result.tokens:
+            if known.origin.get("tokens") == result.tokens and known.origin.get("state", state) == state:
                 return known.id
         made = register_sae(
             session,
@@ -123,9 +126,18 @@ def _register(context: JobContext, training_id: str, result: TrainedSAE) -> str 
                 "kind": "trained",
                 "tokens": result.tokens,
                 "held_out_tokens": result.held_out_tokens,
+                "state": state,
             },
         )
         return made.id
+
+
+def _state(result: TrainedSAE) -> str:
+    """What tells the end of this run from another that saw as many tokens: the checksum of its last checkpoint."""
+    from mistudio.engine.checkpoints import list_checkpoints
+
+    found = list_checkpoints(result.folder) if result.folder is not None else []
+    return str(found[-1].said.get("sha256", "")) if found else ""
 
 
 def _clear_deleted(context: JobContext, members: list[Training]) -> None:
@@ -160,6 +172,14 @@ class _Watched:
         self._last[run.name] = points[-1]
         columns = {name: [_number(point[name]) for point in points] for name in points[0]}
         self._context.publish(f"trainings/{run.name}", "metrics", {"columns": columns})
+
+    def change(self, run: Run, change: Change) -> None:
+        """Announce that a setting was changed."""
+        self._context.log(
+            f"{change.name} is {change.after:g} from step {change.step + 1:,} on; it was {change.before:g}."
+        )
+        data = change_out(change).model_dump()
+        self._context.publish(f"trainings/{run.name}", "change", data)
 
     def close(self) -> None:
         """Put the newest values on the trainings' rows."""

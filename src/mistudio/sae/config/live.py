@@ -62,7 +62,7 @@ _ON_THE_SIDE = ("keep_checkpoints", "best_checkpoint")
 
 def differences(ours: TrainerConfig, theirs: TrainerConfig) -> list[str]:
     """The full names of settings in which two trainings differ, but for those that only say what is kept of them."""
-    left, right = _flat(ours), _flat(theirs)
+    left, right = flat_settings(ours), flat_settings(theirs)
     names = sorted(left.keys() | right.keys())
     return [n for n in names if n not in _ON_THE_SIDE and left.get(n, _ABSENT) != right.get(n, _ABSENT)]
 
@@ -70,7 +70,8 @@ def differences(ours: TrainerConfig, theirs: TrainerConfig) -> list[str]:
 _ABSENT = object()
 
 
-def _flat(config: TrainerConfig) -> dict[str, Any]:
+def flat_settings(config: TrainerConfig) -> dict[str, Any]:
+    """All settings by their full names, as JSON."""
     found: dict[str, Any] = {}
     for name, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):
