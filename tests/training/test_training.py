@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from mistudio.store import read_metrics
 from mistudio.training import sweeps, views
 from mistudio.training.commands import request_from_options
 from mistudio.training.forecast import forecast
-from mistudio.training.metrics import metric_series
+from mistudio.training.metrics import metric_series, metrics_csv
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
 from tests.models.job_runs import run_here
@@ -370,15 +371,19 @@ def test_metric_series_are_downsampled_and_cut(
 ) -> None:
     training_id, job_id = start(database, request(tokens, cache, log_every=1))
     run_here(settings, database, job_id)
-    with database.reading() as session:
-        training = views.get_training(session, training_id)
-    whole = metric_series(settings, training, columns=None, max_points=1000, after_step=0)
-    assert whole.columns["step"] == list(range(1, 33))
-    assert whole.columns["tokens_per_second"][0] is None
-    few = metric_series(settings, training, columns=["fvu"], max_points=10, after_step=0)
-    assert len(few.columns["step"]) <= 10
-    assert set(few.columns) == {"step", "tokens", "time", "fvu"}
-    later = metric_series(settings, training, columns=["fvu"], max_points=100, after_step=30)
-    assert later.columns["step"] == [31, 32]
+    whole = metric_series(settings, training_id, max_points=1000)
+    assert whole["columns"]["step"] == list(range(1, 33))
+    assert whole["columns"]["tokens_per_second"][0] is None
+    assert (whole["total_points"], whole["last_step"], whole["changes"]) == (32, 32, [])
+    few = metric_series(settings, training_id, columns=["fvu"], max_points=10)["columns"]
+    assert len(few["step"]) <= 10
+    assert set(few) == {"step", "tokens", "time", "fvu"}
+    part = metric_series(settings, training_id, columns=["fvu"], after_step=20, up_to_step=22)["columns"]
+    assert part["step"] == [21, 22]
     with pytest.raises(StudioError, match="no metric “fuv”"):
-        metric_series(settings, training, columns=["fuv"], max_points=10, after_step=0)
+        metric_series(settings, training_id, columns=["fuv"])
+    path = views.training_folder(settings, training_id) / METRICS_FILE
+    assert path.read_bytes().startswith(b"MSMETARC"), "a log is archived when its run has ended"
+    table = list(csv.DictReader("".join(metrics_csv(settings, training_id, ["fvu"])).splitlines()))
+    assert [float(row["fvu"]) for row in table] == read_metrics(path)["fvu"].tolist()
+    assert list(table[0]) == ["step", "tokens", "time", "fvu"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from mistudio.sae.metric_info import METRICS
 from mistudio.training import sweeps, views
 from mistudio.training.control_routes import router as control_router
 from mistudio.training.listing_routes import router as listing_router
-from mistudio.training.metrics import metric_series
+from mistudio.training.metric_routes import router as metric_router
 from mistudio.training.recording_routes import router as recording_router
 from mistudio.training.schemas import (
     Forecast,
-    MetricSeries,
     SweepOut,
     TrainingCreate,
     TrainingDetail,
@@ -101,25 +98,6 @@ def update_training(
     return views.out_many(session, [training])[0]
 
 
-@router.get(
-    "/trainings/{training_id}/metrics",
-    response_model=MetricSeries,
-    summary="Metric points",
-    responses=problems(404, 422),
-)
-def training_metrics(
-    session: ReadingDep,
-    settings: SettingsDep,
-    training_id: str,
-    columns: Annotated[list[str] | None, Query(description="Names of metrics. Default: all.")] = None,
-    max_points: Annotated[int, Query(ge=2, le=100_000, description="Points at most.")] = 2_000,
-    after_step: Annotated[int, Query(ge=0, le=2**62, description="Only later points.")] = 0,
-) -> MetricSeries:
-    """Points as columns, downsampled so that every minimum and maximum stays."""
-    training = views.get_training(session, training_id)
-    return metric_series(settings, training, columns=columns, max_points=max_points, after_step=after_step)
-
-
 @router.post(
     "/trainings/{training_id}/stop",
     status_code=202,
@@ -161,4 +139,5 @@ def delete_training(
 
 
 router.include_router(control_router)
+router.include_router(metric_router)
 router.include_router(recording_router)

@@ -222,14 +222,6 @@ class TrainingDetail(TrainingOut):
     checkpoints: list[CheckpointOut]
 
 
-class MetricSeries(BaseModel):
-    """Metric points as columns of equal length; `step`, `tokens` and `time` (seconds since the start) among them."""
-
-    columns: dict[str, list[float | None]]
-    total_points: int
-    last_step: int
-
-
 class Forecast(BaseModel):
     """What a training will take, before it starts. Bytes and seconds, with the reasoning shown."""
 

@@ -10,9 +10,10 @@ from sqlalchemy import select
 from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.saes.library import register_sae
 from mistudio.saes.tables import Sae
-from mistudio.store import delete_folder
+from mistudio.store import DiskFull, delete_folder
 from mistudio.training.asked import ChangesAsked
 from mistudio.training.control import change_out
+from mistudio.training.metrics import archive_curves
 from mistudio.training.schemas import TrainingJob
 from mistudio.training.tables import Training
 from mistudio.training.views import get_sweep, training_folder
@@ -77,6 +78,10 @@ def _registered(context: JobContext, members: list[Training], trained: list[Trai
             )
         if sae_id := _register(context, one.id, result):
             made[one.id] = sae_id
+    try:
+        archive_curves(context.settings, [one.id for one in members])
+    except DiskFull as error:
+        context.log(f"The curves stay uncompressed: {error.message}", "warning")
     errors = [result.error for result in trained if result.error is not None]
     if errors and len(errors) == len(trained):
         raise errors[0]

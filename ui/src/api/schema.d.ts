@@ -679,7 +679,7 @@ export interface paths {
          * List templates
          * @description Favourites first unless sorted otherwise. `q` searches names and descriptions.
          *
-         *     `sort`: name, kind, favourite, uses, last_used_at, created_at, updated_at, id.
+         *     `sort`: name, kind, architecture, favourite, builtin, uses, last_used_at, created_at, updated_at, id.
          */
         get: operations["list_templates"];
         put?: never;
@@ -786,11 +786,15 @@ export interface paths {
          * @description A template with its settings.
          */
         get: operations["show_template"];
-        put?: never;
+        /**
+         * Put a deleted template back
+         * @description Under its own id, with its uses: what undoes a deletion.
+         */
+        put: operations["restore_template"];
         post?: never;
         /**
          * Delete a template
-         * @description What was started from it stays.
+         * @description What was started from it stays. Refused for one that comes with miStudio.
          */
         delete: operations["delete_template"];
         options?: never;
@@ -1851,7 +1855,7 @@ export interface paths {
         };
         /**
          * List trainings
-         * @description Newest first unless sorted otherwise.
+         * @description Newest first unless sorted otherwise. `q` is text that the name, hook point or notes must contain.
          */
         get: operations["list_trainings"];
         put?: never;
@@ -1864,6 +1868,154 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What trainings are listed by
+         * @description Every field that the list can show, sort, group and filter by.
+         */
+        get: operations["list_fields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Group trainings
+         * @description The values of a field with the number of trainings that have each, and their best metrics.
+         */
+        get: operations["group_trainings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/ids": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ids of trainings
+         * @description Ids of all that a filter finds, newest first: for changes to many.
+         */
+        get: operations["list_ids"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/bulk": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tag or star many
+         * @description Add and remove tags, set or take the star. All or none.
+         */
+        post: operations["change_many"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/bulk-delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete many
+         * @description Remove rows, curves and checkpoints; a job that trains nothing else is cancelled. SAEs stay.
+         */
+        post: operations["delete_many"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/training-views": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Saved views
+         * @description Ways of looking at the list that were kept, by name.
+         */
+        get: operations["list_views"];
+        put?: never;
+        /**
+         * Save a view
+         * @description Keep filter, columns, order and groups under a name.
+         */
+        post: operations["add_view"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/training-views/{view_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Forget a saved view
+         * @description Trainings are not touched.
+         */
+        delete: operations["delete_view"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a saved view
+         * @description Rename it, or let it show something else.
+         */
+        patch: operations["change_view"];
         trace?: never;
     };
     "/api/v1/trainings/form": {
@@ -1896,10 +2048,50 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Forecast a training
-         * @description Memory, disk and time that this training would take; nothing is started.
+         * Forecast trainings
+         * @description The SAEs that would be trained, the memory, disk and time that they would take, and what to know before.
          */
         post: operations["forecast_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/document": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read a configuration from a text
+         * @description The training that a TOML or JSON text asks for, or what is wrong with it, line by line; nothing is started.
+         */
+        post: operations["read_training_document"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/texts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write a configuration as texts
+         * @description The configuration as TOML and JSON, as the command that starts it and as a Python program that runs it.
+         */
+        post: operations["write_training_texts"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1954,26 +2146,6 @@ export interface paths {
         patch: operations["update_training"];
         trace?: never;
     };
-    "/api/v1/trainings/{training_id}/metrics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Metric points
-         * @description Points as columns, downsampled so that every minimum and maximum stays.
-         */
-        get: operations["training_metrics"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/trainings/{training_id}/stop": {
         parameters: {
             query?: never;
@@ -2008,6 +2180,250 @@ export interface paths {
          * @description Queue the training again with all of its sweep, from where it was.
          */
         post: operations["resume_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause
+         * @description Write a checkpoint and free the machine; acts on the whole sweep.
+         */
+        post: operations["pause_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel
+         * @description End it without an SAE; its curves and checkpoints stay. Acts on the whole sweep.
+         */
+        post: operations["cancel_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on from a checkpoint
+         * @description Queue it again from its newest checkpoint, or from an earlier one: what came later is then forgotten.
+         */
+        post: operations["retry_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/continue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Train longer
+         * @description Give it more tokens and queue it again, under the schedule of a training of that length.
+         */
+        post: operations["continue_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/clone": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start one like it
+         * @description Queue a training on the same activations with some settings changed.
+         */
+        post: operations["clone_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was changed while it ran, and what may be
+         * @description Changes in their order, each with its step, and the settings that may change with their present values.
+         */
+        get: operations["training_changes"];
+        put?: never;
+        /**
+         * Change a setting while it runs
+         * @description The learning rate or what sets the sparsity, from the next step on. Told as an event `change` when it is made.
+         */
+        post: operations["change_training"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Checkpoints, newest first
+         * @description Each with its size and its metrics.
+         */
+        get: operations["training_checkpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/checkpoints/{step}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a checkpoint
+         * @description The newest one stays while the training may go on from it.
+         */
+        delete: operations["delete_training_checkpoint"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/checkpoints/{step}/sae": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make an SAE of a checkpoint
+         * @description A job; its result names the SAE.
+         */
+        post: operations["make_checkpoint_sae"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/checkpoints/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare two checkpoints
+         * @description A job; its result is a `CheckpointComparisonOut`.
+         */
+        post: operations["compare_checkpoints"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metric points
+         * @description Points as columns, downsampled so that every minimum and maximum stays; and what was changed meanwhile.
+         */
+        get: operations["training_metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/{training_id}/metrics.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All metric points as CSV
+         * @description Every point that was recorded, with every digit: nothing is left out.
+         */
+        get: operations["training_metrics_csv"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2612,6 +3028,30 @@ export interface components {
             weight_decay: number;
         };
         /**
+         * Advice
+         * @description Something to know about settings before a training is started with them.
+         */
+        Advice: {
+            /** Message */
+            message: string;
+            /**
+             * Setting
+             * @description Path of the setting that it is about.
+             */
+            setting?: string | null;
+            /**
+             * Suggestion
+             * @description A value of it that would be well.
+             */
+            suggestion?: number | null;
+            /**
+             * Saes
+             * @description How many of the SAEs it is about.
+             * @default 1
+             */
+            saes: number;
+        };
+        /**
          * Alternative
          * @description A token that could have stood here. `logprob` is natural, before temperature and top p.
          */
@@ -2707,6 +3147,28 @@ export interface components {
             model_id?: string | null;
             /** Hook */
             hook?: string | null;
+        };
+        /**
+         * BulkChange
+         * @description Changes to many trainings at once.
+         */
+        BulkChange: {
+            /** Ids */
+            ids: string[];
+            /** Add Tags */
+            add_tags?: string[];
+            /** Remove Tags */
+            remove_tags?: string[];
+            /** Favourite */
+            favourite?: boolean | null;
+        };
+        /**
+         * BulkDelete
+         * @description Trainings to delete.
+         */
+        BulkDelete: {
+            /** Ids */
+            ids: string[];
         };
         /**
          * ByArchitecture
@@ -2891,6 +3353,45 @@ export interface components {
             markdown: string | null;
         };
         /**
+         * ChangeRequest
+         * @description Change a setting of a training that runs, waits or is paused, from its next step on.
+         */
+        ChangeRequest: {
+            /**
+             * Setting
+             * @description `learning_rate`, or what sets the architecture's sparsity: `k`, `target_l0`, `l1_coefficient`, `sparsity_coefficient`.
+             */
+            name: string;
+            /**
+             * New value
+             * @description Within the setting's range.
+             */
+            value: number;
+        };
+        /**
+         * Changed
+         * @description How many were changed or deleted.
+         */
+        Changed: {
+            /** Count */
+            count: number;
+        };
+        /**
+         * ChangesOut
+         * @description What was changed about a training, and what may still be.
+         */
+        ChangesOut: {
+            /** Changes */
+            changes: components["schemas"]["mistudio__training__control_schemas__ChangeOut"][];
+            /** Live */
+            live: components["schemas"]["LiveSetting"][];
+            /**
+             * Waiting
+             * @description Changes that were asked for and that the job has not made yet.
+             */
+            waiting: number;
+        };
+        /**
          * CharacterOut
          * @description One character.
          */
@@ -2974,6 +3475,14 @@ export interface components {
             generation_prompt: boolean;
         };
         /**
+         * CheckpointComparison
+         * @description Two checkpoints to be held against each other.
+         */
+        CheckpointComparison: {
+            before: components["schemas"]["CheckpointRef"];
+            after: components["schemas"]["CheckpointRef"];
+        };
+        /**
          * CheckpointOut
          * @description A state from which the training can go on.
          */
@@ -2989,6 +3498,76 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+        };
+        /**
+         * CheckpointRef
+         * @description One checkpoint of one training.
+         */
+        CheckpointRef: {
+            /** Training Id */
+            training_id: string;
+            /** Step */
+            step: number;
+        };
+        /**
+         * CheckpointSaeRequest
+         * @description Make an SAE of a checkpoint.
+         */
+        CheckpointSaeRequest: {
+            /** Name */
+            name?: string | null;
+        };
+        /**
+         * CheckpointView
+         * @description A state from which the training can go on, or that can be opened as an SAE.
+         */
+        CheckpointView: {
+            /** Step */
+            step: number;
+            /** Tokens */
+            tokens: number;
+            /**
+             * Bytes
+             * @description Its size on disk.
+             */
+            bytes: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Newest
+             * @description Whether the training would go on from here.
+             */
+            newest: boolean;
+            /**
+             * Best
+             * @description Whether it is kept as the best by the training's metric.
+             */
+            best: boolean;
+            /**
+             * Metrics
+             * @description Means over the curves' points since the checkpoint before.
+             */
+            metrics: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * CloneRequest
+         * @description Start a training on the same activations with some settings changed.
+         */
+        CloneRequest: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Changes
+             * @description Settings by name: `{'learning_rate': 1e-4, 'architecture.k': 64}`.
+             */
+            set?: {
+                [key: string]: unknown;
+            };
         };
         /**
          * ColumnCreate
@@ -3093,6 +3672,28 @@ export interface components {
              * @description Disk space freed in all, the thing itself among it.
              */
             bytes: number;
+        };
+        /**
+         * ContinueRequest
+         * @description Make a training longer.
+         */
+        ContinueRequest: {
+            /**
+             * Training tokens
+             * @description How many it is to have seen in the end. From where it goes on, the learning rate follows the schedule of a training of this length: it rises again where it had decayed.
+             */
+            total_tokens: number;
+            /**
+             * From checkpoint
+             * @description Go back to the checkpoint of this step first; one from before the decay makes it the training that was meant to be longer from its start.
+             */
+            checkpoint?: number | null;
+            /**
+             * All of its sweep
+             * @description Make all that are trained in the same pass this long, not this one alone.
+             * @default false
+             */
+            whole_sweep: boolean;
         };
         /**
          * Conventions
@@ -3456,6 +4057,53 @@ export interface components {
              * @description Free on the disk of the data folder.
              */
             bytes_free: number;
+        };
+        /**
+         * DocumentFault
+         * @description What is wrong with a text, and where.
+         */
+        DocumentFault: {
+            /**
+             * Line
+             * @description Counted from 1.
+             */
+            line: number;
+            /**
+             * Column
+             * @description Counted from 1; null where the whole line is meant.
+             */
+            column?: number | null;
+            /**
+             * Field
+             * @description Path of the setting, where it is about one.
+             */
+            field?: string | null;
+            /** Message */
+            message: string;
+        };
+        /**
+         * DocumentOut
+         * @description What a text says, or what is wrong with it.
+         */
+        DocumentOut: {
+            /** @description The training that it asks for; null when there are faults. */
+            request: components["schemas"]["TrainingCreate"] | null;
+            /** Faults */
+            faults: components["schemas"]["DocumentFault"][];
+        };
+        /**
+         * DocumentText
+         * @description A configuration as somebody wrote it.
+         */
+        DocumentText: {
+            /** Text */
+            text: string;
+            /**
+             * Format
+             * @default toml
+             * @enum {string}
+             */
+            format: "toml" | "json";
         };
         /**
          * DroppedExample
@@ -3863,6 +4511,39 @@ export interface components {
             offset: number | null;
         };
         /**
+         * Expected
+         * @description What a run of these settings came to, and where that is known from.
+         */
+        Expected: {
+            /**
+             * Model
+             * @description The language model.
+             * @example SmolLM2-135M-Instruct
+             */
+            model: string;
+            /**
+             * Hook
+             * @description The hook point.
+             * @example blocks.9.hook_resid_post
+             */
+            hook: string;
+            /**
+             * L0
+             * @description Active latents a token.
+             */
+            l0: number;
+            /**
+             * Fvu
+             * @description Fraction of variance unexplained.
+             */
+            fvu: number;
+            /**
+             * Source
+             * @description How it was measured, or who says so.
+             */
+            source: string;
+        };
+        /**
          * ExportedTemplate
          * @description A template in an exported file.
          */
@@ -3881,6 +4562,7 @@ export interface components {
              * @default false
              */
             favourite: boolean;
+            expected?: components["schemas"]["Expected"] | null;
             /** Body */
             body: {
                 [key: string]: unknown;
@@ -4189,6 +4871,46 @@ export interface components {
             notes: string;
         };
         /**
+         * FieldOut
+         * @description Something that trainings can be listed, sorted, grouped and filtered by.
+         */
+        FieldOut: {
+            /**
+             * Name
+             * @example d_sae
+             */
+            name: string;
+            /** Title */
+            title: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "number" | "text" | "choice" | "flag" | "time" | "list";
+            /** Group */
+            group: string;
+            /** Unit */
+            unit: string;
+            /** Description */
+            description: string;
+            /** Choices */
+            choices: string[];
+            /**
+             * Better
+             * @description `lower` or `higher` where one end is the good one.
+             */
+            better: string;
+            /**
+             * Aliases
+             * @description Other names that a filter may use.
+             */
+            aliases: string[];
+            /** Sortable */
+            sortable: boolean;
+            /** Groupable */
+            groupable: boolean;
+        };
+        /**
          * FigureInfo
          * @description What a figure means.
          */
@@ -4290,9 +5012,9 @@ export interface components {
         Forecast: {
             /**
              * Saes
-             * @description SAEs that are trained in one pass.
+             * @description The SAEs that are trained in one pass.
              */
-            saes: number;
+            saes: components["schemas"]["ForecastSae"][];
             /** Memory Bytes */
             memory_bytes: number;
             /** Disk Bytes */
@@ -4303,7 +5025,7 @@ export interface components {
             tokens_per_second: number;
             /**
              * Basis
-             * @description Where the rate comes from: a run measured on this machine, or an assumption.
+             * @description Where the rate comes from: runs measured on this machine, or an assumption.
              */
             basis: string;
             /**
@@ -4318,7 +5040,33 @@ export interface components {
             /** Available Disk Bytes */
             available_disk_bytes: number;
             /** Warnings */
-            warnings: string[];
+            warnings: components["schemas"]["Advice"][];
+        };
+        /**
+         * ForecastSae
+         * @description One SAE that would be trained.
+         */
+        ForecastSae: {
+            /**
+             * Name
+             * @description What sets it apart from the others.
+             */
+            name: string;
+            /** Hook */
+            hook: string;
+            /** D In */
+            d_in: number;
+            /** D Sae */
+            d_sae: number;
+            /** Total Steps */
+            total_steps: number;
+            /**
+             * Memory Bytes
+             * @description Its weights with all that training keeps for them.
+             */
+            memory_bytes: number;
+            /** Disk Bytes */
+            disk_bytes: number;
         };
         /**
          * FormatOut
@@ -4373,7 +5121,7 @@ export interface components {
         };
         /**
          * GenerateRequest
-         * @description What to write. Give `prompt` or `messages`.
+         * @description A text to write with some features steered. Give `prompt` or `messages`.
          */
         GenerateRequest: {
             /**
@@ -4386,8 +5134,6 @@ export interface components {
              * @description A chat, in the model's own template.
              */
             messages?: components["schemas"]["ChatMessage"][] | null;
-            /** Features */
-            features: components["schemas"]["SteeredFeature"][];
             /**
              * Positions
              * @description Which tokens are steered.
@@ -4433,6 +5179,13 @@ export interface components {
              * @description Texts at which writing ends.
              */
             stop?: string[];
+            /** Features */
+            features: components["schemas"]["SteeredFeature"][];
+            /**
+             * Template Id
+             * @description The template of steering prompts that it began with, whose uses it counts.
+             */
+            template_id?: string | null;
         };
         /**
          * GeneratedPiece
@@ -5200,6 +5953,11 @@ export interface components {
              * @description The name that it got or would get.
              */
             imported_as?: string | null;
+            /**
+             * Changes
+             * @description Settings in which a taken one differs from the one that is there, by path.
+             */
+            changes?: string[];
         };
         /**
          * ImportedOrigin
@@ -5604,6 +6362,24 @@ export interface components {
             };
         };
         /**
+         * LabellingPrompt
+         * @description What a chat model is asked about a feature. The defaults are those of a run that names no prompt.
+         */
+        LabellingPrompt: {
+            /**
+             * Task
+             * @description Stands before the examples, which are numbered passages with the words on which the feature fires between « and ». The first line of the answer that says something becomes the label.
+             * @default You study one feature inside a language model. You see passages in which it fires, strongest first; the words on which it fires stand between « and ». Say what these words or their contexts have in common, in a phrase of at most ten words. Answer with the phrase alone.
+             */
+            task: string;
+            /**
+             * Question
+             * @description Stands behind the examples. May be empty.
+             * @default What do the marked words have in common?
+             */
+            question: string;
+        };
+        /**
          * LabellingRunCreate
          * @description A labelling run.
          *
@@ -5629,6 +6405,16 @@ export interface components {
              * @default 12
              */
             examples: number;
+            /**
+             * Prompt
+             * @description What a chat model is asked; contrast asks none. Default: for a phrase of at most ten words.
+             */
+            prompt?: components["schemas"]["LabellingPrompt"] | null;
+            /**
+             * Template
+             * @description The template of labelling prompts that it was started from, whose uses it counts.
+             */
+            template_id?: string | null;
             /**
              * Score
              * @description Test each label on held-out examples.
@@ -5916,6 +6702,117 @@ export interface components {
             evaluated: boolean;
         };
         /**
+         * ListedTraining
+         * @description A training in the list, with the values of the columns that were asked for.
+         */
+        ListedTraining: {
+            /** Id */
+            id: string;
+            /** Sweep Id */
+            sweep_id: string;
+            /**
+             * Sweep Size
+             * @description SAEs that are trained in the same pass, this one among them.
+             */
+            sweep_size: number;
+            /** Name */
+            name: string;
+            /** Notes */
+            notes: string;
+            /** Tags */
+            tags: string[];
+            /** Favourite */
+            favourite: boolean;
+            /** Model Id */
+            model_id: string;
+            /** Model Name */
+            model_name: string;
+            /** Sources */
+            sources: components["schemas"]["SourceOut"][];
+            /** Cache Id */
+            cache_id: string | null;
+            /** Hook */
+            hook: string;
+            /** D In */
+            d_in: number;
+            config: components["schemas"]["TrainerConfig"];
+            /** @description The conventions under which its activations were read. */
+            harvest: components["schemas"]["HarvestSettings"];
+            /** Held Out Tokens */
+            held_out_tokens: number;
+            /** Total Steps */
+            total_steps: number;
+            /** Tokens Trained */
+            tokens_trained: number;
+            /** Last Metrics */
+            last_metrics: {
+                [key: string]: number | null;
+            } | null;
+            /**
+             * Error
+             * @description Why it ended before the others of its sweep; null unless it did.
+             */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Sae Id
+             * @description The SAE that this training registered when it ended.
+             */
+            sae_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            job: components["schemas"]["JobOut"] | null;
+            /**
+             * State
+             * @description Its sweep's job's state; `failed` where it diverged alone.
+             */
+            state: string | null;
+            /**
+             * Values
+             * @description By field. Times are ISO 8601; null where the run has no such value.
+             */
+            values: {
+                [key: string]: number | boolean | string | string[] | null;
+            };
+        };
+        /**
+         * LiveSetting
+         * @description A setting that may change while the training runs.
+         */
+        LiveSetting: {
+            /**
+             * Name
+             * @example architecture.k
+             */
+            name: string;
+            /** Title */
+            title: string;
+            /** Description */
+            description: string;
+            /** Unit */
+            unit: string | null;
+            /**
+             * Value
+             * @description What it is now, or will be as soon as the job takes up what was asked.
+             */
+            value: number;
+            /**
+             * Integer
+             * @description Whether only whole numbers are allowed.
+             */
+            integer: boolean;
+            /** Minimum */
+            minimum: number | null;
+            /** Exclusive Minimum */
+            exclusive_minimum: number | null;
+            /** Maximum */
+            maximum: number | null;
+        };
+        /**
          * LogLine
          * @description One line of a log.
          */
@@ -6010,12 +6907,15 @@ export interface components {
             mark: number;
             /** Strongest */
             strongest: number;
-            /** Token Ids */
+            /**
+             * Token Ids
+             * @description -1 where a token does not count (a special one).
+             */
             token_ids: number[];
             /** Tokens */
             tokens: string[];
             /** Activations */
-            activations: number[];
+            activations: (number | null)[];
         };
         /**
          * LookedAt
@@ -6212,17 +7112,30 @@ export interface components {
         };
         /**
          * MetricSeries
-         * @description Metric points as columns of equal length; `step`, `tokens` and `time` (seconds since the start) among them.
+         * @description Metric points as columns of equal length; `step`, `tokens` and `time` (seconds since 1970) among them.
+         *
+         *     What was not measured at a point, and what is not finite, is null.
          */
         MetricSeries: {
             /** Columns */
             columns: {
                 [key: string]: (number | null)[];
             };
-            /** Total Points */
+            /**
+             * Total Points
+             * @description Points recorded so far, whether asked for or not.
+             */
             total_points: number;
-            /** Last Step */
+            /**
+             * Last Step
+             * @description Step of the newest point; 0 when there is none.
+             */
             last_step: number;
+            /**
+             * Changes
+             * @description What was changed while it trained, in order.
+             */
+            changes: components["schemas"]["mistudio__training__metrics__ChangeOut"][];
         };
         /**
          * ModelChange
@@ -6859,6 +7772,21 @@ export interface components {
              */
             next_cursor?: string | null;
         };
+        /** Page[ListedTraining] */
+        Page_ListedTraining_: {
+            /** Items */
+            items: components["schemas"]["ListedTraining"][];
+            /**
+             * Total
+             * @description How many there are over all pages.
+             */
+            total: number;
+            /**
+             * Next Cursor
+             * @description Pass it as `cursor` to get the next page; null on the last one.
+             */
+            next_cursor?: string | null;
+        };
         /** Page[ModelOut] */
         Page_ModelOut_: {
             /** Items */
@@ -6938,21 +7866,6 @@ export interface components {
         Page_TokenizationOut_: {
             /** Items */
             items: components["schemas"]["TokenizationOut"][];
-            /**
-             * Total
-             * @description How many there are over all pages.
-             */
-            total: number;
-            /**
-             * Next Cursor
-             * @description Pass it as `cursor` to get the next page; null on the last one.
-             */
-            next_cursor?: string | null;
-        };
-        /** Page[TrainingOut] */
-        Page_TrainingOut_: {
-            /** Items */
-            items: components["schemas"]["TrainingOut"][];
             /**
              * Total
              * @description How many there are over all pages.
@@ -7293,6 +8206,17 @@ export interface components {
             extraction_id: string | null;
             /** Label */
             label: string | null;
+        };
+        /**
+         * RetryRequest
+         * @description Queue a training again that has ended or is paused.
+         */
+        RetryRequest: {
+            /**
+             * Checkpoint
+             * @description Go back to the checkpoint of this step: what came later is forgotten. Default: the newest.
+             */
+            checkpoint?: number | null;
         };
         /**
          * RowFilterSettings
@@ -8188,6 +9112,11 @@ export interface components {
             body: {
                 [key: string]: unknown;
             };
+            /**
+             * Expected
+             * @description What a run of these settings came to.
+             */
+            expected?: components["schemas"]["Expected"] | null;
         };
         /**
          * TemplateExport
@@ -8235,6 +9164,11 @@ export interface components {
             form: {
                 [key: string]: unknown;
             };
+            /**
+             * Architectures
+             * @description Architectures of the templates there are; empty for most kinds.
+             */
+            architectures: string[];
         };
         /**
          * TemplateOut
@@ -8254,6 +9188,17 @@ export interface components {
             description: string;
             /** Favourite */
             favourite: boolean;
+            /**
+             * Builtin
+             * @description Whether it comes with miStudio: it can be starred and duplicated, not changed.
+             */
+            builtin: boolean;
+            /**
+             * Architecture
+             * @description The architecture that its settings name, if they name one.
+             */
+            architecture: string | null;
+            expected: components["schemas"]["Expected"] | null;
             /** Body */
             body: {
                 [key: string]: unknown;
@@ -8293,6 +9238,59 @@ export interface components {
              *     Answer: {answer}
              */
             template: string;
+        };
+        /**
+         * TemplateRestore
+         * @description A template that was deleted, as it was: to be put back under its own id.
+         */
+        TemplateRestore: {
+            /**
+             * Kind
+             * @description What it is a template of.
+             * @example extraction
+             */
+            kind: string;
+            /**
+             * Name
+             * @description Unique among templates of its kind.
+             */
+            name: string;
+            /**
+             * Description
+             * @description What it is good for.
+             * @default
+             */
+            description: string;
+            /**
+             * Favourite
+             * @description Listed before the others.
+             * @default false
+             */
+            favourite: boolean;
+            /**
+             * Settings
+             * @description They must fit the schema of the kind.
+             */
+            body: {
+                [key: string]: unknown;
+            };
+            /**
+             * Expected
+             * @description What a run of these settings came to.
+             */
+            expected?: components["schemas"]["Expected"] | null;
+            /**
+             * Uses
+             * @default 0
+             */
+            uses: number;
+            /** Last Used At */
+            last_used_at?: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
         };
         /**
          * TemplateUpdate
@@ -9125,6 +10123,48 @@ export interface components {
             };
         };
         /**
+         * TrainingGroup
+         * @description Trainings that share a value.
+         */
+        TrainingGroup: {
+            /**
+             * Value
+             * @description The shared value; null where there is none.
+             */
+            value: number | boolean | string | string[] | null;
+            /**
+             * Filter
+             * @description The filter that finds exactly these.
+             */
+            filter: string;
+            /** Count */
+            count: number;
+            /**
+             * Running
+             * @description How many of them are under way.
+             */
+            running: number;
+            /**
+             * Best
+             * @description The best value by metric: the lowest or highest, as is good.
+             */
+            best: {
+                [key: string]: number | null;
+            };
+        };
+        /**
+         * TrainingGroups
+         * @description The groups in the order in which the list, sorted by this field, has them.
+         */
+        TrainingGroups: {
+            /** By */
+            by: string;
+            /** Groups */
+            groups: components["schemas"]["TrainingGroup"][];
+            /** Total */
+            total: number;
+        };
+        /**
          * TrainingOut
          * @description A training with its sweep's newest job. Its settings are shown as stored, whatever is asked of new ones.
          */
@@ -9189,6 +10229,26 @@ export interface components {
              */
             created_at: string;
             job: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * TrainingTexts
+         * @description One configuration in every form in which it can be kept and started again.
+         */
+        TrainingTexts: {
+            /**
+             * Toml
+             * @description For `mistudio train FILE`.
+             */
+            toml: string;
+            /**
+             * Json
+             * @description The same as JSON: the body of `POST /trainings`.
+             */
+            json: string;
+            /** Command */
+            command: string;
+            /** Python */
+            python: string;
         };
         /**
          * TrainingUpdate
@@ -9258,6 +10318,90 @@ export interface components {
             name: string;
         };
         /**
+         * ViewCreate
+         * @description A view to be kept under a name.
+         */
+        ViewCreate: {
+            /**
+             * Filter
+             * @default
+             */
+            filter: string;
+            /**
+             * Columns
+             * @description Fields in order; none: the usual.
+             */
+            columns?: string[];
+            /**
+             * Order
+             * @default -created
+             */
+            sort: string;
+            /**
+             * Grouped by
+             * @default
+             */
+            group: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * ViewOut
+         * @description A saved view; whoever uses this server sees it.
+         */
+        ViewOut: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            settings: components["schemas"]["ViewSettings"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
+        /**
+         * ViewSettings
+         * @description How a list is looked at.
+         */
+        ViewSettings: {
+            /**
+             * Filter
+             * @default
+             */
+            filter: string;
+            /**
+             * Columns
+             * @description Fields in order; none: the usual.
+             */
+            columns?: string[];
+            /**
+             * Order
+             * @default -created
+             */
+            sort: string;
+            /**
+             * Grouped by
+             * @default
+             */
+            group: string;
+        };
+        /**
+         * ViewUpdate
+         * @description Changes to a saved view.
+         */
+        ViewUpdate: {
+            /** Name */
+            name?: string | null;
+            settings?: components["schemas"]["ViewSettings"] | null;
+        };
+        /**
          * WorkProcess
          * @description This server, or the process of a job together with its children.
          */
@@ -9290,6 +10434,49 @@ export interface components {
              * @description GPU memory held; null without a GPU.
              */
             gpu_memory?: number | null;
+        };
+        /**
+         * ChangeOut
+         * @description A setting that was changed, from the step after `step` on.
+         */
+        mistudio__training__control_schemas__ChangeOut: {
+            /** Step */
+            step: number;
+            /**
+             * Time
+             * @description Seconds since 1970.
+             */
+            time: number;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Before */
+            before: number;
+            /** After */
+            after: number;
+        };
+        /**
+         * ChangeOut
+         * @description A setting that was changed while the run trained, from the step after `step` on.
+         */
+        mistudio__training__metrics__ChangeOut: {
+            /** Step */
+            step: number;
+            /**
+             * Time
+             * @description When, in seconds since 1970.
+             */
+            time: number;
+            /**
+             * Name
+             * @description The setting's full name, such as `learning_rate` or `architecture.k`.
+             */
+            name: string;
+            /** Before */
+            before: number;
+            /** After */
+            after: number;
         };
         /**
          * Problem
@@ -12509,6 +13696,10 @@ export interface operations {
                 kind?: string | null;
                 /** @description Only favourites, or only the others. */
                 favourite?: boolean | null;
+                /** @description Only those whose settings name this architecture. */
+                architecture?: string | null;
+                /** @description Only those that come with miStudio, or only the others. */
+                builtin?: boolean | null;
                 /** @description Text to search for. */
                 q?: string | null;
                 /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
@@ -13029,6 +14220,86 @@ export interface operations {
             };
         };
     };
+    restore_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                template_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TemplateRestore"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     delete_template: {
         parameters: {
             query?: never;
@@ -13058,6 +14329,15 @@ export interface operations {
             };
             /** @description There is no such thing. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -18779,6 +20059,12 @@ export interface operations {
     list_trainings: {
         parameters: {
             query?: {
+                /** @description Conditions such as `d_sae>=8192 layer:6 state:running tag:x fvu<0.2 name~"a b"`; `OR`, `-` for the opposite, parentheses. GET /trainings/fields lists what may be compared. */
+                filter?: string;
+                /** @description Fields whose values are wanted. */
+                columns?: string[] | null;
+                /** @description Field by which the list is sorted into groups first. */
+                group?: string;
                 /** @description Text to search for. */
                 q?: string | null;
                 /** @description Fields to sort by, `-` before one for descending: `-created_at,name`. */
@@ -18802,7 +20088,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_TrainingOut_"];
+                    "application/json": components["schemas"]["Page_ListedTraining_"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -18872,6 +20158,672 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_fields: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    group_trainings: {
+        parameters: {
+            query: {
+                /** @description Field whose values make the groups. */
+                by: string;
+                /** @description Conditions such as `d_sae>=8192 layer:6 state:running tag:x fvu<0.2 name~"a b"`; `OR`, `-` for the opposite, parentheses. GET /trainings/fields lists what may be compared. */
+                filter?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingGroups"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_ids: {
+        parameters: {
+            query?: {
+                /** @description Conditions such as `d_sae>=8192 layer:6 state:running tag:x fvu<0.2 name~"a b"`; `OR`, `-` for the opposite, parentheses. GET /trainings/fields lists what may be compared. */
+                filter?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string[];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_many: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Changed"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_many: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BulkDelete"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Changed"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_views: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ViewOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ViewCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ViewOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                view_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                view_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ViewUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ViewOut"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -19046,6 +20998,144 @@ export interface operations {
             };
             /** @description The present state forbids it: in use, still running, or the name is taken. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_training_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DocumentText"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    write_training_texts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingTexts"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -19397,89 +21487,6 @@ export interface operations {
             };
         };
     };
-    training_metrics: {
-        parameters: {
-            query?: {
-                /** @description Names of metrics. Default: all. */
-                columns?: string[] | null;
-                /** @description Points at most. */
-                max_points?: number;
-                /** @description Only later points. */
-                after_step?: number;
-            };
-            header?: never;
-            path: {
-                training_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MetricSeries"];
-                };
-            };
-            /** @description The request comes from a page or under a name that this server does not serve. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request has fields that are not valid. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests from this address. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A defect in miStudio; the log has the details under the request id. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     stop_training: {
         parameters: {
             query?: never;
@@ -19605,6 +21612,1091 @@ export interface operations {
             };
             /** @description The present state forbids it: in use, still running, or the name is taken. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetryRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    continue_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ContinueRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    clone_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CloneRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_changes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangesOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_training: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangesOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_checkpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointView"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_training_checkpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+                step: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    make_checkpoint_sae: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                training_id: string;
+                step: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointSaeRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_checkpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckpointComparison"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_metrics: {
+        parameters: {
+            query?: {
+                /** @description Names of metrics. Default: all. */
+                columns?: string[] | null;
+                /** @description Points at most. */
+                max_points?: number;
+                /** @description Only later points. */
+                after_step?: number;
+                /** @description No points after this step. Default: all. */
+                up_to_step?: number | null;
+            };
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MetricSeries"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    training_metrics_csv: {
+        parameters: {
+            query?: {
+                /** @description Names of metrics. Default: all. */
+                columns?: string[] | null;
+            };
+            header?: never;
+            path: {
+                training_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -80,12 +80,15 @@ export function Metric({
   info,
   value,
   share = false,
+  words,
   layout = "block",
 }: {
   info: MetricInfo;
   value: number | null | undefined;
   /** Show as per cent. */
   share?: boolean;
+  /** What to show instead of the figure, as for durations. */
+  words?: string;
   /** `block`: name above figure; `inline`: the figure alone. */
   layout?: "block" | "inline";
 }) {
@@ -97,7 +100,7 @@ export function Metric({
       ? ""
       : `Exactly: ${exact(value)}${info.unit ? ` ${info.unit}` : ""}`,
   ];
-  const shown = share ? percent(value) : figure(value);
+  const shown = words ?? (share ? percent(value) : figure(value));
   const attributes = tip(text.filter(Boolean).join("\n"), info.formula);
   if (layout === "inline")
     return (

@@ -1,166 +1,274 @@
-import { useMemo } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { ErrorNote, type MetricInfo, Skeleton, useUrlState } from "@/kit";
-import { Curve, type Series } from "@/kit/Curve";
-import { metricInfo } from "./form";
-import type { Columns } from "./points";
+import { Chart } from "@/kit/chart/Chart";
+import { ChartGroup, type Span } from "@/kit/chart/group";
+import type { Axis, Line, Mark } from "@/kit/chart/lines";
+import { lowerBound } from "@/kit/chart/thin";
+import { CurveTools } from "./CurveTools";
+import { hideChart, pinChart, unpinChart, useChartChoices } from "./chartChoices";
+import { differingSettings } from "./differences";
+import { metricInfo, type Training } from "./form";
+import { type Panel, panelsOf } from "./panels";
+import { RunLegend } from "./RunLegend";
+import { type RunPoints, useRunPoints } from "./runPoints";
+import { changeWords } from "./words";
 
-interface Panel {
-  title?: string;
-  names: string[];
-  /** A logarithm makes sense: the values are positive. */
-  log: boolean;
-}
+export type ShownRun = Pick<Training, "id" | "name" | "hook" | "config">;
 
-const PANELS: Panel[] = [
-  // Every architecture has terms of its own.
-  { title: "Loss and its terms", names: ["loss", "*_loss"], log: true },
-  { names: ["fvu"], log: true },
-  { names: ["l0"], log: true },
-  { names: ["dead_latents"], log: false },
-  { names: ["learning_rate"], log: false },
-  { names: ["tokens_per_second"], log: false },
-  { names: ["cosine"], log: false },
-  { names: ["mse"], log: true },
-  { names: ["grad_norm"], log: true },
-];
+const AXES: Axis[] = ["step", "tokens", "elapsed", "time"];
+const GRID = "grid gap-x-6 gap-y-4 lg:grid-cols-2 2xl:grid-cols-3";
 
-/** All recorded curves in a grid with one crosshair. */
+/** All recorded curves of one run, or of several over one another, in a grid with one crosshair and one zoom. */
 export function RunCurves({
-  columns,
-  pending,
-  error,
-  onRetry,
+  runs,
   metrics,
   active,
 }: {
-  columns: Columns;
-  pending: boolean;
-  error: Error | null;
-  onRetry: () => void;
+  runs: ShownRun[];
   metrics: Record<string, MetricInfo | undefined> | undefined;
   active: boolean;
 }) {
-  const [axis, setAxis] = useUrlState("x", "step");
-  const [logX, setLogX] = useUrlState("logx", false);
-  const [logY, setLogY] = useUrlState("logy", false);
-  const points = columns.step?.length ?? 0;
-  if (error && points === 0)
+  const points = useRunPoints(runs.map((run) => run.id));
+  const [axisChoice] = useUrlState("x", "step");
+  const axis = AXES.find((one) => one === axisChoice) ?? "step";
+  const [logX] = useUrlState("logx", false);
+  const [logY] = useUrlState("logy", false);
+  const [smoothing] = useUrlState("smooth", 0);
+  const [grouped] = useUrlState("group", "");
+  const [hiddenRuns, setHiddenRuns] = useUrlState("hidden", "");
+  const [large, setLarge] = useUrlState("large", "");
+  const group = useZoomGroup(points, axis);
+  const choices = useChartChoices();
+
+  const several = runs.length > 1;
+  const names = points.flatMap((run) => run.log.names);
+  const shape = [...new Set(names)]
+    .filter((name) => points.some((run) => run.log.last(name) !== null))
+    .join();
+  const panels = useMemo(() => panelsOf(shape.split(",").filter(Boolean), several), [shape, several]);
+  const settings = useMemo(() => differingSettings(runs), [runs]);
+  const values = settings.get(grouped);
+  const off = useMemo(() => new Set(hiddenRuns.split(",")), [hiddenRuns]);
+  const groupOf = useMemo(() => {
+    const kinds = [...new Set(values)];
+    return runs.map((_, place) => {
+      const value = values?.[place];
+      return value === undefined ? undefined : { name: `${grouped} ${value}`, colour: kinds.indexOf(value) };
+    });
+  }, [runs, values, grouped]);
+  const changes = points.map((run) => run.changes.length).join();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `changes` stands for what of the points is read.
+  const marks = useMemo(
+    () =>
+      points.flatMap((run, place): Mark[] =>
+        off.has(run.id)
+          ? []
+          : run.changes.map((change) => ({
+              points: run.log,
+              step: change.step,
+              time: change.time,
+              run: run.id,
+              colour: place,
+              text: `${several ? `${runs[place]?.name}: ` : ""}${changeWords(change)}`,
+            })),
+      ),
+    [points, changes, runs, off, several],
+  );
+
+  const empty = points.every((run) => run.log.length === 0);
+  const failed = points.find((run) => run.error);
+  if (empty && failed?.error)
     return (
       <div className="p-5">
-        <ErrorNote error={error} onRetry={onRetry} />
+        <ErrorNote
+          error={failed.error}
+          onRetry={() => {
+            for (const run of points) void run.fetch();
+          }}
+        />
       </div>
     );
-  if (pending && points === 0)
+  if (empty && points.some((run) => run.pending))
     return (
-      <div role="status" aria-label="Loading" className="grid gap-6 p-5 lg:grid-cols-2 2xl:grid-cols-3">
-        {PANELS.slice(0, 6).map((panel) => (
-          <Skeleton key={panel.names[0]} className="h-52 w-full" />
+      <div role="status" aria-label="Loading" className={`${GRID} p-5`}>
+        {[0, 1, 2, 3, 4, 5].map((place) => (
+          <Skeleton key={place} className="h-52 w-full" />
         ))}
       </div>
     );
-  if (points === 0)
+  if (empty)
     return (
       <p className="px-5 py-10 text-center text-muted">
-        {active ? "The first points come with the first steps." : "It recorded no points."}
+        {active
+          ? "The first points come with the first steps."
+          : several
+            ? "They recorded no points."
+            : "It recorded no points."}
       </p>
     );
-  const toggle = (label: string, on: boolean, set: (on: boolean) => void) => (
-    <label className="flex items-center gap-1.5 text-muted">
-      <input
-        type="checkbox"
-        className="accent-accent"
-        checked={on}
-        onChange={(event) => set(event.target.checked)}
-      />
-      {label}
-    </label>
-  );
+  const shown = panels.filter((panel) => !choices.hidden.includes(panel.id));
+  const rank = (panel: Panel) => {
+    const pinned = choices.pinned.indexOf(panel.id);
+    return pinned < 0 ? choices.pinned.length : pinned;
+  };
+  const sorted = shown.toSorted((one, other) => rank(one) - rank(other));
   return (
-    <div className="p-5 pt-3">
-      <div className="mb-3 flex flex-wrap items-center gap-4">
-        <label className="flex items-center gap-2 text-muted">
-          Over
-          <select className="field w-auto" value={axis} onChange={(event) => setAxis(event.target.value)}>
-            <option value="step">steps</option>
-            <option value="tokens">tokens</option>
-          </select>
-        </label>
-        {toggle("Logarithmic across", logX, setLogX)}
-        {toggle("Logarithmic up", logY, setLogY)}
-        <span className="ml-auto hidden text-muted md:inline">
-          Drag to zoom, double click to see all. {points} points.
-        </span>
-      </div>
-      <div className="grid gap-x-8 gap-y-6 lg:grid-cols-2 2xl:grid-cols-3">
-        {PANELS.map((panel) => (
-          <PanelCurve
-            key={panel.names[0]}
+    <div className="flex min-h-0 flex-1 flex-col px-5 pb-5">
+      <CurveTools
+        panels={panels}
+        points={points}
+        group={group}
+        metrics={metrics}
+        groupable={several ? [...settings.keys()] : []}
+      />
+      {several && (
+        <RunLegend
+          runs={runs}
+          groups={groupOf}
+          hidden={off}
+          group={group}
+          settings={settings}
+          onToggle={(id, alone) => {
+            const others = runs.map((run) => run.id).filter((one) => one !== id);
+            const next = alone
+              ? others.every((one) => off.has(one))
+                ? []
+                : others
+              : off.has(id)
+                ? [...off].filter((one) => one !== id)
+                : [...off, id];
+            setHiddenRuns(next.filter(Boolean).join(","));
+          }}
+        />
+      )}
+      <div className={GRID}>
+        {sorted.map((panel) => (
+          <PanelChart
+            key={panel.id}
             panel={panel}
-            columns={columns}
-            axis={axis === "tokens" ? "tokens" : "step"}
+            runs={runs}
+            points={points}
+            groupOf={groupOf}
+            off={off}
+            marks={marks}
+            metrics={metrics}
+            axis={axis}
             logX={logX}
             logY={logY && panel.log}
-            metrics={metrics}
+            smoothing={panel.sparse ? 0 : Number(smoothing)}
+            group={group}
+            pinned={choices.pinned.includes(panel.id)}
+            large={large === panel.id}
+            onLarge={() => setLarge(large === panel.id ? "" : panel.id)}
           />
         ))}
       </div>
+      {sorted.length === 0 && (
+        <p className="py-10 text-center text-muted">All charts are hidden: choose some under Charts.</p>
+      )}
     </div>
   );
 }
 
-function PanelCurve({
+function PanelChart({
   panel,
-  columns,
-  axis,
-  logX,
-  logY,
+  runs,
+  points,
+  groupOf,
+  off,
   metrics,
+  pinned,
+  ...chart
 }: {
   panel: Panel;
-  columns: Columns;
-  axis: "step" | "tokens";
+  runs: ShownRun[];
+  points: RunPoints[];
+  groupOf: ({ name: string; colour: number } | undefined)[];
+  off: Set<string>;
+  metrics: Record<string, MetricInfo | undefined> | undefined;
+  pinned: boolean;
+  marks: Mark[];
+  axis: Axis;
   logX: boolean;
   logY: boolean;
-  metrics: Record<string, MetricInfo | undefined> | undefined;
+  smoothing: number;
+  group: ChartGroup;
+  large: boolean;
+  onLarge: () => void;
 }) {
-  const names = panel.names
-    .flatMap((name) =>
-      name.startsWith("*") ? Object.keys(columns).filter((column) => column.endsWith(name.slice(1))) : [name],
-    )
-    .filter((name) => columns[name]?.some((value) => value !== null));
-  const first = metricInfo(metrics, names[0] ?? panel.names[0] ?? "");
-  const shape = names.join();
-  const series = useMemo(
+  const several = runs.length > 1;
+  const infos = panel.columns.map((name) => metricInfo(metrics, name));
+  const lines = useMemo(
     () =>
-      shape.split(",").map(
-        (name): Series => ({
-          id: name,
-          label: metricInfo(metrics, name).title,
-          x: (columns[axis] ?? []) as number[],
-          y: columns[name] ?? [],
-        }),
+      points.flatMap((run, place) =>
+        off.has(run.id)
+          ? []
+          : panel.columns.map((column, index): Line => {
+              const title = metricInfo(metrics, column).title;
+              return {
+                id: `${run.id} ${column}`,
+                label: several ? (runs[place]?.name ?? run.id) : title,
+                points: run.log,
+                column,
+                colour: several ? place : index,
+                run: run.id,
+                group: groupOf[place],
+              };
+            }),
       ),
-    [shape, columns, axis, metrics],
+    [points, off, panel, metrics, runs, several, groupOf],
   );
-  if (names.length === 0) return null;
-  const several = names.length > 1;
+  const [first] = infos;
   return (
-    <Curve
-      title={panel.title && several ? panel.title : first.title}
-      unit={first.unit}
-      hint={
-        several
-          ? names
-              .map((name) => `${metricInfo(metrics, name).title}: ${metricInfo(metrics, name).description}`)
-              .join("\n")
-          : first.description
-      }
-      formula={names.map((name) => metricInfo(metrics, name).formula).join("\n")}
-      series={series}
-      xLabel={axis}
-      logX={logX}
-      logY={logY}
-      sync={`run-${axis}`}
+    <Chart
+      {...chart}
+      id={several ? panel.id : `${runs[0]?.name ?? "run"}-${panel.id}`}
+      title={panel.title ?? first?.title ?? panel.id}
+      unit={first?.unit}
+      hint={infos
+        .map((info) => (infos.length > 1 ? `${info.title}: ${info.description}` : info.description))
+        .join("\n")}
+      formula={infos.map((info) => info.formula).join("\n")}
+      lines={lines}
+      runName={(id) => runs.find((run) => run.id === id)?.name ?? id}
+      sparse={panel.sparse}
+      pinned={pinned}
+      onPin={() => (pinned ? unpinChart : pinChart)(panel.id)}
+      onHide={() => hideChart(panel.id)}
     />
   );
+}
+
+/** The charts' shared zoom, which stands in the address; what it leads to is fetched as finely as it is drawn. */
+function useZoomGroup(points: RunPoints[], axis: Axis): ChartGroup {
+  const [group] = useState(() => new ChartGroup());
+  const [zoom, setZoom] = useUrlState("zoom", "");
+  const runs = useRef(points);
+  runs.current = points;
+  group.onZoom = (span) =>
+    setZoom(span === null ? "" : span.map((end) => Number(end.toPrecision(7))).join("~"));
+  const before = useRef(axis);
+  useEffect(() => {
+    // A part of one axis means nothing on another.
+    if (before.current !== axis) {
+      before.current = axis;
+      group.zoomTo(null);
+      return;
+    }
+    const ends = zoom.split("~").map(Number);
+    const [low = Number.NaN, high = Number.NaN] = ends;
+    const span: Span | null = low < high ? [low, high] : null;
+    group.zoomTo(span, { quietly: true });
+    if (!span) return;
+    const timer = setTimeout(() => {
+      for (const run of runs.current) {
+        const [x, steps] = [run.log.column(axis), run.log.column("step")];
+        if (!x || !steps || steps.length === 0) continue;
+        const step = (place: number) => steps[Math.min(Math.max(place, 0), steps.length - 1)] as number;
+        run.refine(step(lowerBound(x, span[0]) - 1) - 1, step(lowerBound(x, span[1]))).catch(() => {}); // what there is stays on the screen
+      }
+    }, 200);
+    return () => clearTimeout(timer);
+  }, [zoom, axis, group]);
+  return group;
 }

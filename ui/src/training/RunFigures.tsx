@@ -1,7 +1,9 @@
 import { isActive, useJob } from "@/jobs/live";
 import { format, Metric, type MetricInfo, Spark } from "@/kit";
+import type { PointLog } from "@/kit/chart/pointLog";
+import { useLive } from "@/kit/chart/useLive";
 import { metricInfo, type Training } from "./form";
-import type { Columns } from "./points";
+import { useRunPoints } from "./runPoints";
 
 const SHOWN = 48;
 
@@ -12,48 +14,45 @@ const LEFT: MetricInfo = {
   description: "At the present speed, until all tokens have been seen.",
 };
 
+const FIGURES: { name: string; share?: boolean }[] = [
+  { name: "fvu" },
+  { name: "l0" },
+  { name: "dead_fraction", share: true },
+  { name: "tokens_per_second" },
+];
+
 /** Whether it goes well, in five figures. */
 export function RunFigures({
   training,
-  columns,
   metrics,
 }: {
   training: Training;
-  columns: Columns;
   metrics: Record<string, MetricInfo | undefined> | undefined;
 }) {
   const job = useJob(training.job);
   const running = isActive(job);
-  const newest = (name: string) => columns[name]?.at(-1) ?? training.last_metrics?.[name];
-  const figures: { name: string; share?: boolean }[] = [
-    { name: "fvu" },
-    { name: "l0" },
-    { name: "dead_fraction", share: true },
-    { name: "tokens_per_second" },
-  ];
+  const logs = useRunPoints([training.id]).map((run) => run.log);
+  useLive(logs);
+  const [log] = logs;
   return (
     <section
       aria-label="Figures"
       className="grid shrink-0 grid-cols-2 gap-x-6 gap-y-2 border-b border-line px-5 py-2.5 sm:grid-cols-3 lg:grid-cols-5"
     >
-      {figures.map(({ name, share = false }) => {
+      {FIGURES.map(({ name, share = false }) => {
         const info = metricInfo(metrics, name);
-        const value = name === "tokens_per_second" && running && job?.rate ? job.rate : newest(name);
+        const newest = log?.last(name) ?? training.last_metrics?.[name];
+        const value = name === "tokens_per_second" && running && job?.rate ? job.rate : newest;
         return (
           <div key={name} className="flex min-w-0 items-end gap-3">
             <Metric info={info} value={value} share={share} />
-            <Spark values={recent(columns[name])} label={`${info.title}, course`} />
+            <Spark values={course(log, name)} label={`${info.title}, course`} />
           </div>
         );
       })}
       <div className="min-w-0">
         {running ? (
-          <>
-            <div className="text-2xs text-muted">{LEFT.title}</div>
-            <div className="text-lg font-medium whitespace-nowrap" title={LEFT.description}>
-              {format.duration(job?.seconds_left)}
-            </div>
-          </>
+          <Metric info={LEFT} value={job?.seconds_left} words={format.duration(job?.seconds_left)} />
         ) : (
           <>
             <div className="text-2xs text-muted">Trained on</div>
@@ -69,11 +68,14 @@ export function RunFigures({
 }
 
 /** The whole course in few points, without the gaps. */
-function recent(values: (number | null)[] | undefined): number[] {
-  const known = (values ?? []).filter((value): value is number => value !== null);
-  if (known.length <= SHOWN) return known;
-  return Array.from(
-    { length: SHOWN },
-    (_, place) => known[Math.round((place * (known.length - 1)) / (SHOWN - 1))] as number,
-  );
+function course(log: PointLog | undefined, name: string): number[] {
+  const values = log?.column(name);
+  if (!values) return [];
+  const known: number[] = [];
+  const stride = Math.max(1, (values.length - 1) / (SHOWN - 1));
+  for (let place = 0; place < values.length; place += stride) {
+    const value = values[Math.round(place)];
+    if (value !== undefined && !Number.isNaN(value)) known.push(value);
+  }
+  return known;
 }

@@ -1,12 +1,22 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { type ReactNode, useMemo } from "react";
 import { api, body } from "@/api/client";
 import { useChannel } from "@/api/useChannel";
 import { JobLog } from "@/jobs/JobLog";
 import { JobCell } from "@/jobs/JobState";
 import { isActive, useJob } from "@/jobs/live";
-import { ErrorNote, format, PageHeader, ProgressBar, SkeletonLines, StateBadge, Tabs } from "@/kit";
+import {
+  ErrorNote,
+  format,
+  type MetricInfo,
+  PageHeader,
+  ProgressBar,
+  SkeletonLines,
+  StateBadge,
+  Tabs,
+  useUrlState,
+} from "@/kit";
 import { Checkpoints } from "./Checkpoints";
 import { Environment } from "./Environment";
 import { type TrainingDetail, useTrainingForm } from "./form";
@@ -15,7 +25,6 @@ import { RunActions } from "./RunActions";
 import { RunConfig } from "./RunConfig";
 import { RunCurves } from "./RunCurves";
 import { RunFigures } from "./RunFigures";
-import { useMetrics } from "./useMetrics";
 
 const CRUMBS = [{ label: "Training", to: "/trainings" }];
 
@@ -50,7 +59,6 @@ export function RunPage() {
 function Run({ training }: { training: TrainingDetail }) {
   const job = useJob(training.job);
   const form = useTrainingForm();
-  const metrics = useMetrics(training.id);
   return (
     <>
       <PageHeader
@@ -60,23 +68,14 @@ function Run({ training }: { training: TrainingDetail }) {
         actions={<RunActions training={training} />}
       />
       <RunBanner training={training} />
-      <RunFigures training={training} columns={metrics.columns} metrics={form?.metrics} />
+      <RunFigures training={training} metrics={form?.metrics} />
       <Tabs
         label="Training"
         tabs={[
           {
             id: "curves",
             label: "Curves",
-            content: () => (
-              <RunCurves
-                columns={metrics.columns}
-                pending={metrics.pending}
-                error={metrics.error}
-                onRetry={metrics.refetch}
-                metrics={form?.metrics}
-                active={isActive(job)}
-              />
-            ),
+            content: () => <Curves training={training} metrics={form?.metrics} active={isActive(job)} />,
           },
           {
             id: "latents",
@@ -111,6 +110,57 @@ function Run({ training }: { training: TrainingDetail }) {
           },
         ]}
       />
+    </>
+  );
+}
+
+/** The run's curves alone, or over those of the others that were trained in the same pass. */
+function Curves({
+  training,
+  metrics,
+  active,
+}: {
+  training: TrainingDetail;
+  metrics: Record<string, MetricInfo | undefined> | undefined;
+  active: boolean;
+}) {
+  const [together, setTogether] = useUrlState("sweep", false);
+  const size = training.sweep_size;
+  const sweep = useQuery({
+    queryKey: ["trainings", "sweep", training.sweep_id],
+    enabled: together && size > 1,
+    queryFn: ({ signal }) =>
+      body(
+        api.GET("/api/v1/sweeps/{sweep_id}", {
+          params: { path: { sweep_id: training.sweep_id } },
+          signal,
+        }),
+      ),
+  });
+  const alone = useMemo(() => [training], [training]);
+  const runs = together ? (sweep.data?.trainings ?? alone) : alone;
+  return (
+    <>
+      {size > 1 && (
+        <div className="flex items-center gap-4 border-b border-line px-5 py-1.5 text-muted">
+          <span>
+            One of {size} that {active ? "are" : "were"} trained in the same pass.
+          </span>
+          <label className="flex items-center gap-1.5">
+            <input
+              type="checkbox"
+              className="accent-accent"
+              checked={together}
+              onChange={(event) => setTogether(event.target.checked)}
+            />
+            Show all {size} over one another
+          </label>
+          <Link to="/sweeps/$id" params={{ id: training.sweep_id }} className="ml-auto text-accent">
+            The sweep
+          </Link>
+        </div>
+      )}
+      <RunCurves runs={runs} metrics={metrics} active={active} />
     </>
   );
 }

@@ -1,3 +1,4 @@
+import { format } from "@/kit";
 import { architectureName } from "@/saes/architectures";
 import type { Training } from "./form";
 
@@ -24,4 +25,18 @@ export function architectureWords(architecture: Training["config"]["architecture
   if ("l1_coefficient" in architecture) return `${name}, λ ${architecture.l1_coefficient}`;
   if ("sparsity_coefficient" in architecture) return `${name}, λ ${architecture.sparsity_coefficient}`;
   return name;
+}
+
+/** "learning rate 0.0003 → 0.0001": a setting that was changed while the run trained. */
+export function changeWords({
+  name,
+  before,
+  after,
+}: {
+  name: string;
+  before: number;
+  after: number;
+}): string {
+  const short = name.slice(name.lastIndexOf(".") + 1).replaceAll("_", " ");
+  return `${short} ${format.figure(before)} → ${format.figure(after)}`;
 }

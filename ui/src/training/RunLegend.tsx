@@ -1,0 +1,69 @@
+import { Link } from "@tanstack/react-router";
+import { tip } from "@/kit";
+import { seriesColour, seriesDash } from "@/kit/chart/colours";
+import type { ChartGroup } from "@/kit/chart/group";
+import type { ShownRun } from "./RunCurves";
+
+/** Which line is which run: pointing lights it in all charts, a click hides it, a double click shows it alone. */
+export function RunLegend({
+  runs,
+  groups,
+  hidden,
+  group,
+  settings,
+  onToggle,
+}: {
+  runs: ShownRun[];
+  groups: ({ name: string; colour: number } | undefined)[];
+  hidden: Set<string>;
+  group: ChartGroup;
+  /** Where they differ. */
+  settings: Map<string, string[]>;
+  onToggle: (id: string, alone: boolean) => void;
+}) {
+  return (
+    <ul aria-label="Runs" className="mb-3 flex max-h-28 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
+      {runs.map((run, place) => {
+        const off = hidden.has(run.id);
+        const colour = groups[place]?.colour ?? place;
+        const differs = [...settings].map(([path, values]) => `${path}: ${values[place]}`).join("\n");
+        return (
+          <li key={run.id} className="flex max-w-80 items-center">
+            <button
+              type="button"
+              aria-pressed={!off}
+              className={`flex h-6 min-w-0 items-center gap-1.5 rounded-[4px] px-1.5 text-xs hover:bg-hover ${off ? "text-faint line-through" : ""}`}
+              onPointerEnter={() => group.light(run.id)}
+              onPointerLeave={() => group.light(null)}
+              onFocus={() => group.light(run.id)}
+              onBlur={() => group.light(null)}
+              onClick={(event) => onToggle(run.id, event.detail > 1 || event.altKey)}
+              {...tip(`${differs}\nClick to hide, Alt-click to see it alone.`)}
+            >
+              <svg width="14" height="4" aria-hidden="true" className="shrink-0">
+                <line
+                  x1="0"
+                  x2="14"
+                  y1="2"
+                  y2="2"
+                  strokeWidth="2"
+                  strokeDasharray={seriesDash(colour).join(" ")}
+                  style={{ stroke: seriesColour(colour), opacity: off ? 0.3 : 1 }}
+                />
+              </svg>
+              <span className="truncate">{run.name}</span>
+            </button>
+            <Link
+              to="/trainings/$id"
+              params={{ id: run.id }}
+              aria-label={`Open ${run.name}`}
+              className="px-0.5 text-xs text-faint hover:text-accent"
+            >
+              ↗
+            </Link>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
