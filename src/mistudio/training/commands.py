@@ -14,7 +14,7 @@ from mistudio.console import open_console
 from mistudio.engine.runs import KINDS
 from mistudio.errors import StudioError
 from mistudio.sae.config import TrainerConfig
-from mistudio.training import metric_commands, recording_commands, sweeps, views
+from mistudio.training import control_commands, metric_commands, recording_commands, sweeps, views
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
 
@@ -23,6 +23,7 @@ app.command("histograms")(recording_commands.histograms)
 app.command("looks")(recording_commands.looks)
 app.command("environment")(recording_commands.environment)
 app.command("metrics")(metric_commands.metrics)
+control_commands.register(app)
 _COLUMNS = ["id", "name", "job.state", "tokens_trained", "last_metrics.fvu", "last_metrics.l0", "sae_id"]
 
 
