@@ -28,6 +28,7 @@ from mistudio.events.sockets import PATH, EventSockets
 from mistudio.jobs import is_job, register_kinds
 from mistudio.settings import LoadedSettings, Settings
 from mistudio.templates.kinds import register_template_kinds
+from mistudio.templates.shipped import ship_templates
 from mistudio.web.assembly import build_api
 from mistudio.web.limits import client_address
 from mistudio.web.routes import router as server_router
@@ -138,6 +139,8 @@ class _Preparation:
             from mistudio.db.migrate import upgrade
 
             upgrade(self._database, self._metadata)
+        if self._metadata is not None and "templates" in self._metadata.tables:
+            ship_templates(self._database)
         database = self._database if self._metadata is not None else None
         threading.Thread(target=_tidy, args=(folder, database), name="mistudio-tidy", daemon=True).start()
         self._done = True

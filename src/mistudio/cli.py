@@ -21,6 +21,7 @@ from mistudio.sae.format_info import Format
 from mistudio.saes.eval_command import evaluate_command
 from mistudio.settings import Settings, load_settings, public_text
 from mistudio.templates.kinds import register_template_kinds
+from mistudio.templates.shipped import ship_templates
 from mistudio.version import __version__
 
 app = typer.Typer(
@@ -257,6 +258,7 @@ def build_command(*, with_domains: bool = True) -> Any:
     import_tables(domains)
     register_kinds(job_kinds(domains))
     register_template_kinds(template_kinds(domains))
+    console_options.prepare = [ship_templates]
     for domain in domains:
         if domain.commands and with_domains:
             app.add_typer(load(domain.commands), name=domain.name)

@@ -36,11 +36,15 @@ class TemplateKind:
     """A kind of settings that people keep under a name (`mistudio.templates`).
 
     `schema` is `module:Model`, the pydantic model that such settings must fit and whose defaults they take.
+    `architecture` is the dotted path in the settings of what they can be told apart by, if there is one.
+    `shipped` is `package:file`, a file of templates that come with the code.
     """
 
     name: str
     title: str
     schema: str
+    architecture: str | None = None
+    shipped: str | None = None
 
 
 @dataclass(frozen=True)

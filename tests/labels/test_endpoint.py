@@ -13,6 +13,7 @@ from mistudio.labels.endpoint import Endpoint as Address
 from mistudio.labels.endpoint import EndpointLabeller
 from mistudio.labels.evidence import Evidence
 from mistudio.labels.labeller import Failed, Found, Question
+from mistudio.labels.schemas import LabellingPrompt
 from mistudio.settings import Settings
 from tests.labels.loopback import Endpoint, completion
 from tests.labels.passages import fires, silent
@@ -46,6 +47,15 @@ def evidence(index: int, word: str = "war") -> Evidence:
 
 def nothing() -> None:
     """Nobody asks to stop."""
+
+
+def test_a_prompt_of_ones_own_is_what_is_asked(endpoint: Endpoint, make: Make) -> None:
+    make(prompt=LabellingPrompt(task="Name the topic.", question="")).find([evidence(1)], nothing)
+    asked = endpoint.requests[0]["messages"][0]["content"]
+    assert asked.startswith("Name the topic.\n\n1. ") and asked.endswith("«war» began")
+    make().find([evidence(1)], nothing)
+    plain = endpoint.requests[1]["messages"][0]["content"]
+    assert plain.startswith(LabellingPrompt().task) and plain.endswith(LabellingPrompt().question)
 
 
 def test_labels_and_tests_go_through(endpoint: Endpoint, make: Make) -> None:

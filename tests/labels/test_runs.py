@@ -12,7 +12,8 @@ import torch
 from sqlalchemy import select
 
 from mistudio.datasets.tokenize import open_tokens
-from mistudio.errors import StudioError
+from mistudio.domains import all_domains, template_kinds
+from mistudio.errors import NotFound, StudioError
 from mistudio.features.library import delete_extraction, get_extraction
 from mistudio.features.pages import open_examples
 from mistudio.features.tables import Feature
@@ -23,6 +24,9 @@ from mistudio.labels.schemas import LabellingRunCreate, LabelScope
 from mistudio.labels.tables import Label, LabellingRun
 from mistudio.models.library import open_model, open_tokenizer
 from mistudio.saes.library import open_sae
+from mistudio.templates.kinds import register_template_kinds
+from mistudio.templates.library import add_template, get_template
+from mistudio.templates.schemas import TemplateCreate
 from tests.features.make_sae import HOOK
 from tests.labels.loopback import Endpoint
 from tests.models.conftest import add_tiny
@@ -211,6 +215,26 @@ def test_a_local_chat_model_labels_and_tests(
         assert row.source == "machine:local:chatty" and row.score_detail["method"] == "detection"
 
 
+def test_a_run_asks_as_its_template_says(
+    settings: Any, database: Any, extraction: str, chat_model: str
+) -> None:
+    register_template_kinds(template_kinds(all_domains()))
+    body = {"prompt": {"task": "Read.", "question": ""}, "examples": 2}
+    with database.session() as session:
+        wish = TemplateCreate(kind="labelling", name="short", body=body)
+        template = add_template(session, wish)
+        template_id, kept = template.id, template.body
+        other = add_template(session, TemplateCreate(kind="steering", name="short", body={"prompt": "x"})).id
+    request = wanted(9, source="local", model=chat_model, template_id=template_id, **kept)
+    run_id, _ = label(settings, database, extraction, request)
+    with database.reading() as session:
+        stored = runs.get_run(session, run_id).request
+        assert stored["prompt"] == body["prompt"] and stored["examples"] == 2
+        assert get_template(session, template_id).uses == 1
+    with pytest.raises(NotFound), database.session() as session:
+        runs.create_run(session, settings, extraction, request.model_copy(update={"template_id": other}))
+
+
 def test_what_cannot_run_is_refused_at_once(settings: Any, database: Any, extraction: str) -> None:
     def refused(request: LabellingRunCreate, extraction_id: str = extraction) -> str:
         with pytest.raises(StudioError) as error, database.session() as session:
@@ -225,7 +249,8 @@ def test_what_cannot_run_is_refused_at_once(settings: Any, database: Any, extrac
     assert refused(wanted(99)) == "feature_unknown"
     assert refused(wanted(0)) == "no_features_in_scope"
     assert refused(wanted(), "ex_none") == "extraction_not_found"
-    for body in ({"source": "openai"}, {"model": "m"}, {"background": 1}, {"sauce": "contrast"}):
+    asked = {"prompt": {"task": "x"}}  # which contrast has nobody to ask
+    for body in ({"source": "openai"}, {"model": "m"}, {"background": 1}, {"sauce": "contrast"}, asked):
         with pytest.raises(ValueError):
             LabellingRunCreate.model_validate(body)
 

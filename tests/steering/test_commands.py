@@ -21,6 +21,16 @@ def test_one_text_from_the_command_line(command: Any, database: Any, sae: str, e
     assert again == out
     code, found, _ = command("steer", "sessions")
     assert [one["id"] for one in found] == [out["session_id"]]
+    start = ("steer", "run", "--sae", sae, "--add", f"{index}=1")
+    code, made, _ = command(*start, "--template", "I think", "--tokens", "3")
+    assert (
+        code == 0
+        and made["request"]["prompt"].startswith("I think")
+        and made["request"]["max_new_tokens"] == 3
+    )
+    assert command("templates", "show", "I think")[1]["uses"] == 1
+    code, _, said = command(*start)
+    assert code == 1 and "prompt" in said
     code, clamped, _ = command(
         "steer", "run", "def", "--sae", sae, "--clamp", f"nearest/{index}=0", "--tokens", "2"
     )

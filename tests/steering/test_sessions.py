@@ -230,6 +230,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(
         assert session.scalars(select(SteeringGeneration)).all() == []
 
 
+def test_prompts_are_kept_as_templates_and_begun_with(api: Any, opened: Any, sae: str) -> None:
+    index, _ = live(api.database)
+    body = {"prompt": "def test", "temperature": 0.5, "seed": 7, "stop": ["return"]}
+    kept = api.ask("POST", "/templates", 201, json={"kind": "steering", "name": "code", "body": body})
+    assert kept["body"]["max_new_tokens"] == 64 and "features" not in kept["body"]
+    asked = generate(api, opened, [feature(sae, index)], template_id=kept["id"], **kept["body"])
+    assert {name: asked["request"][name] for name in body} == body
+    assert api.ask("GET", f"/templates/{kept['id']}")["uses"] == 1
+    generate(api, opened, [feature(sae, index)], 404, template_id="tp_none")
+
+
 def test_a_session_can_be_looked_at_resumed_and_deleted(api: Any, opened: Any, sae: str) -> None:
     made = generate(api, opened, [feature(sae, unit="raw")])
     api.ask("POST", f"/steering/sessions/{opened['id']}/resume", 409)

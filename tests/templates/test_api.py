@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mistudio.templates import library
 from tests.models.api import Api
 
 EVERY_THIRD: dict[str, Any] = {
@@ -46,23 +47,30 @@ def test_the_life_of_a_template(api: Api) -> None:
 
 
 def test_lists_are_filtered_searched_and_sorted(api: Api) -> None:
+    made: list[Any] = []
     for name, kind, body, favourite in (
         ("b", "extraction", {"hooks": ["blocks.0.hook_mlp_out"]}, False),
         ("a", "extraction", {"hooks": ["blocks.0.hook_mlp_out"]}, False),
         ("small", "training", {"config": {"d_sae": 64}}, True),
         ("a", "training", {}, False),
     ):
-        api.ask(
-            "POST", "/templates", 201, json={"kind": kind, "name": name, "body": body, "favourite": favourite}
-        )
+        wanted = {"kind": kind, "name": name, "body": body, "favourite": favourite}
+        made.append(api.ask("POST", "/templates", 201, json=wanted))
+    small = made[2]
     assert names(api.ask("GET", "/templates"))[0] == "small"  # favourites first
     assert names(api.ask("GET", "/templates?kind=extraction")) == ["a", "b"]
     assert names(api.ask("GET", "/templates?favourite=true")) == ["small"]
     assert names(api.ask("GET", "/templates?q=SMA")) == ["small"]
     assert names(api.ask("GET", "/templates?sort=-name&limit=1")) == ["small"]
     kinds = {kind["name"]: kind for kind in api.ask("GET", "/templates/kinds")}
-    assert list(kinds) == ["extraction", "training"]
+    assert list(kinds) == ["extraction", "training", "labelling", "steering"]
     assert "hooks" in kinds["extraction"]["form"]["properties"]
+    api.ask(
+        "PATCH", f"/templates/{small['id']}", json={"body": {"config": {"architecture": {"kind": "topk"}}}}
+    )
+    assert names(api.ask("GET", "/templates?architecture=topk")) == ["small"]
+    kinds = {kind["name"]: kind["architectures"] for kind in api.ask("GET", "/templates/kinds")}
+    assert kinds == {"extraction": [], "training": ["batch_topk", "topk"], "labelling": [], "steering": []}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +114,7 @@ def test_a_file_goes_out_and_comes_back(api: Api) -> None:
     assert api.ask("GET", "/templates")["total"] == 1  # a preview writes nothing
     rows = {row["row"]: row for row in preview["rows"]}
     assert rows[1]["state"] == "taken" and rows[1]["imported_as"] == "every third layer 2"
+    assert rows[1]["changes"] == ["hooks", "dtype", "settings.n_tokens"] and rows[2]["changes"] == []
     assert rows[2]["state"] == "new" and rows[2]["action"] == "add"
     assert rows[3]["state"] == "invalid" and "body.dtype" in rows[3]["errors"]
     assert rows[4]["state"] == "invalid" and rows[4]["errors"]
@@ -142,3 +151,53 @@ def test_two_rows_of_one_name_are_both_kept(api: Api) -> None:
 )
 def test_what_is_no_file_of_templates_is_refused(api: Api, document: dict[str, Any], code: str) -> None:
     assert api.ask("POST", "/templates/import", 422, json={"document": document})["code"] == code
+
+
+def test_a_deletion_is_undone_to_the_letter(api: Api) -> None:
+    expected = {"model": "m", "hook": "blocks.1.hook_resid_post", "l0": 32, "fvu": 0.1, "source": "measured"}
+    made = api.ask("POST", "/templates", 201, json=EVERY_THIRD | {"expected": expected, "favourite": True})
+    assert made["expected"] == expected
+    with api.database.session() as session:
+        library.use_template(session, made["id"], "extraction")
+    used = api.ask("GET", f"/templates/{made['id']}")
+    kept = (
+        "kind",
+        "name",
+        "description",
+        "favourite",
+        "body",
+        "expected",
+        "uses",
+        "last_used_at",
+        "created_at",
+    )
+    wanted = {name: used[name] for name in kept}
+    where = f"/templates/{made['id']}"
+    assert api.ask("PUT", where, 409, json=wanted)["code"] == "template_there"
+    api.ask("DELETE", where, 204)
+    back = api.ask("PUT", where, 201, json=wanted)
+    assert back | {"updated_at": ""} == used | {"updated_at": ""} and back["uses"] == 1
+    api.ask("DELETE", where, 204)
+    api.ask("POST", "/templates", 201, json=EVERY_THIRD)  # its name is taken meanwhile
+    assert api.ask("PUT", where, 409, json=wanted)["code"] == "name_taken"
+    api.ask("PUT", "/templates/elsewhere", 422, json=wanted)
+    changed = api.ask("POST", "/templates", 201, json=EVERY_THIRD | {"name": "b", "expected": expected})
+    other = api.ask(
+        "PATCH", f"/templates/{changed['id']}", json={"body": {"hooks": ["blocks.0.hook_mlp_out"]}}
+    )
+    assert other["expected"] is None  # which was of other settings
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"expected": {"model": "m", "hook": "h", "l0": -1, "fvu": 0.1, "source": ""}}, "expected.l0"),
+        ({"expected": {"model": "m", "hook": "h", "l0": 1, "fvu": 0.1}}, "expected.source"),
+        ({"kind": "labelling", "body": {"prompt": {"task": ""}}}, "body.prompt.task"),
+        ({"kind": "labelling", "body": {"examples": 0}}, "body.examples"),
+        ({"kind": "steering", "body": {"prompt": "x", "features": []}}, "body.features"),
+        ({"kind": "steering", "body": {"max_new_tokens": 5}}, "body"),
+    ],
+)
+def test_what_each_kind_refuses(api: Api, body: dict[str, Any], field: str) -> None:
+    assert field in api.ask("POST", "/templates", 422, json=EVERY_THIRD | body)["fields"]

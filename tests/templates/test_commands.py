@@ -32,7 +32,12 @@ def test_templates_are_kept_moved_and_started_from(
     preview = cli.json("templates", "import", str(file), "--preview")
     assert [row["state"] for row in preview["rows"]] == ["same", "new"]
     assert cli.json("templates", "import", str(file))["imported"] == 1
-    assert [one["name"] for one in cli.json("templates", "list")] == ["all layers", "other"]
+    assert [one["name"] for one in cli.json("templates", "list", "--own")] == ["all layers", "other"]
+    assert [one["name"] for one in cli.json("templates", "list", "-q", "ALL LAY")] == ["all layers"]
+    shipped = cli.json("templates", "list", "--builtin", "--kind", "training", "--architecture", "topk")
+    assert shipped and all(one["builtin"] and one["architecture"] == "topk" for one in shipped)
+    assert "comes with miStudio" in cli.refused("templates", "delete", "all layers", shipped[0]["id"])
+    assert len(cli.json("templates", "list", "--own")) == 2  # none was deleted
     assert [one["name"] for one in cli.json("templates", "list", "--favourites")] == ["all layers"]
     assert "no file of templates" in cli.refused("templates", "import", str(settings))
 

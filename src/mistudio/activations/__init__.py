@@ -18,7 +18,10 @@ domain = Domain(
     ),
     template_kinds=(
         TemplateKind(
-            "extraction", "Activation extraction", "mistudio.activations.schemas:ExtractionTemplate"
+            "extraction",
+            "Activation extraction",
+            "mistudio.activations.schemas:ExtractionTemplate",
+            shipped="mistudio.activations:templates.json",
         ),
     ),
 )

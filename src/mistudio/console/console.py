@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ class ConsoleOptions:
     config: Path | None = None
     flags: dict[str, Any] = field(default_factory=dict[str, Any])
     as_json: bool = False
+    prepare: list[Callable[[Database], None]] = field(default_factory=list[Callable[[Database], None]])
+    """What is done to a database after it was brought up to date."""
 
     def load(self) -> LoadedSettings:
         """The settings under these flags."""
@@ -108,6 +110,8 @@ def open_console(*, migrate: bool = True) -> Generator[Console]:
             from mistudio.db.migrate import upgrade
 
             upgrade(database, Base.metadata)
+            for prepare in console_options.prepare:
+                prepare(database)
         yield Console(loaded, database, as_json=console_options.as_json)
     finally:
         database.dispose()

@@ -12,6 +12,7 @@ from mistudio.errors import StudioError
 from mistudio.jobs import latest_jobs
 from mistudio.labels import history, runs
 from mistudio.labels.schemas import LabellingRunCreate
+from mistudio.templates.commands import find_template
 
 app = typer.Typer(no_args_is_help=True, help="Label features, by hand or by machine.")
 
@@ -49,24 +50,37 @@ def run(
     max_frequency: Annotated[float | None, typer.Option(help="Greatest share of tokens.")] = None,
     score: Annotated[bool, typer.Option(help="Test each label on held-out examples.")] = True,
     seed: Annotated[int | None, typer.Option(help="Chooses passages and what is held out.")] = None,
+    examples: Annotated[int | None, typer.Option(help="Examples that a chat model is shown.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Ask as this labelling template says (id or name); options given here win."),
+    ] = None,
 ) -> None:
     """Label features by machine and wait for it. Labels made by hand stay."""
-    request = run_request(
-        {
-            "indices": feature or None,
-            "limit": limit,
-            "only": only,
-            "order": order,
-            "min_frequency": min_frequency,
-            "max_frequency": max_frequency,
-        },
-        source=source,
-        model=model,
-        score=score,
-        seed=seed,
-    )
     with open_console() as console:
         with console.session() as session:
+            kept: dict[str, Any] = {}
+            if template is not None:
+                found = find_template(session, template, "labelling")
+                kept = {**found.body, "template_id": found.id}
+            request = run_request(
+                {
+                    "indices": feature or None,
+                    "limit": limit,
+                    "only": only,
+                    "order": order,
+                    "min_frequency": min_frequency,
+                    "max_frequency": max_frequency,
+                },
+                **{
+                    **kept,
+                    "source": source,
+                    "model": model,
+                    "score": score,
+                    "seed": seed,
+                    "examples": examples if examples is not None else kept.get("examples"),
+                },
+            )
             run_id = runs.create_run(session, console.settings, extraction, request).id
             subject = f"{runs.TABLE}/{run_id}"
             job_id = latest_jobs(session, [subject])[subject].id

@@ -15,7 +15,7 @@ from mistudio.errors import StudioError
 from mistudio.labels.evidence import Evidence
 from mistudio.labels.labeller import Check, Failed, Found, Question
 from mistudio.labels.prompts import Messages, detection_messages, label_messages, read_label, read_marks
-from mistudio.labels.schemas import ScoreMethod
+from mistudio.labels.schemas import LabellingPrompt, ScoreMethod
 from mistudio.settings import Settings
 
 Result = TypeVar("Result")
@@ -77,11 +77,12 @@ class EndpointLabeller:
         examples: int,
         concurrency: int,
         seed: int = 0,
+        prompt: LabellingPrompt | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = endpoint
         self.source = f"machine:openai:{endpoint.model}"
-        self._examples, self._seed = examples, seed
+        self._examples, self._seed, self._prompt = examples, seed, prompt
         self._pause = pause
         self._client = httpx.Client(
             timeout=_TIMEOUT,
@@ -103,7 +104,8 @@ class EndpointLabeller:
         def one(evidence: Evidence) -> Found | Failed:
             if not evidence.shown:
                 return Failed("it has no examples", skipped=True)
-            answer = self._ask(label_messages(evidence.shown, self._examples), max_tokens=64)
+            messages = label_messages(evidence.shown, self._examples, self._prompt)
+            answer = self._ask(messages, max_tokens=64)
             text = read_label(answer)
             return Found(text) if text else Failed("the model's answer holds no label")
 

@@ -12,7 +12,7 @@ import torch
 from mistudio.labels.evidence import Evidence
 from mistudio.labels.labeller import Check, Failed, Found, Question
 from mistudio.labels.prompts import Messages, label_messages, read_label, yes_no_messages
-from mistudio.labels.schemas import ScoreMethod
+from mistudio.labels.schemas import LabellingPrompt, ScoreMethod
 from mistudio.lm import LanguageModel, TokensRefused, format_hook
 from mistudio.lm.generation import GenerationRow, generate_batch, prompt_tokens
 
@@ -29,10 +29,12 @@ class LocalLabeller:
     method: ScoreMethod = "detection"
     others = 1
 
-    def __init__(self, model: LanguageModel, name: str, *, examples: int) -> None:
+    def __init__(
+        self, model: LanguageModel, name: str, *, examples: int, prompt: LabellingPrompt | None = None
+    ) -> None:
         self.source = f"machine:local:{name}"
         self._model = model
-        self._examples = examples
+        self._examples, self._prompt = examples, prompt
         self._yes = self._first_tokens("Yes", " Yes", "yes", " yes")
         self._no = self._first_tokens("No", " No", "no", " no")
 
@@ -67,7 +69,7 @@ class LocalLabeller:
         """The prompt with as many examples as the model's context has room for; None when it has none for one."""
         examples = self._examples
         while examples and evidence.shown:
-            ids = self._tokens(label_messages(evidence.shown, examples))
+            ids = self._tokens(label_messages(evidence.shown, examples, self._prompt))
             if ids is not None:
                 return ids
             examples = examples * 2 // 3

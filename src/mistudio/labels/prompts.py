@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from mistudio.labels.schemas import LabellingPrompt
 from mistudio.labels.words import BOUNDARY, LINE_BREAK, Passage
 
 Messages = list[dict[str, str]]
@@ -14,11 +15,6 @@ LONGEST_LABEL = 200
 _SHOWN_BEFORE, _SHOWN_AFTER = 24, 8
 _TESTED_WORDS = 48
 
-_LABEL_TASK = (
-    "You study one feature inside a language model. You see passages in which it fires, strongest first; the words on "
-    "which it fires stand between « and ». Say what these words or their contexts have in common, in a phrase of at "
-    "most ten words. Answer with the phrase alone."
-)
 _TEST_TASK = (
     "A feature inside a language model fires on some passages and is silent on others. You are given a description of "
     "what it fires on and numbered passages. For each passage decide whether the feature fires somewhere in it. Answer "
@@ -52,8 +48,9 @@ def excerpt(passage: Passage, *, marked: bool) -> str:
     return "".join(parts)
 
 
-def label_messages(examples: Sequence[Passage], most: int) -> Messages:
+def label_messages(examples: Sequence[Passage], most: int, prompt: LabellingPrompt | None = None) -> Messages:
     """The request for a label: examples across the strengths, the strongest first."""
+    prompt = prompt or LabellingPrompt()
     strongest = sorted(examples, key=lambda p: -p.words[p.strongest].activation)
     if len(strongest) > most:
         # The strongest half of what may be shown, and the rest spread over all strengths.
@@ -61,7 +58,7 @@ def label_messages(examples: Sequence[Passage], most: int) -> Messages:
         step = len(rest) / max(most - len(top), 1)
         strongest = top + [rest[int(i * step)] for i in range(most - len(top))]
     lines = [f"{number}. {excerpt(one, marked=True)}" for number, one in enumerate(strongest, 1)]
-    return _ask(_LABEL_TASK, *lines, "", "What do the marked words have in common?")
+    return _ask(prompt.task, *lines, *(["", prompt.question] if prompt.question else []))
 
 
 def detection_messages(label: str, passages: Sequence[Passage]) -> Messages:

@@ -27,6 +27,7 @@ from mistudio.labels.tables import Label, LabellingRun
 from mistudio.models.library import ready_model
 from mistudio.models.tables import Model
 from mistudio.settings import Settings
+from mistudio.templates.library import use_template
 
 TABLE = "labelling_runs"
 LONGEST_SOURCE = 100
@@ -40,6 +41,8 @@ def create_run(
     Raises NotFound, Conflict `extraction_not_ready`; StudioError `no_features_in_scope`, `feature_unknown`,
     `labels_endpoint_unset`, `no_chat_template`, `extraction_without_text`.
     """
+    if wanted.template_id is not None:
+        use_template(session, wanted.template_id, "labelling")
     extraction = ready_extraction(session, extraction_id)
     if extraction.tokenization_id is None or extraction.sae.model_id is None:
         raise StudioError(

@@ -45,6 +45,40 @@ class LabelScope(BaseModel):
     limit: int = Field(default=100, ge=1, le=200_000, description="At most so many features.")
 
 
+class LabellingPrompt(BaseModel):
+    """What a chat model is asked about a feature. The defaults are those of a run that names no prompt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str = Field(
+        default="You study one feature inside a language model. You see passages in which it fires, strongest first; "
+        "the words on which it fires stand between « and ». Say what these words or their contexts have in common, in "
+        "a phrase of at most ten words. Answer with the phrase alone.",
+        min_length=1,
+        max_length=4_000,
+        title="Task",
+        description="Stands before the examples, which are numbered passages with the words on which the feature fires "
+        "between « and ». The first line of the answer that says something becomes the label.",
+    )
+    question: str = Field(
+        default="What do the marked words have in common?",
+        max_length=1_000,
+        title="Question",
+        description="Stands behind the examples. May be empty.",
+    )
+
+
+class LabellingTemplate(BaseModel):
+    """What a template of labelling prompts keeps."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: LabellingPrompt = Field(default_factory=LabellingPrompt, title="Prompt")
+    examples: int = Field(
+        default=12, ge=1, le=100, title="Examples", description="Examples that the chat model is shown."
+    )
+
+
 class LabellingRunCreate(BaseModel):
     """A labelling run.
 
@@ -67,6 +101,16 @@ class LabellingRunCreate(BaseModel):
         le=100,
         description="Examples that a chat model is shown; contrast uses all but those held out.",
     )
+    prompt: LabellingPrompt | None = Field(
+        default=None,
+        title="Prompt",
+        description="What a chat model is asked; contrast asks none. Default: for a phrase of at most ten words.",
+    )
+    template_id: str | None = Field(
+        default=None,
+        title="Template",
+        description="The template of labelling prompts that it was started from, whose uses it counts.",
+    )
     score: bool = Field(default=True, description="Test each label on held-out examples.")
     baseline: bool = Field(
         default=True,
@@ -88,6 +132,8 @@ class LabellingRunCreate(BaseModel):
             raise ValueError("name the endpoint's model in “model”")
         if self.source == "contrast" and self.model:
             raise ValueError("contrast uses no model; leave “model” out")
+        if self.source == "contrast" and self.prompt is not None:
+            raise ValueError("contrast asks no model; leave “prompt” out")
         return self
 
 

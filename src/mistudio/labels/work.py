@@ -153,6 +153,7 @@ class _Run:
                 examples=request.examples,
                 concurrency=request.concurrency,
                 seed=request.seed,
+                prompt=request.prompt,
             )
         if self._labelling_model is not None:
             from mistudio.labels.local_model import LocalLabeller
@@ -161,7 +162,9 @@ class _Run:
             loaded = (
                 model() if own else open_model(context.settings, self._labelling_model, device=context.device)
             )
-            return LocalLabeller(loaded, self._labelling_model.name, examples=request.examples)
+            return LocalLabeller(
+                loaded, self._labelling_model.name, examples=request.examples, prompt=request.prompt
+            )
         from mistudio.labels.background import count_corpus
 
         tokens = open_tokens(context.settings, str(self._extraction.tokenization_id))

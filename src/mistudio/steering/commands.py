@@ -23,6 +23,7 @@ from mistudio.steering.schemas import (
     SteeredFeature,
 )
 from mistudio.steering.tables import SteeringGeneration, SteeringSession
+from mistudio.templates.commands import find_template
 
 app = typer.Typer(no_args_is_help=True, help="Steer a model with features, and look at what was written.")
 
@@ -67,8 +68,16 @@ def parse_features(texts: list[str], mode: Mode, saes: list[Sae], unit: str) -> 
 
 @app.command("run")
 def run(
-    prompt: Annotated[str, typer.Argument(help="Text to continue, or with --chat the user's message.")],
     sae: Annotated[list[str], typer.Option("--sae", help="SAE by id or name; several may be given.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="Text to continue, or with --chat the user's message.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompt and sampling of this steering template (id or name); what is given here wins."
+        ),
+    ] = None,
     add: Annotated[
         list[str] | None, _features("Add this much of a feature, e.g. 12=4; may be repeated.")
     ] = None,
@@ -79,16 +88,39 @@ def run(
         str, typer.Option(help="max: in units of the feature's own maximum. raw: as it is.")
     ] = "max",
     chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,
-    positions: Annotated[str, typer.Option(help="all, prompt or generated.")] = "all",
-    tokens: Annotated[int, typer.Option(help="New tokens at most.")] = 64,
-    temperature: Annotated[float, typer.Option(help="0 takes the most probable token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Nucleus sampling.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Random draws; the same for both texts.")] = 0,
+    positions: Annotated[str | None, typer.Option(help="all, prompt or generated. Default: all.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="New tokens at most. Default: 64.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0, the default, takes the most probable token.")
+    ] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling. Default: 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random draws; the same for both texts.")] = None,
 ) -> None:
     """Write one text with and without steering, side by side."""
     with open_console() as console:
+        kept: dict[str, Any] = {}
         with console.reading() as session:
             saes = [find_row(session, Sae, key, "sae") for key in sae]
+            if template is not None:
+                found = find_template(session, template, "steering")
+                kept = {**found.body, "template_id": found.id}
+        if prompt is not None:
+            kept |= (
+                {"prompt": None, "messages": [ChatMessage(role="user", content=prompt)]}
+                if chat
+                else {
+                    "prompt": prompt,
+                    "messages": None,
+                }
+            )
+        given = {
+            "positions": positions,
+            "max_new_tokens": tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "seed": seed,
+        }
+        kept |= {name: value for name, value in given.items() if value is not None}
         features = parse_features(add or [], "add", saes, unit) + parse_features(
             clamp or [], "clamp", saes, unit
         )
@@ -99,16 +131,7 @@ def run(
                 hint="Name at least one, like --add 12=4 or --clamp 12=0.",
             )
         try:
-            request = GenerateRequest(
-                prompt=None if chat else prompt,
-                messages=[ChatMessage(role="user", content=prompt)] if chat else None,
-                features=features,
-                positions=positions,  # type: ignore[arg-type]  (checked by the schema)
-                max_new_tokens=tokens,
-                temperature=temperature,
-                top_p=top_p,
-                seed=seed,
-            )
+            request = GenerateRequest.model_validate({**kept, "features": features})
         except ValidationError as error:
             raise StudioError(
                 "invalid_input",

@@ -27,6 +27,7 @@ from mistudio.steering.schemas import (
 )
 from mistudio.steering.sessions import channel_of, get_session, newest_extractions, open_job
 from mistudio.steering.tables import SteeringGeneration, SteeringSession
+from mistudio.templates.library import use_template
 
 
 def request_generation(session: Session, session_id: str, wanted: GenerateRequest) -> SteeringGeneration:
@@ -35,6 +36,8 @@ def request_generation(session: Session, session_id: str, wanted: GenerateReques
     Raises Conflict `session_ended`; StudioError for a feature that is not there or whose maximum is unknown, and for a
     chat with a model that has no chat template.
     """
+    if wanted.template_id is not None:
+        use_template(session, wanted.template_id, "steering")
     opened = get_session(session, session_id)
     job = open_job(session, opened)
     if wanted.messages is not None and not opened.model.has_chat_template:

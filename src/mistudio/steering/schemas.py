@@ -103,8 +103,11 @@ class SteeredFeature(BaseModel):
     )
 
 
-class GenerateRequest(BaseModel):
-    """What to write. Give `prompt` or `messages`."""
+class SteeringPrompt(BaseModel):
+    """What to write and how, whatever features are steered: what a template of steering prompts keeps.
+
+    Give `prompt` or `messages`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -112,7 +115,6 @@ class GenerateRequest(BaseModel):
     messages: list[ChatMessage] | None = Field(
         default=None, min_length=1, max_length=200, description="A chat, in the model's own template."
     )
-    features: list[SteeredFeature] = Field(min_length=1, max_length=64)
     positions: Literal["all", "prompt", "generated"] = Field(
         default="all", description="Which tokens are steered."
     )
@@ -129,11 +131,24 @@ class GenerateRequest(BaseModel):
     stop: list[str] = Field(default_factory=list, max_length=16, description="Texts at which writing ends.")
 
     @model_validator(mode="after")
-    def _consistent(self) -> GenerateRequest:
+    def _one_prompt(self) -> SteeringPrompt:
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either “prompt” or “messages”")
         if self.prompt is not None and not self.prompt.strip():
             raise ValueError("the prompt is empty: write at least one word for the model to continue")
+        return self
+
+
+class GenerateRequest(SteeringPrompt):
+    """A text to write with some features steered. Give `prompt` or `messages`."""
+
+    features: list[SteeredFeature] = Field(min_length=1, max_length=64)
+    template_id: str | None = Field(
+        default=None, description="The template of steering prompts that it began with, whose uses it counts."
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> GenerateRequest:
         named = [(feature.sae_id, feature.index) for feature in self.features]
         if len(set(named)) < len(named):
             raise ValueError("a feature is named twice: combine its strengths into one")

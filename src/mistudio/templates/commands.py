@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from sqlalchemy.orm import Session
@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Templates: settings kept under a name. Add, list, change, export, import, delete.",
 )
 
-COLUMNS = ("id", "kind", "name", "favourite", "uses", "description")
+COLUMNS = ("id", "kind", "name", "architecture", "builtin", "favourite", "uses")
 Key = Annotated[str, typer.Argument(help="Id or name.")]
 Kind = Annotated[str | None, typer.Option(help="Only those of this kind, e.g. extraction.")]
 
@@ -34,11 +34,29 @@ Kind = Annotated[str | None, typer.Option(help="Only those of this kind, e.g. ex
 def list_templates(
     kind: Kind = None,
     favourites: Annotated[bool, typer.Option("--favourites", help="Only favourites.")] = False,
+    architecture: Annotated[
+        str | None, typer.Option(help="Only those whose settings name this architecture, e.g. topk.")
+    ] = None,
+    search: Annotated[str | None, typer.Option("--search", "-q", help="In names and descriptions.")] = None,
+    builtin: Annotated[
+        bool | None,
+        typer.Option("--builtin/--own", help="Only those that come with miStudio, or only the others."),
+    ] = None,
+    sort: Annotated[
+        Literal["name", "uses", "last_used_at", "created_at", "updated_at"],
+        typer.Option(help="In which order, within each kind; uses and times newest first."),
+    ] = "name",
 ) -> None:
     """List templates."""
     with open_console() as console, console.reading() as session:
-        query = library.list_query(kind, True if favourites else None)
-        found = session.scalars(query.order_by(Template.kind, Template.name)).all()
+        query = library.list_query(
+            kind, True if favourites else None, architecture=architecture, builtin=builtin
+        )
+        if search:
+            query = query.where(library.matches_of(search))
+        column = getattr(Template, sort)
+        order = column if sort == "name" else column.desc().nulls_last()
+        found = session.scalars(query.order_by(Template.kind, order, Template.name)).all()
         console.emit([TemplateOut.model_validate(one) for one in found], table=COLUMNS, title="templates")
 
 
@@ -107,7 +125,9 @@ def duplicate(key: Key, kind: Kind = None) -> None:
 @app.command("export")
 def export(
     file: Annotated[Path, typer.Argument(help="The JSON file to write.", dir_okay=False)],
-    keys: Annotated[list[str] | None, typer.Argument(help="Ids or names. Default: all.")] = None,
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="Ids or names. Default: all that do not come with miStudio.")
+    ] = None,
     kind: Kind = None,
 ) -> None:
     """Write templates into a JSON file."""
@@ -139,18 +159,20 @@ def import_file(
             report, _ = exchange.import_templates(session, request, dry_run=dry_run)
         console.emit(
             report if console.as_json else [row.model_dump() for row in report.rows],
-            table=("row", "kind", "name", "state", "action", "imported_as", "errors"),
+            table=("row", "kind", "name", "state", "action", "imported_as", "changes", "errors"),
             title="templates",
         )
 
 
 @app.command("delete")
-def delete(key: Key, kind: Kind = None) -> None:
-    """Delete a template; what was started from it stays."""
+def delete(keys: Annotated[list[str], typer.Argument(help="Ids or names.")], kind: Kind = None) -> None:
+    """Delete templates, all that are named or, when one is refused, none; what was started from them stays."""
     with open_console() as console:
         with console.session() as session:
-            gone = library.delete_template(session, find_template(session, key, kind).id).id
-        console.emit({"deleted": [gone]})
+            ids = [find_template(session, key, kind).id for key in keys]
+            for one in dict.fromkeys(ids):
+                library.delete_template(session, one)
+        console.emit({"deleted": ids})
 
 
 def find_template(session: Session, key: str, kind: str | None = None) -> Template:

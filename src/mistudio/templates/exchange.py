@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from mistudio.db import utc_now
 from mistudio.errors import StudioError
-from mistudio.templates.kinds import checked, problems_of
+from mistudio.templates.kinds import architecture_of, checked, problems_of
 from mistudio.templates.library import free_name, insert
 from mistudio.templates.schemas import (
     ExportedTemplate,
@@ -51,6 +51,8 @@ def import_templates(
             continue
         there = _named(session, parsed.kind, parsed.name)
         choice = request.choices.get(number, request.on_conflict)
+        if choice == "replace" and there is not None and there.builtin is not None:
+            choice = "rename"  # what comes with miStudio stays as it is
         row.action = "add" if row.state == "new" else "skip" if row.state == "same" else choice
         if row.action == "skip":
             continue
@@ -62,9 +64,12 @@ def import_templates(
                     parsed.body,
                     utc_now(),
                 )
+                there.architecture = architecture_of(parsed.kind, parsed.body)
+                there.expected = parsed.expected.model_dump(mode="json") if parsed.expected else None
                 written.append(there)
             continue
-        template = Template(**parsed.model_dump(), uses=0)
+        architecture = architecture_of(parsed.kind, parsed.body)
+        template = Template(**parsed.model_dump(mode="json"), architecture=architecture, uses=0)
         if row.action == "rename":
             template.name = free_name(session, parsed.kind, None, parsed.name)
         row.imported_as = template.name
@@ -135,7 +140,22 @@ def _look(
         row.state = "same"
     else:
         row.state = "taken"
+        row.changes = _differences(there.body, parsed.body)
+        if there.description != parsed.description:
+            row.changes.insert(0, "description")
     return row, parsed
+
+
+def _differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Paths at which two settings differ."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return [] if one == other else [path]
+    first, second = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+    return [
+        where
+        for name in dict.fromkeys([*first, *second])
+        for where in _differences(first.get(name), second.get(name), f"{path}.{name}" if path else name)
+    ]
 
 
 def _named(session: Session, kind: str, name: str) -> Template | None:

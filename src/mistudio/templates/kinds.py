@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,6 +50,15 @@ def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
             status=422,
             fields={f"body.{path}" if path != "body" else path: words for path, words in fields.items()},
         ) from error
+
+
+def architecture_of(kind: str, body: dict[str, Any]) -> str | None:
+    """The architecture that settings of this kind name, if they name one."""
+    path = _kinds[kind].architecture if kind in _kinds else None
+    found: Any = body if path else None
+    for part in (path or "").split("."):
+        found = cast("dict[str, Any]", found).get(part) if isinstance(found, dict) else None
+    return str(found)[:50] if found is not None else None
 
 
 def problems_of(error: ValidationError) -> dict[str, str]:

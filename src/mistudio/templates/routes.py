@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from mistudio.domain import load
 from mistudio.models.announce import announce
@@ -17,6 +17,7 @@ from mistudio.templates.schemas import (
     TemplateExport,
     TemplateKindOut,
     TemplateOut,
+    TemplateRestore,
     TemplateUpdate,
 )
 from mistudio.templates.tables import Template
@@ -30,19 +31,30 @@ Favourite = Annotated[bool | None, Query(description="Only favourites, or only t
 
 @router.get("", response_model=Page[TemplateOut], summary="List templates", responses=problems(422))
 def list_templates(
-    session: ReadingDep, page: PageDep, kind: Kind = None, favourite: Favourite = None
+    session: ReadingDep,
+    page: PageDep,
+    kind: Kind = None,
+    favourite: Favourite = None,
+    architecture: Annotated[
+        str | None, Query(max_length=50, description="Only those whose settings name this architecture.")
+    ] = None,
+    builtin: Annotated[
+        bool | None, Query(description="Only those that come with miStudio, or only the others.")
+    ] = None,
 ) -> Page[TemplateOut]:
     """Favourites first unless sorted otherwise. `q` searches names and descriptions.
 
-    `sort`: name, kind, favourite, uses, last_used_at, created_at, updated_at, id.
+    `sort`: name, kind, architecture, favourite, builtin, uses, last_used_at, created_at, updated_at, id.
     """
     return paginate(
         session,
-        library.list_query(kind, favourite),
+        library.list_query(kind, favourite, architecture=architecture, builtin=builtin),
         page,
         sorts={
             "name": Template.name,
             "kind": Template.kind,
+            "architecture": Template.architecture,
+            "builtin": Template.builtin.is_not(None),
             "favourite": Template.favourite,
             "uses": Template.uses,
             "last_used_at": Template.last_used_at,
@@ -67,10 +79,16 @@ def create_template(wanted: TemplateCreate, session: SessionDep, studio: StudioD
 
 
 @router.get("/kinds", response_model=list[TemplateKindOut], summary="Kinds of templates")
-def list_kinds() -> list[TemplateKindOut]:
+def list_kinds(session: ReadingDep) -> list[TemplateKindOut]:
     """Each kind with the JSON schema of its settings."""
+    architectures = library.architectures(session)
     return [
-        TemplateKindOut(name=kind.name, title=kind.title, form=load(kind.schema).model_json_schema())
+        TemplateKindOut(
+            name=kind.name,
+            title=kind.title,
+            form=load(kind.schema).model_json_schema(),
+            architectures=architectures.get(kind.name, []),
+        )
         for kind in template_kinds()
     ]
 
@@ -113,6 +131,25 @@ def show_template(template_id: str, session: ReadingDep) -> TemplateOut:
     return TemplateOut.model_validate(library.get_template(session, template_id))
 
 
+@router.put(
+    "/{template_id}",
+    response_model=TemplateOut,
+    status_code=201,
+    summary="Put a deleted template back",
+    responses=problems(409, 422),
+)
+def restore_template(
+    template_id: Annotated[str, Path(pattern=r"^tp_[0-9a-z]{8,29}$")],
+    wanted: TemplateRestore,
+    session: SessionDep,
+    studio: StudioDep,
+) -> TemplateOut:
+    """Under its own id, with its uses: what undoes a deletion."""
+    template = library.restore_template(session, template_id, wanted)
+    announce(session, studio.events, "templates", template.id, "created")
+    return TemplateOut.model_validate(template)
+
+
 @router.patch(
     "/{template_id}",
     response_model=TemplateOut,
@@ -142,9 +179,9 @@ def duplicate_template(template_id: str, session: SessionDep, studio: StudioDep)
     return TemplateOut.model_validate(template)
 
 
-@router.delete("/{template_id}", status_code=204, summary="Delete a template", responses=problems(404))
+@router.delete("/{template_id}", status_code=204, summary="Delete a template", responses=problems(404, 409))
 def delete_template(template_id: str, session: SessionDep, studio: StudioDep) -> Response:
-    """What was started from it stays."""
+    """What was started from it stays. Refused for one that comes with miStudio."""
     library.delete_template(session, template_id)
     announce(session, studio.events, "templates", template_id, "deleted")
     return Response(status_code=204)

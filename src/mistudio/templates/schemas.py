@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Field(min_length=1, max_length=200, title="Name", description="Unique among templates of its kind.")
 Conflicts = Literal["rename", "replace", "skip"]
+
+
+class Expected(BaseModel):
+    """What a run of these settings came to, and where that is known from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(max_length=200, description="The language model.", examples=["SmolLM2-135M-Instruct"])
+    hook: str = Field(max_length=200, description="The hook point.", examples=["blocks.9.hook_resid_post"])
+    l0: float = Field(ge=0, allow_inf_nan=False, description="Active latents a token.")
+    fvu: float = Field(ge=0, allow_inf_nan=False, description="Fraction of variance unexplained.")
+    source: str = Field(max_length=1_000, description="How it was measured, or who says so.")
 
 
 class TemplateKindOut(BaseModel):
@@ -17,6 +29,9 @@ class TemplateKindOut(BaseModel):
     name: str = Field(examples=["extraction"])
     title: str = Field(examples=["Activation extraction"])
     form: dict[str, Any] = Field(description="JSON schema of the settings.")
+    architectures: list[str] = Field(
+        description="Architectures of the templates there are; empty for most kinds."
+    )
 
 
 class TemplateCreate(BaseModel):
@@ -31,6 +46,17 @@ class TemplateCreate(BaseModel):
     )
     favourite: bool = Field(default=False, title="Favourite", description="Listed before the others.")
     body: dict[str, Any] = Field(title="Settings", description="They must fit the schema of the kind.")
+    expected: Expected | None = Field(
+        default=None, title="Expected", description="What a run of these settings came to."
+    )
+
+
+class TemplateRestore(TemplateCreate):
+    """A template that was deleted, as it was: to be put back under its own id."""
+
+    uses: int = Field(default=0, ge=0, le=2**31 - 1)
+    last_used_at: datetime | None = None
+    created_at: datetime
 
 
 class TemplateUpdate(BaseModel):
@@ -54,6 +80,11 @@ class TemplateOut(BaseModel):
     name: str
     description: str
     favourite: bool
+    builtin: Annotated[bool, BeforeValidator(bool)] = Field(
+        description="Whether it comes with miStudio: it can be starred and duplicated, not changed."
+    )
+    architecture: str | None = Field(description="The architecture that its settings name, if they name one.")
+    expected: Expected | None
     body: dict[str, Any]
     uses: int = Field(description="How often something was started from it.")
     last_used_at: datetime | None
@@ -70,6 +101,7 @@ class ExportedTemplate(BaseModel):
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=5_000)
     favourite: bool = False
+    expected: Expected | None = None
     body: dict[str, Any]
 
 
@@ -115,6 +147,10 @@ class ImportRow(BaseModel):
         description="What importing does with it under the choices given."
     )
     imported_as: str | None = Field(default=None, description="The name that it got or would get.")
+    changes: list[str] = Field(
+        default_factory=list[str],
+        description="Settings in which a taken one differs from the one that is there, by path.",
+    )
 
 
 class ImportReport(BaseModel):

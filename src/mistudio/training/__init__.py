@@ -28,6 +28,14 @@ domain = Domain(
             resource="cpu",
         ),
     ),
-    template_kinds=(TemplateKind("training", "Training", "mistudio.training.schemas:TrainingTemplate"),),
+    template_kinds=(
+        TemplateKind(
+            "training",
+            "Training",
+            "mistudio.training.schemas:TrainingTemplate",
+            architecture="config.architecture.kind",
+            shipped="mistudio.training:templates.json",
+        ),
+    ),
     snapshots={"trainings": "mistudio.training.views:snapshot"},
 )
