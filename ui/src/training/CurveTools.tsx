@@ -31,7 +31,7 @@ export function CurveTools({
   const choices = useChartChoices();
   const zoom = useZoom(group);
   return (
-    <div className="sticky top-0 z-20 flex min-h-11 flex-wrap items-center gap-x-4 gap-y-1 bg-canvas py-1.5">
+    <div className="sticky top-0 z-20 flex min-h-11 shrink-0 flex-wrap items-center gap-x-4 gap-y-1 bg-canvas py-1.5">
       <Labelled text="Over">
         <select className="field w-auto" value={axis} onChange={(event) => setAxis(event.target.value)}>
           {Object.entries(AXIS_NAMES).map(([id, name]) => (

@@ -6,7 +6,7 @@ import type { Axis, Line, Mark } from "@/kit/chart/lines";
 import { lowerBound } from "@/kit/chart/thin";
 import { CurveTools } from "./CurveTools";
 import { hideChart, pinChart, unpinChart, useChartChoices } from "./chartChoices";
-import { differingSettings } from "./differences";
+import { differingSettings, shortNames } from "./differences";
 import { metricInfo, type Training } from "./form";
 import { type Panel, panelsOf } from "./panels";
 import { RunLegend } from "./RunLegend";
@@ -47,6 +47,7 @@ export function RunCurves({
     .join();
   const panels = useMemo(() => panelsOf(shape.split(",").filter(Boolean), several), [shape, several]);
   const settings = useMemo(() => differingSettings(runs), [runs]);
+  const short = useMemo(() => shortNames(runs.map((run) => run.name)), [runs]);
   const values = settings.get(grouped);
   const off = useMemo(() => new Set(hiddenRuns.split(",")), [hiddenRuns]);
   const groupOf = useMemo(() => {
@@ -69,10 +70,10 @@ export function RunCurves({
               time: change.time,
               run: run.id,
               colour: place,
-              text: `${several ? `${runs[place]?.name}: ` : ""}${changeWords(change)}`,
+              text: `${several ? `${short[place]}: ` : ""}${changeWords(change)}`,
             })),
       ),
-    [points, changes, runs, off, several],
+    [points, changes, short, off, several],
   );
 
   const empty = points.every((run) => run.log.length === 0);
@@ -124,6 +125,7 @@ export function RunCurves({
       {several && (
         <RunLegend
           runs={runs}
+          names={short}
           groups={groupOf}
           hidden={off}
           group={group}
@@ -147,6 +149,7 @@ export function RunCurves({
             key={panel.id}
             panel={panel}
             runs={runs}
+            names={short}
             points={points}
             groupOf={groupOf}
             off={off}
@@ -173,6 +176,7 @@ export function RunCurves({
 function PanelChart({
   panel,
   runs,
+  names,
   points,
   groupOf,
   off,
@@ -182,6 +186,7 @@ function PanelChart({
 }: {
   panel: Panel;
   runs: ShownRun[];
+  names: string[];
   points: RunPoints[];
   groupOf: ({ name: string; colour: number } | undefined)[];
   off: Set<string>;
@@ -207,7 +212,7 @@ function PanelChart({
               const title = metricInfo(metrics, column).title;
               return {
                 id: `${run.id} ${column}`,
-                label: several ? (runs[place]?.name ?? run.id) : title,
+                label: several ? (names[place] ?? run.id) : title,
                 points: run.log,
                 column,
                 colour: several ? place : index,
@@ -216,7 +221,7 @@ function PanelChart({
               };
             }),
       ),
-    [points, off, panel, metrics, runs, several, groupOf],
+    [points, off, panel, metrics, names, several, groupOf],
   );
   const [first] = infos;
   return (

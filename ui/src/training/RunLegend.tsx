@@ -7,6 +7,7 @@ import type { ShownRun } from "./RunCurves";
 /** Which line is which run: pointing lights it in all charts, a click hides it, a double click shows it alone. */
 export function RunLegend({
   runs,
+  names,
   groups,
   hidden,
   group,
@@ -14,6 +15,8 @@ export function RunLegend({
   onToggle,
 }: {
   runs: ShownRun[];
+  /** What tells them apart. */
+  names: string[];
   groups: ({ name: string; colour: number } | undefined)[];
   hidden: Set<string>;
   group: ChartGroup;
@@ -22,7 +25,7 @@ export function RunLegend({
   onToggle: (id: string, alone: boolean) => void;
 }) {
   return (
-    <ul aria-label="Runs" className="mb-3 flex max-h-28 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
+    <ul aria-label="Runs" className="mb-3 flex max-h-28 shrink-0 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
       {runs.map((run, place) => {
         const off = hidden.has(run.id);
         const colour = groups[place]?.colour ?? place;
@@ -38,7 +41,7 @@ export function RunLegend({
               onFocus={() => group.light(run.id)}
               onBlur={() => group.light(null)}
               onClick={(event) => onToggle(run.id, event.detail > 1 || event.altKey)}
-              {...tip(`${differs}\nClick to hide, Alt-click to see it alone.`)}
+              {...tip(`${run.name}\n${differs}\nClick to hide, Alt-click to see it alone.`)}
             >
               <svg width="14" height="4" aria-hidden="true" className="shrink-0">
                 <line
@@ -51,7 +54,7 @@ export function RunLegend({
                   style={{ stroke: seriesColour(colour), opacity: off ? 0.3 : 1 }}
                 />
               </svg>
-              <span className="truncate">{run.name}</span>
+              <span className="truncate">{names[place]}</span>
             </button>
             <Link
               to="/trainings/$id"

@@ -2,9 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, Navigate, useParams } from "@tanstack/react-router";
 import { api, body } from "@/api/client";
 import { JobCell } from "@/jobs/JobState";
-import { type Column, DataTable, ErrorNote, Num, PageHeader, SkeletonLines } from "@/kit";
+import { isActive, useJob } from "@/jobs/live";
+import { type Column, DataTable, ErrorNote, Num, PageHeader, SkeletonLines, Tabs } from "@/kit";
 import { useRows } from "@/kit/rows";
-import type { Training } from "./form";
+import { type Training, useTrainingForm } from "./form";
+import { RunCurves } from "./RunCurves";
 
 const COLUMNS: Column<Training>[] = [
   {
@@ -35,6 +37,8 @@ export function SweepPage() {
       body(api.GET("/api/v1/sweeps/{sweep_id}", { params: { path: { sweep_id: id } }, signal })),
   });
   const rows = useRows(data?.trainings);
+  const form = useTrainingForm();
+  const job = useJob(data?.job);
   const only = data?.trainings.length === 1 ? data.trainings[0] : undefined;
   if (only) return <Navigate to="/trainings/$id" params={{ id: only.id }} replace />;
   return (
@@ -49,12 +53,31 @@ export function SweepPage() {
           <ErrorNote error={error} onRetry={() => void refetch()} />
         </div>
       ) : data ? (
-        <DataTable
-          label="Trainings"
-          columns={COLUMNS}
-          source={rows}
-          id={(training) => training.id}
-          empty={null}
+        <Tabs
+          label="Sweep"
+          tabs={[
+            {
+              id: "curves",
+              label: "Curves",
+              content: () => (
+                <RunCurves runs={data.trainings} metrics={form?.metrics} active={isActive(job)} />
+              ),
+            },
+            {
+              id: "trainings",
+              label: "Trainings",
+              count: data.trainings.length,
+              content: () => (
+                <DataTable
+                  label="Trainings"
+                  columns={COLUMNS}
+                  source={rows}
+                  id={(training) => training.id}
+                  empty={null}
+                />
+              ),
+            },
+          ]}
         />
       ) : (
         <div className="p-5">

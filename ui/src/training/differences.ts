@@ -27,3 +27,13 @@ export function settingWords(value: unknown): string {
   if (value === null) return "not set";
   return typeof value === "string" ? value : JSON.stringify(value);
 }
+
+/** Names without the words at their beginning that all of them share. */
+export function shortNames(names: string[]): string[] {
+  const words = names.map((name) => name.split(" "));
+  const least = Math.min(...words.map((one) => one.length));
+  let shared = 0;
+  while (names.length > 1 && shared < least - 1 && words.every((one) => one[shared] === words[0]?.[shared]))
+    shared++;
+  return words.map((one) => one.slice(shared).join(" "));
+}

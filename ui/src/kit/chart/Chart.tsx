@@ -237,8 +237,13 @@ function Beside(props: Parts) {
             {lines.length > 1 && <Swatch place={one.colour} />}
             {lines.length > 1 && <span className="hidden 2xl:inline">{one.label}</span>}
             <span className="text-ink" {...tip(`${one.label}: ${exact(one.value)}${unit ? ` ${unit}` : ""}`)}>
-              {amount(one.smoothed ?? one.value, unit?.startsWith("bytes") ? unit : undefined)}
+              {amount(one.value, unit?.startsWith("bytes") ? unit : undefined)}
             </span>
+            {one.smoothed !== null && (
+              <span {...tip("Smoothed")}>
+                ({amount(one.smoothed, unit?.startsWith("bytes") ? unit : undefined)})
+              </span>
+            )}
           </span>
         ))}
     </span>
@@ -276,7 +281,7 @@ function Card(props: ChartProps & { marks?: Mark[] }) {
             {one.runs !== undefined && ` (${one.runs})`}
           </span>
           <span className="whitespace-nowrap">
-            {amount(one.smoothed ?? one.value, unit)}
+            {amount(one.value, unit)}
             {one.spread !== undefined && ` ± ${amount(one.spread, unit)}`}
           </span>
         </div>

@@ -33,6 +33,8 @@ export class Plot {
   #shape = "";
   #visible = true;
   #dirty = true;
+  /** Where the pointer is over the plot, in pixels from its left. */
+  #pointer: number | null = null;
   #points = new Map<object, () => void>();
   readonly #watchers: (() => void)[];
   readonly #draw = () => this.#paint();
@@ -133,15 +135,16 @@ export class Plot {
     const data = [this.drawing.x, ...this.drawing.traces.map((trace) => trace.y)] as uPlot.AlignedData;
     const traces = this.drawing.traces.map((trace) => `${trace.kind}${trace.colour}${trace.run}`);
     const shape = [axis, logX, logY, height, theme, unit, sparse, ...traces].join();
-    if (this.#plot && shape === this.#shape) {
-      this.#plot.setData(data);
-      return;
+    if (this.#plot && shape === this.#shape) this.#plot.setData(data);
+    else {
+      this.#plot?.destroy();
+      this.#shape = shape;
+      this.#plot = this.#build(this.drawing.traces, data);
+      this.#light();
     }
-    this.#plot?.destroy();
-    this.#shape = shape;
-    this.#plot = this.#build(this.drawing.traces, data);
-    this.#light();
-    this.#point();
+    // The axis has moved under a pointer that rests.
+    if (this.#pointer !== null) this.group.point(this.#plot.posToVal(this.#pointer, "x"));
+    else this.#point();
   }
 
   #build(traces: Trace[], data: uPlot.AlignedData): uPlot {
@@ -236,9 +239,13 @@ export class Plot {
       this.host,
     );
     made.over.addEventListener("mousemove", (event) => {
+      this.#pointer = event.offsetX;
       this.group.point(made.posToVal(event.offsetX, "x"));
     });
-    made.over.addEventListener("mouseleave", () => this.group.point(null));
+    made.over.addEventListener("mouseleave", () => {
+      this.#pointer = null;
+      this.group.point(null);
+    });
     return made;
   }
 
