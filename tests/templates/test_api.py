@@ -201,3 +201,21 @@ def test_a_deletion_is_undone_to_the_letter(api: Api) -> None:
 )
 def test_what_each_kind_refuses(api: Api, body: dict[str, Any], field: str) -> None:
     assert field in api.ask("POST", "/templates", 422, json=EVERY_THIRD | body)["fields"]
+
+
+def test_settings_are_checked_as_one_types(api: Api) -> None:
+    def wrong(kind: str, body: dict[str, Any]) -> list[str]:
+        return list(api.ask("POST", "/templates/check", json={"kind": kind, "body": body})["errors"])
+
+    assert wrong("extraction", EVERY_THIRD["body"]) == []
+    assert wrong("steering", {"prompt": " "}) == ["body"]
+    # As the one who typed it knows the place, whatever the kinds of a union are called inside.
+    topk = {"architecture": {"kind": "topk", "k": 0}, "optimizer": {"kind": "adam", "beta1": 2}}
+    assert wrong("training", {"config": topk}) == [
+        "body.config.architecture.k",
+        "body.config.optimizer.beta1",
+    ]
+    assert wrong("training", {"config": {"architecture": {"kind": "none"}}}) == ["body.config.architecture"]
+    assert wrong("steering", {"messages": [{"role": "user"}]}) == ["body.messages.0.content"]
+    assert api.ask("POST", "/templates/check", 422, json={"kind": "cooking", "body": {}})["fields"]
+    assert api.ask("GET", "/templates")["total"] == 0

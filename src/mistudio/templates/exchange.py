@@ -126,7 +126,7 @@ def _look(
         parsed = ExportedTemplate.model_validate(entry)
         parsed.body = checked(parsed.kind, parsed.body)
     except ValidationError as error:
-        row.errors = problems_of(error)
+        row.errors = problems_of(error, entry)
         return row, None
     except StudioError as error:
         row.errors = error.fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -41,7 +41,7 @@ def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
     try:
         return schema_of(kind).model_validate(body).model_dump(mode="json")
     except ValidationError as error:
-        fields = problems_of(error)
+        fields = problems_of(error, body)
         first = next(iter(fields.items()))
         raise StudioError(
             "template_invalid",
@@ -61,10 +61,29 @@ def architecture_of(kind: str, body: dict[str, Any]) -> str | None:
     return str(found)[:50] if found is not None else None
 
 
-def problems_of(error: ValidationError) -> dict[str, str]:
-    """What is wrong, by field path; a problem of the whole stands under `body`."""
+def problems_of(error: ValidationError, given: Any) -> dict[str, str]:
+    """What is wrong with `given`, by the path of its field; a problem of the whole stands under `body`."""
     found: dict[str, str] = {}
     for one in error.errors(include_url=False, include_context=False, include_input=False):
-        path = ".".join(str(part) for part in one["loc"]) or "body"
-        found.setdefault(path, str(one["msg"]).removeprefix("Value error, "))
+        found.setdefault(_path(one["loc"], given) or "body", str(one["msg"]).removeprefix("Value error, "))
     return found
+
+
+def _path(place: Sequence[int | str], given: Any) -> str:
+    """Where a problem is, as a person who wrote `given` knows it: without the names of the kinds of a union."""
+    parts: list[str] = []
+    at = given
+    for number, part in enumerate(place):
+        last = number == len(place) - 1
+        if isinstance(at, dict):
+            inside = cast("dict[str, Any]", at)
+            if isinstance(part, str) and part not in inside and not last:
+                continue
+            at = inside.get(str(part))
+        elif isinstance(at, list) and isinstance(part, int):
+            items = cast("list[Any]", at)
+            at = items[part] if part < len(items) else None
+        elif parts:
+            continue
+        parts.append(str(part))
+    return ".".join(parts)

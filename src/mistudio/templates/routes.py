@@ -7,12 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from mistudio.domain import load
+from mistudio.errors import StudioError
 from mistudio.models.announce import announce
 from mistudio.templates import exchange, library
-from mistudio.templates.kinds import template_kinds
+from mistudio.templates.kinds import checked, template_kinds
 from mistudio.templates.schemas import (
     ImportReport,
     ImportRequest,
+    TemplateCheck,
+    TemplateCheckOut,
     TemplateCreate,
     TemplateExport,
     TemplateKindOut,
@@ -91,6 +94,20 @@ def list_kinds(session: ReadingDep) -> list[TemplateKindOut]:
         )
         for kind in template_kinds()
     ]
+
+
+@router.post(
+    "/check", response_model=TemplateCheckOut, summary="Check settings as one types", responses=problems(422)
+)
+def check_template(wanted: TemplateCheck) -> TemplateCheckOut:
+    """What keeping these settings as a template of this kind would be refused for; nothing is kept."""
+    try:
+        checked(wanted.kind, wanted.body)
+    except StudioError as error:
+        if error.code != "template_invalid":
+            raise
+        return TemplateCheckOut(errors=error.fields)
+    return TemplateCheckOut(errors={})
 
 
 @router.get(

@@ -59,6 +59,21 @@ class TemplateRestore(TemplateCreate):
     created_at: datetime
 
 
+class TemplateCheck(BaseModel):
+    """Settings to check before they are kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    body: dict[str, Any]
+
+
+class TemplateCheckOut(BaseModel):
+    """What is wrong with settings."""
+
+    errors: dict[str, str] = Field(description="By field; empty when nothing is.")
+
+
 class TemplateUpdate(BaseModel):
     """Changes; what is left out stays."""
 
