@@ -29,7 +29,7 @@ def training_metrics(
     settings: SettingsDep,
     training_id: str,
     columns: Columns = None,
-    max_points: Annotated[int, Query(ge=2, le=100_000, description="Points at most.")] = 2_000,
+    max_points: Annotated[int, Query(ge=4, le=100_000, description="Points at most.")] = 2_000,
     after_step: Annotated[int, Query(ge=0, le=_MOST, description="Only later points.")] = 0,
     up_to_step: Annotated[
         int | None, Query(ge=0, le=_MOST, description="No points after this step. Default: all.")
