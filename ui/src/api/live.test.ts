@@ -9,6 +9,8 @@ class Line implements Transport {
   history: ChannelEvent[] = [];
   joins: (number | null)[] = [];
   left: string[] = [];
+  woken = 0;
+  wake = () => void this.woken++;
   on: Parameters<Transport["listen"]>[0] | null = null;
   connected = () => this.up;
   listen = (on: Parameters<Transport["listen"]>[0]) => {
@@ -129,5 +131,23 @@ describe("Live", () => {
     line.on?.resync();
     await settle();
     expect(seen).toEqual([{ at: 0 }, 1]);
+  });
+
+  it("connects at once when the server answers again", async () => {
+    let there = false;
+    const { line } = start(async () => {
+      if (!there) throw new Error("no server");
+      return line.state();
+    });
+    line.connect();
+    await settle();
+    line.disconnect();
+    await vi.advanceTimersByTimeAsync(3500);
+    expect(line.woken).toBe(0);
+    there = true;
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(line.woken).toBe(1);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(line.woken).toBe(1);
   });
 });

@@ -6,6 +6,8 @@ export interface Transport {
   /** Join a channel; `last` is the last event seen, null for a snapshot. */
   subscribe(channel: string, last: number | null): Promise<Joined>;
   unsubscribe(channel: string): void;
+  /** Connect now if there is no connection; if there is one, make sure that it is alive, and make it anew if not. */
+  wake(): void;
   /** `resync`: the server itself may have missed something, so every channel is to be joined again. */
   listen(on: { up(): void; down(): void; resync(): void; event(event: ChannelEvent): void }): void;
 }
@@ -46,7 +48,7 @@ export class Live {
   constructor(
     private readonly transport: Transport,
     private readonly readState: (channel: string) => Promise<Joined>,
-    private readonly options: LiveOptions = { pollMilliseconds: 2000, gapMilliseconds: 250 },
+    private readonly options: LiveOptions = { pollMilliseconds: 1000, gapMilliseconds: 250 },
   ) {
     transport.listen({
       up: () => this.#up(),
@@ -66,6 +68,11 @@ export class Live {
   watch(watcher: () => void): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
+  }
+
+  /** The machine woke up, or the network is back. */
+  wake(): void {
+    this.transport.wake();
   }
 
   /** Follow a channel until the returned function is called. */
@@ -115,7 +122,10 @@ export class Live {
     const answers = await Promise.allSettled(channels.map((channel) => this.readState(channel)));
     if (this.transport.connected()) return;
     // With nothing followed there is nothing to ask, hence nothing known.
-    this.#setConnection(answers.some((answer) => answer.status === "fulfilled") ? "polling" : "offline");
+    const answered = answers.some((answer) => answer.status === "fulfilled");
+    // The server is there again: the socket need not wait for its next attempt.
+    if (answered && this.#connection === "offline") this.transport.wake();
+    this.#setConnection(answered ? "polling" : "offline");
     answers.forEach((answer, index) => {
       if (answer.status === "rejected") return;
       for (const follower of this.#followers.get(channels[index] as string) ?? [])

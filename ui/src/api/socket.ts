@@ -2,8 +2,20 @@ import { io } from "socket.io-client";
 import { getJson, queryClient } from "./client";
 import { Live, type Transport } from "./live";
 import type { ChannelEvent, Joined } from "./sequence";
+import { startWaking } from "./waking";
 
-const socket = io({ path: "/socket.io", transports: ["websocket", "polling"], tryAllTransports: true });
+const socket = io({
+  path: "/socket.io",
+  transports: ["websocket", "polling"],
+  tryAllTransports: true,
+  // A server that comes back is to be seen within two seconds.
+  reconnectionDelay: 200,
+  reconnectionDelayMax: 800,
+  timeout: 4000,
+});
+
+/** How long a connection that may have died in its sleep has to answer. */
+const ANSWER_MILLISECONDS = 1000;
 
 const transport: Transport = {
   connected: () => socket.connected,
@@ -17,6 +29,19 @@ const transport: Transport = {
   unsubscribe: (channel) => {
     socket.emit("unsubscribe", { channel });
   },
+  wake: async () => {
+    if (!socket.connected) {
+      // At once, instead of at the end of the pause between two attempts, which connect() alone would wait for.
+      socket.disconnect().connect();
+      return;
+    }
+    try {
+      // Leaving no channel is answered like any other.
+      await socket.timeout(ANSWER_MILLISECONDS).emitWithAck("unsubscribe", {});
+    } catch {
+      if (socket.connected) socket.disconnect().connect();
+    }
+  },
   listen: (on) => {
     socket.on("connect", on.up);
     socket.on("disconnect", on.down);
@@ -28,5 +53,7 @@ const transport: Transport = {
 
 /** The application's one event connection. */
 export const live = new Live(transport, (channel) => getJson<Joined>(`/api/v1/state/${channel}`));
+
+startWaking(() => live.wake());
 
 live.onReturn = () => void queryClient.invalidateQueries();

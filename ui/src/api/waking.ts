@@ -1,0 +1,27 @@
+/** Moments after which a connection may be dead without knowing it, or could be had again sooner than it is tried. */
+
+const TICK_MILLISECONDS = 1000;
+/** A clock that jumps by more than this stood still: the lid was closed, or the tab was frozen. */
+const SLEPT_MILLISECONDS = 5000;
+
+/** Call `wake` when the network is back, the page is seen again, or time has jumped. Returns what ends it. */
+export function startWaking(wake: () => void, now: () => number = Date.now): () => void {
+  let last = now();
+  const tick = setInterval(() => {
+    const slept = now() - last > SLEPT_MILLISECONDS;
+    last = now();
+    if (slept) wake();
+  }, TICK_MILLISECONDS);
+  const seen = () => {
+    if (document.visibilityState === "visible") wake();
+  };
+  window.addEventListener("online", wake);
+  window.addEventListener("pageshow", seen);
+  document.addEventListener("visibilitychange", seen);
+  return () => {
+    clearInterval(tick);
+    window.removeEventListener("online", wake);
+    window.removeEventListener("pageshow", seen);
+    document.removeEventListener("visibilitychange", seen);
+  };
+}
