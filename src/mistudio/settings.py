@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     io_slots: int = Field(
         default=4, ge=1, le=256, description="How many download and import jobs run at once."
     )
+    job_memory_bytes: int | None = Field(
+        default=None,
+        ge=100_000_000,
+        description="Memory that jobs may be expected to need together on this machine: one that says what it needs "
+        "waits until it fits, and what could never fit is refused. Default: nine tenths of the machine's.",
+    )
     lease_seconds: float = Field(
         default=20.0,
         ge=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -79,9 +80,20 @@ def fail(context: JobContext, params: FailParams) -> dict[str, Any] | None:
         raise OSError(28, "No space left on device")
     if params.how == "memory":
         raise MemoryError
+    if params.how == "limit":
+        _take_more_than_allowed()
     if params.how == "result":
         return {"nan": float("nan"), "path": Path("x")}
     raise AssertionError(params.how)
+
+
+def _take_more_than_allowed() -> None:
+    """Ask PyTorch for more memory than the system lets this process have."""
+    import torch
+
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 500_000_000, resource.RLIM_INFINITY))
+    torch.ones(10**9)
 
 
 def stubborn(context: JobContext, params: PathParams) -> None:

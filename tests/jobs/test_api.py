@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mistudio import jobs
 from mistudio.console import console_options
 from mistudio.errors import StudioError
-from mistudio.jobs import queue
+from mistudio.jobs import queue, states
 from mistudio.jobs.commands import app as commands
 from mistudio.jobs.joblog import JobLog, log_path
 from mistudio.jobs.routes import router
@@ -71,6 +71,18 @@ def test_actions_and_their_refusals(http: TestClient, desk: Desk) -> None:
     assert refused["code"] == "job_cancelled" and "cannot be resumed" in refused["detail"]
     echo = desk.submit("test.echo", NoParams())
     assert http.post(f"/api/v1/jobs/{echo}/pause").json()["code"] == "job_not_pausable"
+
+
+def test_a_waiting_job_can_be_moved_in_the_queue(http: TestClient, desk: Desk) -> None:
+    first, second = (desk.submit("test.keep", NoParams()) for _ in range(2))
+    moved = http.patch(f"/api/v1/jobs/{second}", json={"priority": 5})
+    assert moved.json()["priority"] == 5
+    with desk.database.session() as session:
+        claimed = states.claim_next(session, ["cpu"], owner="me", lease_seconds=10)
+    assert claimed is not None and claimed.id == second
+    refused = http.patch(f"/api/v1/jobs/{second}", json={"priority": 1})
+    assert refused.status_code == 409 and "cannot be moved in the queue" in refused.json()["detail"]
+    assert http.patch(f"/api/v1/jobs/{first}", json={"priority": 101}).status_code == 422
 
 
 def test_the_log_can_be_read_tailed_and_saved(http: TestClient, desk: Desk, settings: Settings) -> None:

@@ -70,6 +70,7 @@ def test_an_error_for_the_user_arrives_as_it_stands(desk: Desk) -> None:
         ("segfault", "crashed"),
         ("disk", "disk_full"),
         ("memory", "out_of_memory"),
+        ("limit", "out_of_memory"),
     ],
 )
 def test_every_way_to_fail_gives_one_clear_sentence(
@@ -84,6 +85,9 @@ def test_every_way_to_fail_gives_one_clear_sentence(
     assert "about to fail" in log and "over" in log and "10%" not in log
     if how == "internal":
         assert "ZeroDivisionError: a secret detail" in log and job.id in job.error["message"]
+    if how == "limit":  # a real limit of the system, met by PyTorch's own allocator
+        assert job.error["message"] == "The machine ran out of memory: 4.0 GB more could not be had."
+        assert "batch_size" in job.error["hint"] and "d_sae" in job.error["hint"]
     if how == "exit":
         assert "status 3" in job.error["message"]
     for line in log.splitlines():

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mistudio.db import Database, utc_now
 from mistudio.errors import StudioError
-from mistudio.jobs import announce, states
+from mistudio.jobs import announce, memory, states
 from mistudio.jobs.announce import Publisher
 from mistudio.jobs.identity import this_process
 from mistudio.jobs.recovery import recover
@@ -176,6 +176,10 @@ class Host:
         for supervisor in supervisors:
             supervisor.interrupt()
 
+    def _memory_taken(self) -> int:
+        with self._lock:
+            return sum(supervisor.memory_bytes for supervisor in self._supervisors.values())
+
     def run_next(self, resource: str) -> None:
         """Run the first queued job of this resource to its end, once a slot is free. None queued: return."""
         slot = None
@@ -185,11 +189,19 @@ class Host:
             slot = self._slots.take(resource, timeout=1.0)
         try:
             with self._database.session() as session:
+                short = memory.head_waits(
+                    session,
+                    [resource],
+                    allowed=memory.job_memory(self._settings),
+                    taken=self._memory_taken(),
+                    only=None,
+                )
                 job = states.claim_next(
                     session,
                     [resource],
                     owner=f"{this_process()}|{next(_runs)}",
                     lease_seconds=self._settings.lease_seconds,
+                    without_memory=short,
                 )
             if job is None:
                 return

@@ -88,6 +88,16 @@ def stop(job_id: _JobId) -> None:
 
 
 @app.command()
+def priority(
+    job_id: _JobId,
+    value: Annotated[int, typer.Argument(min=-100, max=100, metavar="PRIORITY", help="Higher runs first.")],
+) -> None:
+    """Move a waiting job in the queue. For a negative priority write `-- -5`."""
+    with open_console() as console, console.session() as session:
+        console.emit(JobOut.model_validate(queue.set_priority(session, job_id, value)))
+
+
+@app.command()
 def pause(job_id: _JobId) -> None:
     """Pause a training or another job that can go on later; it keeps its place."""
     with open_console() as console, console.session() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 
 from mistudio.jobs.schemas import JobError
@@ -12,6 +13,10 @@ INTERRUPTED = JobError(
     code="interrupted",
     message="The job was interrupted: the server or machine that ran it was stopped.",
     hint="Retry it. What it had not finished starts again.",
+)
+_LESS_MEMORY = (
+    "Use a smaller batch (batch_size), a narrower dictionary (d_sae) or a smaller model, or close other programs, and "
+    "retry."
 )
 _OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
@@ -32,13 +37,14 @@ def _known(error: BaseException, job_id: str) -> JobError:
         return JobError(
             code="gpu_out_of_memory",
             message="The GPU ran out of memory.",
-            hint="Use a smaller batch, model or dictionary, or free the GPU, and retry.",
+            hint="Use a smaller batch (batch_size), a narrower dictionary (d_sae) or a smaller model, or free the GPU, "
+            "and retry.",
         )
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        wanted = re.search(r"allocate (\d+) bytes", str(error))
+        asked = f": {int(wanted[1]) / 1e9:.1f} GB more could not be had" if wanted else ""
         return JobError(
-            code="out_of_memory",
-            message="The machine ran out of memory.",
-            hint="Use a smaller batch, model or dictionary, or close other programs, and retry.",
+            code="out_of_memory", message=f"The machine ran out of memory{asked}.", hint=_LESS_MEMORY
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JobError(
@@ -53,6 +59,16 @@ def _known(error: BaseException, job_id: str) -> JobError:
     )
 
 
+def out_of_memory(peak: int, machine: int) -> JobError:
+    """Of a job that the system ended for want of memory, when it held `peak` of the machine's bytes."""
+    held = f": it held {peak / 1e9:.1f} of the machine's {machine / 1e9:.1f} GB" if peak else ""
+    return JobError(
+        code="out_of_memory",
+        message=f"The system ended the job because memory ran out{held}.",
+        hint=_LESS_MEMORY,
+    )
+
+
 def killed_from_outside(return_code: int) -> bool:
     """Whether the process was ended by a signal that programs do not send themselves."""
     return return_code < 0 and -return_code in _OUTSIDE
@@ -64,7 +80,7 @@ def exit_error(return_code: int) -> JobError:
         return JobError(
             code="killed",
             message="The job was killed by the system, probably because memory ran out.",
-            hint="Use a smaller batch, model or dictionary, or close other programs, and retry.",
+            hint=_LESS_MEMORY,
         )
     if return_code < 0:
         name = signal.Signals(-return_code).name if -return_code in set(signal.Signals) else str(-return_code)

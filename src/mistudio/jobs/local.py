@@ -12,7 +12,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from mistudio.db import Database, utc_now
-from mistudio.jobs import announce, states
+from mistudio.jobs import announce, memory, states
 from mistudio.jobs.announce import Publisher
 from mistudio.jobs.identity import this_process
 from mistudio.jobs.recovery import recover
@@ -86,6 +86,11 @@ class LocalDispatcher:
         with self._lock:
             return set(self._supervisors)
 
+    def _memory_taken(self) -> int:
+        """What the jobs that run here are expected to need."""
+        with self._lock:
+            return sum(supervisor.memory_bytes for supervisor in self._supervisors.values())
+
     def _changed(self, job: Job) -> None:
         """A job was changed by this process (after its commit)."""
         announce.publish_job(self._publisher, job)
@@ -123,12 +128,20 @@ class LocalDispatcher:
                     return
             owner = f"{this_process()}|{next(_runs)}"
             with self._database.session() as session:
+                short = memory.head_waits(
+                    session,
+                    resources,
+                    allowed=memory.job_memory(self._settings),
+                    taken=self._memory_taken(),
+                    only=self._only,
+                )
                 job = states.claim_next(
                     session,
                     resources,
                     owner=owner,
                     lease_seconds=self._settings.lease_seconds,
                     only=self._only,
+                    without_memory=short,
                 )
             if job is None:
                 return

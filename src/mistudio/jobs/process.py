@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Literal
 
+import psutil
+
 from mistudio.jobs.joblog import JobLog
 
 
@@ -84,6 +86,13 @@ class JobProcess:
     def kill(self) -> None:
         """Send SIGKILL to the job and its children."""
         self._signal(signal.SIGKILL)
+
+    def memory(self) -> int:
+        """Bytes that it holds now; 0 when it has ended."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def has_ended(self) -> bool:
         """Whether the process is over."""

@@ -22,11 +22,19 @@ _RECENT = 50
 
 
 def submit(
-    session: Session, kind: str, *, subject: str, title: str, params: BaseModel, priority: int = 0
+    session: Session,
+    kind: str,
+    *,
+    subject: str,
+    title: str,
+    params: BaseModel,
+    priority: int = 0,
+    memory_bytes: int | None = None,
 ) -> Job:
     """Queue work of a registered kind in the caller's transaction; dispatchers hear of it after the commit.
 
     `subject` is the object that the work is for, `<table>/<id>`; `title` is what a person reads in lists.
+    `memory_bytes` is what it is expected to need: with it, the job waits while those that run leave too little.
     """
     definition = job_kind(kind)
     job = Job(
@@ -38,6 +46,7 @@ def submit(
         resource=definition.resource,
         resumable=definition.resumable,
         priority=priority,
+        memory_bytes=memory_bytes,
     )
     return states.add(session, job)
 
@@ -105,6 +114,13 @@ def pause(session: Session, job_id: str) -> Job:
     if job := states.pause_queued(session, job_id) or states.ask(session, job_id, "pause"):
         return job
     raise _refusal(session, job_id, "paused")
+
+
+def set_priority(session: Session, job_id: str, priority: int) -> Job:
+    """Move a waiting job in the queue: higher runs first. Raises NotFound, or Conflict if it does not wait."""
+    if job := states.prioritise(session, job_id, priority):
+        return job
+    raise _refusal(session, job_id, "moved in the queue")
 
 
 def resume(session: Session, job_id: str) -> Job:

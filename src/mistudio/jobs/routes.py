@@ -11,7 +11,7 @@ from sqlalchemy import select
 from mistudio.jobs import queue
 from mistudio.jobs.joblog import log_path, read_log
 from mistudio.jobs.loglines import MOST_LINES, LogLevel, LogPage, read_lines
-from mistudio.jobs.schemas import JobOut, JobState
+from mistudio.jobs.schemas import JobOut, JobState, JobUpdate
 from mistudio.jobs.tables import Job
 from mistudio.web import Page, PageDep, ReadingDep, SessionDep, SettingsDep, paginate, problems
 
@@ -60,6 +60,17 @@ def list_jobs(
 def show_job(session: ReadingDep, job_id: str) -> JobOut:
     """The job as it stands."""
     return JobOut.model_validate(queue.get_job(session, job_id))
+
+
+@router.patch(
+    "/{job_id}",
+    summary="Move a job in the queue",
+    response_model=JobOut,
+    responses=problems(404, 409, 422),
+)
+def update_job(session: SessionDep, job_id: str, request: JobUpdate) -> JobOut:
+    """Set the priority of a job that waits: higher runs first."""
+    return JobOut.model_validate(queue.set_priority(session, job_id, request.priority))
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", response_model=JobOut, responses=problems(404, 409))

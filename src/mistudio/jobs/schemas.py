@@ -20,6 +20,19 @@ class JobError(BaseModel):
     hint: str | None = Field(default=None, description="What to do about it.")
 
 
+class JobUpdate(BaseModel):
+    """Changes to a job that waits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: int = Field(
+        ge=-100,
+        le=100,
+        title="Priority",
+        description="Higher runs first; first come, first served within one priority. 0 is usual.",
+    )
+
+
 class JobOut(BaseModel):
     """A job as clients see it. Durations are seconds; `rate` is `unit`s a second."""
 
@@ -40,6 +53,9 @@ class JobOut(BaseModel):
     error: JobError | None
     result: dict[str, Any] | None
     priority: int = Field(description="Higher runs first; first come, first served within one priority.")
+    memory_bytes: int | None = Field(
+        description="What it is expected to need at its peak, where that is known."
+    )
     resumable: bool = Field(description="Continues from its last checkpoint after an interruption.")
     asked: Literal["stop", "pause"] | None = Field(
         description="A graceful end that was asked for and is not done."

@@ -122,9 +122,15 @@ def claim_next(
     owner: str,
     lease_seconds: float,
     only: Collection[str] | None = None,
+    without_memory: bool = False,
 ) -> Job | None:
-    """queued → running for the first in the queue: highest priority, then first come. None if it is empty."""
+    """queued → running for the first in the queue: highest priority, then first come. None if it is empty.
+
+    `without_memory` passes over jobs that say how much memory they need.
+    """
     where = [Job.state == "queued", Job.resource.in_(resources)]
+    if without_memory:
+        where.append(Job.memory_bytes.is_(None))
     if only is not None:
         where.append(Job.id.in_(only))
     first = (
@@ -147,6 +153,18 @@ def claim_next(
         "seconds_left": None,
     }
     return _transition(session, [Job.id == job_id, Job.state == "queued"], values)
+
+
+def prioritise(session: Session, job_id: str, priority: int) -> Job | None:
+    """Give a job that waits another place in the queue."""
+    where = [Job.id == job_id, Job.state.in_(("queued", "paused"))]
+    return _transition(session, where, {"priority": priority})
+
+
+def note_waiting(session: Session, job: Job, stage: str) -> None:
+    """Say on a queued job what it waits for."""
+    if job.stage != stage:
+        _transition(session, [Job.id == job.id, Job.state == "queued"], {"stage": stage})
 
 
 def renew(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from mistudio.db import Database
 from mistudio.jobs import states
 from mistudio.jobs.announce import Publisher, publish_job
 from mistudio.jobs.environment import job_environment
-from mistudio.jobs.failures import INTERRUPTED, exit_error, killed_from_outside, public_error
+from mistudio.jobs.failures import INTERRUPTED, exit_error, killed_from_outside, out_of_memory, public_error
 from mistudio.jobs.joblog import JobLog, log_path
+from mistudio.jobs.memory import kernel_kills, machine_memory, starved
 from mistudio.jobs.pace import Pace
 from mistudio.jobs.process import JobProcess
 from mistudio.jobs.schemas import JobError, JobOut, JobState
@@ -48,6 +50,10 @@ class Supervisor:
     ) -> None:
         """`job` is freshly claimed; `on_submitted(job_id)` is told of jobs that this one submitted."""
         self.job_id = job.id
+        self.memory_bytes = job.memory_bytes or 0
+        """what it is expected to need"""
+        self._peak = 0
+        self._kills = kernel_kills()
         self._lease = Lease(job.id, job.attempt, cast(str, job.lease_owner))
         self._title = job.title
         self._database = database
@@ -141,6 +147,7 @@ class Supervisor:
     # What the supervisor does about it (in its own thread)
 
     def _watch(self, process: JobProcess) -> None:
+        self._peak = max(self._peak, process.memory())
         try:
             state, asked = self._look()
         except SQLAlchemyError:
@@ -211,6 +218,9 @@ class Supervisor:
             return End("cancelled")
         if self._leaving == "interrupt":
             return End("interrupted", error=INTERRUPTED.model_dump())
+        if code == -signal.SIGKILL and starved(self._peak, kernel_kills() - self._kills, machine_memory()):
+            # a second try would end like the first
+            return End("failed", error=out_of_memory(self._peak, machine_memory()).model_dump())
         error = exit_error(code).model_dump()
         if killed_from_outside(code):
             return End("interrupted", error=error, suspicious=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, get_args
 
-from sqlalchemy import JSON, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mistudio.db import Base, new_id, utc_now
@@ -34,6 +34,7 @@ class Job(Base):
     resource: Mapped[str] = mapped_column(String(8))
     resumable: Mapped[bool]
     priority: Mapped[int] = mapped_column(Integer, default=0)
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16), default="queued")
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     asked: Mapped[str | None] = mapped_column(String(8))
