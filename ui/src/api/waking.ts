@@ -4,8 +4,22 @@ const TICK_MILLISECONDS = 1000;
 /** A clock that jumps by more than this stood still: the lid was closed, or the tab was frozen. */
 const SLEPT_MILLISECONDS = 5000;
 
+/** Where such moments are told of, and the clock in milliseconds. */
+export interface Surroundings {
+  window: EventTarget;
+  document: EventTarget & { visibilityState: string };
+  now: () => number;
+}
+
 /** Call `wake` when the network is back, the page is seen again, or time has jumped. Returns what ends it. */
-export function startWaking(wake: () => void, now: () => number = Date.now): () => void {
+export function startWaking(
+  wake: () => void,
+  { window, document, now }: Surroundings = {
+    window: globalThis.window,
+    document: globalThis.document,
+    now: Date.now,
+  },
+): () => void {
   let last = now();
   const tick = setInterval(() => {
     const slept = now() - last > SLEPT_MILLISECONDS;
