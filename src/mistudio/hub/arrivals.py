@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from mistudio.db import Database
+from mistudio.errors import StudioError
 from mistudio.hub_answers import FAULT_STATUS
 from mistudio.jobs import Job, JobCancelled, JobContext
 from mistudio.store import delete_folder, owner_folder
@@ -39,8 +40,25 @@ def arriving(context: JobContext, id: str, kind: str = _DOWNLOADS) -> Generator[
         code = getattr(error, "code", None)
         if isinstance(error, JobCancelled) or (isinstance(code, str) and not goes_on(code)):
             delete_folder(context.data_dir, folder)
+        elif kept := _bytes_here(folder):
+            context.log(f"{_amount(kept)} have arrived and are kept")
+            if isinstance(error, StudioError):
+                said = f"{_amount(kept)} are here and kept: a retry goes on from them."
+                error.hint = f"{error.hint} {said}" if error.hint else said
         raise
     delete_folder(context.data_dir, folder)
+
+
+def _bytes_here(folder: Path) -> int:
+    """What its files take on the disk, without the holes of those of which only parts have come."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def _amount(size: int) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"
 
 
 def sweep_cancelled(database: Database, data_dir: Path) -> None:

@@ -22,7 +22,7 @@ from mistudio.hub.download import HubFile, broken, digest_for, headers_for, loca
 from mistudio.store import disk_errors
 
 BLOCK = 256 << 10
-_MOST_BLOCKS = 64
+_MOST_AHEAD = 16
 _BUFFER = 256 << 10
 _ENTRY = struct.Struct("<II")
 _RETRIES = 2
@@ -149,11 +149,11 @@ class RangedFile:
         return True
 
     def _fetch(self, first: int, last: int) -> None:
-        """Fetch the blocks from `first` to `last` as far as they are missing, and some ahead of a long reading."""
+        """Fetch the blocks from `first` to `last` as far as they are missing, and a quarter ahead of a long reading."""
         before = 0
-        while before < 2 * _MOST_BLOCKS and first - before - 1 in self._kept:
+        while before < 4 * _MOST_AHEAD and first - before - 1 in self._kept:
             before += 1
-        beyond = max(last + 1, first + 1 + min(_MOST_BLOCKS, before // 2))
+        beyond = max(last + 1, first + 1 + before // 4)
         end = first + 1
         while end < min(beyond, self._blocks) and end not in self._kept:
             end += 1

@@ -26,7 +26,7 @@ def carry_out(
         return console.run(job_id)
     except StudioError as error:
         if retry is not None and goes_on(error.code):
-            how = f"What has arrived is kept: go on with “mistudio {retry}”."
+            how = f"Go on with “mistudio {retry}”."
             raise StudioError(
                 error.code, error.message, hint=f"{error.hint} {how}" if error.hint else how
             ) from error

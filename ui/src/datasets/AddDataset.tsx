@@ -120,8 +120,8 @@ function FromSource({ initial, ...ends }: Ends & { initial: FormValue }) {
         basic={hub ? ["repo", "revision"] : ["source"]}
         hidden={hub ? HUB_HIDDEN : HIDDEN}
         kinds={KINDS}
-        submit={looked ? "Look again" : "Look at it"}
-        onCancel={looked ? undefined : ends.onCancel}
+        submit={looked ? null : "Look at it"}
+        onCancel={ends.onCancel}
         onSubmit={async (wanted) => setLooked({ ...((hub ? wanted : wanted.source) as object) } as Source)}
       >
         {hub && <HubAccess />}

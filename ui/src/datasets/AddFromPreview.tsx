@@ -2,12 +2,12 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { type FormEvent, useEffect, useId, useState } from "react";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
-import { Button, ErrorNote, Field, SkeletonLines } from "@/kit";
+import { Button, ErrorNote, Field, FormActions, format, SkeletonLines } from "@/kit";
 import type { Source } from "./AddDataset";
 import type { Dataset } from "./DatasetFacts";
 import { HubChoice } from "./HubChoice";
 import { MadeTexts } from "./MadeTexts";
-import { type DatasetPreview, PreviewPanel } from "./PreviewPanel";
+import { bytesOf, type DatasetPreview, PreviewPanel } from "./PreviewPanel";
 import { TagInput } from "./TagInput";
 import { type Choice, firstTemplate, recipeOf, TextChoice } from "./TextChoice";
 import { useSettled } from "./useSettled";
@@ -193,12 +193,37 @@ function AddForm({
         </Field>
       </div>
       {error !== null && <ErrorNote error={error} />}
-      <div className="flex justify-end gap-2">
+      <FormActions>
+        <Needed preview={preview} limit={Number(limit) || null} hub={source.kind === "hub"} />
         <Button onClick={onCancel}>Cancel</Button>
         <Button type="submit" look="primary" disabled={!complete} busy={busy}>
           Add data set
         </Button>
-      </div>
+      </FormActions>
     </form>
+  );
+}
+
+/** How many bytes will come, and whether there is room for them. */
+function Needed({ preview, limit, hub }: { preview: DatasetPreview; limit: number | null; hub: boolean }) {
+  const bytes = bytesOf(preview, limit);
+  const all = preview.about.source_bytes;
+  const words =
+    bytes === null
+      ? `as much of ${format.bytes(all)} as these rows need`
+      : bytes < all
+        ? `about ${format.bytes(bytes)} of ${format.bytes(all)}`
+        : format.bytes(all);
+  const short = bytes !== null && bytes > preview.free_bytes;
+  return (
+    <span className="mr-auto min-w-0 text-xs text-muted">
+      {hub ? "To fetch: " : "To read: "}
+      {words}
+      {short && (
+        <span className="text-warning">
+          , but only {format.bytes(preview.free_bytes)} are free on the disk
+        </span>
+      )}
+    </span>
   );
 }

@@ -14,6 +14,11 @@ export function sourceWords(source: Dataset["source"], short = false): string {
   return `${uploaded}${source.kind}: ${short ? source.path.replace(/^.*[\\/](?=.)/, "") : source.path}`;
 }
 
+const CHECKED = {
+  files: "each fits its checksum on the hub",
+  part: "in parts, for which the hub has no checksums",
+};
+
 /** Bytes on the disk, with statistics and search index; null until it is complete. */
 export const onDisk = (dataset: Dataset) =>
   dataset.bytes === null ? null : dataset.bytes + dataset.survey_bytes;
@@ -54,7 +59,9 @@ export function DatasetFacts({ dataset }: { dataset: Dataset }) {
       "Read from",
       <span key="read">
         {format.amount(about.files)} {about.files === 1 ? "file" : "files"},{" "}
+        {about.fetched_bytes != null && `${format.bytes(about.fetched_bytes)} of `}
         {format.bytes(about.source_bytes)}
+        {about.verified && <span className="text-muted">, {CHECKED[about.verified]}</span>}
       </span>,
     ]);
   facts.push(["Text column", dataset.text_column ? <code key="text">{dataset.text_column}</code> : "–"]);

@@ -5,12 +5,21 @@ import { Markdown } from "@/kit/Markdown";
 
 export type DatasetPreview = components["schemas"]["DatasetPreview"];
 
+const splitOf = ({ about, config, split }: DatasetPreview) =>
+  about.configurations.find((one) => one.name === config)?.splits.find((one) => one.name === split);
+
+/** About how many bytes the first `limit` rows (all, where null) take at the source; null where nobody knows. */
+export function bytesOf(preview: DatasetPreview, limit: number | null): number | null {
+  const all = preview.about.source_bytes;
+  if (limit === null) return all;
+  const rows = splitOf(preview)?.rows;
+  return rows ? Math.min(all, Math.round((all * limit) / rows)) : null;
+}
+
 /** One line about a source: license, files, size, rows. */
 export function aboutWords(preview: DatasetPreview): string {
   const { about } = preview;
-  const split = about.configurations
-    .find((one) => one.name === preview.config)
-    ?.splits.find((one) => one.name === preview.split);
+  const split = splitOf(preview);
   return [
     `${format.amount(about.files)} ${about.files === 1 ? "file" : "files"}`,
     format.bytes(about.source_bytes),
@@ -25,14 +34,10 @@ export function aboutWords(preview: DatasetPreview): string {
 
 /** What would be added: its first rows with the columns and their types, and what its authors say. */
 export function PreviewPanel({ preview, children }: { preview: DatasetPreview; children?: ReactNode }) {
-  const short = preview.about.source_bytes > preview.free_bytes;
   return (
     <section aria-label="Preview" className="flex flex-col gap-3">
       <div className="flex flex-wrap items-center gap-x-4 gap-y-1">
         <span className="text-muted">{aboutWords(preview)}</span>
-        {short && (
-          <span className="text-warning">only {format.bytes(preview.free_bytes)} are free on the disk</span>
-        )}
         {preview.about.commit && (
           <code className="text-muted" {...tip(preview.about.commit)}>
             @{preview.about.commit.slice(0, 7)}

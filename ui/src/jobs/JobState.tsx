@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { format, ProgressBar, StateBadge, shareDone, tip } from "@/kit";
-import { isActive, type Job, useJob } from "./live";
+import { pauseJob, resumeJob } from "./actions";
+import { canPause, isActive, type Job, useJob } from "./live";
 
 /** The state of something in a table cell: ready, or its job's state with the share done, or why it failed. */
 export function JobCell({
@@ -68,6 +69,8 @@ export function JobBanner({
           <ProgressBar progress={job} label={job.title} />
         </div>
         {log}
+        {canPause(job) && action("Pause", () => void pauseJob(job))}
+        {job.state === "paused" && action("Resume", () => void resumeJob(job))}
         {job.state !== "cancelling" && action("Cancel", () => onCancel(job))}
       </div>
     );

@@ -10,6 +10,10 @@ const FINAL = new Set(["succeeded", "failed", "cancelled"]);
 
 export const isActive = (job: Job | null | undefined): boolean => job != null && !FINAL.has(job.state);
 
+/** Whether it may leave its work for now and go on with it later. */
+export const canPause = (job: Job): boolean =>
+  job.resumable && (job.state === "running" || job.state === "queued");
+
 let jobs: ReadonlyMap<string, Job> = new Map();
 const watchers = new Set<() => void>();
 const endings = new Set<(job: Job) => void>();

@@ -57,7 +57,7 @@ export function Dialog({
               </IconButton>
             </Radix.Close>
           </div>
-          <div data-body="" className="min-h-0 overflow-y-auto p-4">
+          <div data-body="" className="min-h-0 scroll-pb-16 overflow-y-auto p-4">
             {children}
           </div>
         </Radix.Content>

@@ -19,11 +19,21 @@ export interface SchemaFormProps {
   widgets?: Record<string, Widget>;
   /** For a choice between kinds (path → kind → its name): only these are offered, in this order. */
   kinds?: Record<string, Record<string, string>>;
-  submit: string;
+  /** What the button says; null hides the buttons. */
+  submit: string | null;
   onSubmit: (value: Value) => Promise<unknown>;
   onCancel?: () => void;
   /** Between fields and buttons: a forecast, say. */
   children?: ReactNode;
+}
+
+/** The buttons that end a form. In a dialog they stay in view, however long the form is. */
+export function FormActions({ children }: { children: ReactNode }) {
+  return (
+    <div className="flex items-center justify-end gap-2 in-data-body:sticky in-data-body:-bottom-4 in-data-body:z-10 in-data-body:-mx-4 in-data-body:-mb-4 in-data-body:border-t in-data-body:border-line in-data-body:bg-raised in-data-body:rounded-b-[8px] in-data-body:px-4 in-data-body:py-2.5">
+      {children}
+    </div>
+  );
 }
 
 /**
@@ -97,12 +107,14 @@ export function SchemaForm(props: SchemaFormProps) {
       )}
       {props.children}
       {refusal && <ErrorNote error={refusal} />}
-      <div className="flex justify-end gap-2">
-        {props.onCancel && <Button onClick={props.onCancel}>Cancel</Button>}
-        <Button type="submit" look="primary" busy={busy}>
-          {props.submit}
-        </Button>
-      </div>
+      {props.submit !== null && (
+        <FormActions>
+          {props.onCancel && <Button onClick={props.onCancel}>Cancel</Button>}
+          <Button type="submit" look="primary" busy={busy}>
+            {props.submit}
+          </Button>
+        </FormActions>
+      )}
     </form>
   );
 }

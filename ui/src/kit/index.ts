@@ -17,7 +17,7 @@ export { type Crumb, PageHeader } from "./PageHeader";
 export { type Progress, ProgressBar, progressWords, StateBadge, shareDone } from "./progress";
 export { RenameDialog } from "./RenameDialog";
 export { type RowSource, usePages, useRows } from "./rows";
-export { SchemaForm } from "./SchemaForm";
+export { FormActions, SchemaForm } from "./SchemaForm";
 export type { Widget } from "./schemaFields";
 export { Empty, ErrorNote, Skeleton, SkeletonLines } from "./states";
 export { type Tab, Tabs } from "./Tabs";

@@ -6,6 +6,7 @@ import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import { useSchema } from "@/api/useSchema";
+import { HubAccess } from "@/hub/HubAccess";
 import { Button, Dialog, ErrorNote, type FormValue, SchemaForm, SkeletonLines } from "@/kit";
 import { defaultsOf, problemsOf } from "@/kit/jsonSchema";
 import { Preview, type PreviewOut, type Use } from "./Preview";
@@ -103,6 +104,7 @@ function Form({ onClose }: { onClose: () => void }) {
         await navigate({ to: "/models/$id", params: { id: model.id } });
       }}
     >
+      {(value.source as { kind?: string }).kind === "hub" && <HubAccess />}
       {!found && (
         <div className="flex items-center gap-3">
           <Button
