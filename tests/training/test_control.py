@@ -15,6 +15,7 @@ from mistudio.jobs.tables import Job, JobMessage
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
 from mistudio.training import checkpoints, control, sweeps, views
+from mistudio.training.admission import admit
 from mistudio.training.control_schemas import (
     ChangeRequest,
     CheckpointComparison,
@@ -209,3 +210,26 @@ def test_checkpoints_are_listed_deleted_opened_and_compared(
         checkpoints.delete(session, settings, training_id, 10)
         with pytest.raises(StudioError, match="no checkpoint of step 10"):
             checkpoints.delete(session, settings, training_id, 10)
+
+
+def test_a_training_says_what_memory_it_needs_and_is_refused_where_it_could_never_fit(
+    settings: Any, database: Any, tokens: str, cache: str
+) -> None:
+    wanted = request(tokens, cache)
+    with database.session() as session:
+        needed = admit(session, settings, wanted)
+        made = sweeps.create_sweep(session, wanted, memory_bytes=needed)
+        job = sweeps.sweep_job(session, made.id)
+        assert job is not None
+        assert job.memory_bytes == needed > 100_000_000
+        job_id, training_id = job.id, made.trainings[0].id
+        with pytest.raises(
+            StudioError, match=r"would need about .* of memory, and jobs on this machine may use"
+        ):
+            admit(session, settings.model_copy(update={"job_memory_bytes": needed - 1}), wanted)
+    ended(database, job_id)
+    with database.session() as session:
+        control.continue_longer(session, settings, training_id, ContinueRequest(total_tokens=9_000))
+    with database.reading() as session:
+        again = session.get_one(Job, newest_job(database, training_id))
+        assert (again.id != job_id, again.memory_bytes) == (True, needed)

@@ -95,7 +95,7 @@ def out_many(session: Session, trainings: Sequence[Training]) -> list[TrainingOu
     return views
 
 
-def _pairs(session: Session, query: Select[Any]) -> dict[Any, Any]:
+def _pairs(session: Session, query: Select[Any, Any]) -> dict[Any, Any]:
     return {row[0]: row[1] for row in session.execute(query)}
 
 
