@@ -121,7 +121,11 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Move a job in the queue
+         * @description Set the priority of a job that waits: higher runs first.
+         */
+        patch: operations["update_job"];
         trace?: never;
     };
     "/api/v1/jobs/{job_id}/cancel": {
@@ -708,6 +712,26 @@ export interface paths {
         get: operations["list_kinds"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/templates/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check settings as one types
+         * @description What keeping these settings as a template of this kind would be refused for; nothing is kept.
+         */
+        post: operations["check_template"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1838,6 +1862,26 @@ export interface paths {
          * @description Its report with the meaning of every number; null where it was never evaluated.
          */
         get: operations["show_evaluation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare trainings
+         * @description Where the settings differ, and all final figures with the best marked.
+         */
+        get: operations["compare_trainings"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3614,6 +3658,83 @@ export interface components {
         ColumnPreview: {
             /** Texts */
             texts: string[];
+        };
+        /**
+         * ComparedFigure
+         * @description A measure of the trainings.
+         */
+        ComparedFigure: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Unit */
+            unit: string;
+            /**
+             * Description
+             * @description How to read it, with its formula.
+             */
+            description: string;
+            /** Better */
+            better: string;
+            /**
+             * Group
+             * @description On held-out tokens, or last recorded while training.
+             */
+            group: string;
+            /** Values */
+            values: (number | null)[];
+            /**
+             * Best
+             * @description Positions of the best; empty where no end is the good one.
+             */
+            best: number[];
+        };
+        /**
+         * ComparedSetting
+         * @description A setting in which the trainings differ.
+         */
+        ComparedSetting: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Unit */
+            unit: string;
+            /** Description */
+            description: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Values
+             * @description By training; null where a training has no such setting.
+             */
+            values: (number | boolean | string | string[] | null)[];
+        };
+        /**
+         * Comparison
+         * @description Trainings side by side.
+         */
+        Comparison: {
+            /** Trainings */
+            trainings: components["schemas"]["ListedTraining"][];
+            /**
+             * Settings
+             * @description Only those that differ.
+             */
+            settings: components["schemas"]["ComparedSetting"][];
+            /**
+             * Shared
+             * @description What all have in common, by setting.
+             */
+            shared: {
+                [key: string]: number | boolean | string | string[] | null;
+            };
+            /**
+             * Figures
+             * @description Only those that at least one has.
+             */
+            figures: components["schemas"]["ComparedFigure"][];
         };
         /**
          * ComposedColumnOut
@@ -6075,6 +6196,11 @@ export interface components {
              */
             priority: number;
             /**
+             * Memory Bytes
+             * @description What it is expected to need at its peak, where that is known.
+             */
+            memory_bytes: number | null;
+            /**
              * Resumable
              * @description Continues from its last checkpoint after an interruption.
              */
@@ -6096,6 +6222,17 @@ export interface components {
             started_at: string | null;
             /** Finished At */
             finished_at: string | null;
+        };
+        /**
+         * JobUpdate
+         * @description Changes to a job that waits.
+         */
+        JobUpdate: {
+            /**
+             * Priority
+             * @description Higher runs first; first come, first served within one priority. 0 is usual.
+             */
+            priority: number;
         };
         /**
          * JsonLinesSource
@@ -9078,6 +9215,31 @@ export interface components {
             bytes: number;
         };
         /**
+         * TemplateCheck
+         * @description Settings to check before they are kept.
+         */
+        TemplateCheck: {
+            /** Kind */
+            kind: string;
+            /** Body */
+            body: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * TemplateCheckOut
+         * @description What is wrong with settings.
+         */
+        TemplateCheckOut: {
+            /**
+             * Errors
+             * @description By field; empty when nothing is.
+             */
+            errors: {
+                [key: string]: string;
+            };
+        };
+        /**
          * TemplateCreate
          * @description Settings to keep under a name.
          */
@@ -10945,6 +11107,95 @@ export interface operations {
             };
             /** @description There is no such thing. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobUpdate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -13867,6 +14118,75 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TemplateKindOut"][];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_template: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TemplateCheck"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TemplateCheckOut"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */
@@ -19998,6 +20318,85 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EvaluationOut"] | null;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare_trainings: {
+        parameters: {
+            query?: {
+                /** @description Trainings, in the order shown. */
+                ids?: string[] | null;
+                /** @description A sweep, all of whose trainings are meant. */
+                sweep?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Comparison"];
                 };
             };
             /** @description The request comes from a page or under a name that this server does not serve. */

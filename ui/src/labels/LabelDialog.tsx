@@ -1,8 +1,10 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { BookmarkPlus } from "lucide-react";
 import { useMemo, useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import {
+  Button,
   Dialog,
   ErrorNote,
   type FormValue,
@@ -13,11 +15,14 @@ import {
   useSearchParams,
 } from "@/kit";
 import { defaultsOf, type JsonSchema, resolver } from "@/kit/jsonSchema";
+import { SaveTemplate } from "@/templates/SaveTemplate";
+import { StartFrom } from "@/templates/StartFrom";
+import { type LabellingPrompt, PromptFields } from "./PromptFields";
 
 type Wanted = components["schemas"]["LabellingRunCreate"];
 type Extraction = components["schemas"]["ExtractionOut"];
 
-const BASIC = ["source", "model", "scope.limit", "scope.only", "scope.order", "score"];
+const BASIC = ["source", "model", "prompt", "scope.limit", "scope.only", "scope.order", "score"];
 
 interface Props {
   extraction: Extraction;
@@ -44,6 +49,7 @@ function Form({ extraction, onClose }: Props) {
   const client = useQueryClient();
   const [, change] = useSearchParams();
   const [typed, setTyped] = useState<FormValue | null>(null);
+  const [saving, setSaving] = useState(false);
   const form = useQuery({
     queryKey: ["labelling form"],
     queryFn: ({ signal }) => body(api.GET("/api/v1/labelling/form", { signal })),
@@ -62,8 +68,8 @@ function Form({ extraction, onClose }: Props) {
   const value = typed ?? defaultsOf(schema.schema, schema.resolve);
   const { sources } = form.data;
   const source = sources.find((one) => one.source === value.source);
-  const hidden = ["scope.indices"];
-  if (value.source === "contrast") hidden.push("model", "examples");
+  const hidden = ["scope.indices", "template_id"];
+  if (value.source === "contrast") hidden.push("model", "examples", "prompt");
   if (value.source !== "openai") hidden.push("concurrency");
   const chat = models.data?.items.filter((one) => one.ready && one.has_chat_template) ?? [];
   return (
@@ -71,8 +77,14 @@ function Form({ extraction, onClose }: Props) {
       {...schema}
       value={value}
       onChange={(next) =>
-        // The model of one source means nothing to another.
-        setTyped(next.source === value.source ? next : { ...next, model: null })
+        // The model of one source means nothing to another, and contrast asks nobody.
+        setTyped(
+          next.source === value.source
+            ? next
+            : next.source === "contrast"
+              ? { ...next, model: null, prompt: null, template_id: null }
+              : { ...next, model: null },
+        )
       }
       basic={BASIC}
       hidden={hidden}
@@ -92,6 +104,9 @@ function Form({ extraction, onClose }: Props) {
               </option>
             ))}
           </select>
+        ),
+        prompt: ({ id, value: chosen, onChange }) => (
+          <PromptFields id={id} value={chosen as LabellingPrompt | null} onChange={onChange} />
         ),
         model: ({ id, value: chosen, onChange, error }) =>
           value.source === "local" ? (
@@ -134,6 +149,33 @@ function Form({ extraction, onClose }: Props) {
         change({ tab: "labelling", run: made.id, label: undefined }, { push: true });
       }}
     >
+      {value.source !== "contrast" && (
+        <div className="flex items-end gap-3">
+          <StartFrom
+            kind="labelling"
+            value={value.template_id as string | null | undefined}
+            onChange={(template) =>
+              setTyped(
+                template
+                  ? { ...value, ...template.body, template_id: template.id }
+                  : { ...value, template_id: null },
+              )
+            }
+          />
+          <Button icon={<BookmarkPlus size={14} />} onClick={() => setSaving(true)}>
+            Save as template
+          </Button>
+          <SaveTemplate
+            open={saving}
+            onClose={() => setSaving(false)}
+            kind="labelling"
+            settings={() => ({
+              ...(value.prompt ? { prompt: value.prompt } : {}),
+              examples: value.examples,
+            })}
+          />
+        </div>
+      )}
       <p className="text-muted">
         {source?.description}
         {sources.filter((one) => !one.available && one.why_not).map((one) => ` ${one.title}: ${one.why_not}`)}{" "}

@@ -115,7 +115,8 @@ export function Prompt({
   );
 }
 
-function Chat({
+/** The turns of a chat, each with who says it. */
+export function Chat({
   id,
   messages,
   onChange,

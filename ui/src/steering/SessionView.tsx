@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { Play, PowerOff } from "lucide-react";
+import { BookmarkPlus, Play, PowerOff } from "lucide-react";
 import { useEffect, useRef, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
@@ -8,6 +8,8 @@ import type { components } from "@/api/schema";
 import { isActive, useJob } from "@/jobs/live";
 import { Button, ErrorNote, PageHeader, StateBadge, useKeys, useSearchParams } from "@/kit";
 import { missingIn, Prompt, type PromptValue, promptFields, startPrompt } from "@/models/Prompt";
+import { SaveTemplate } from "@/templates/SaveTemplate";
+import { StartFrom, type Template } from "@/templates/StartFrom";
 import { useChosen } from "./chosen";
 import { FeatureStrengths } from "./FeatureStrengths";
 import type { Generation } from "./generations";
@@ -50,6 +52,8 @@ export function SessionView({ session }: { session: Session }) {
   const [chosen, setChosen] = useChosen();
   const [prompt, setPrompt] = useState<PromptValue>(() => startPrompt());
   const [sampling, setSampling] = useState<SamplingValue>(startSampling);
+  const [template, setTemplate] = useState<string | null>(null);
+  const [saving, setSaving] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<Problem | null>(null);
   const generations = useGenerations(session.id);
@@ -90,6 +94,14 @@ export function SessionView({ session }: { session: Session }) {
     }
   }, [first?.id]);
 
+  const begin = (chosen: Template | null) => {
+    setTemplate(chosen?.id ?? null);
+    if (!chosen) return;
+    begun.current = true;
+    const kept = chosen.body as unknown as Wanted;
+    setPrompt(startPrompt(kept));
+    setSampling(startSampling(kept));
+  };
   const act = async (work: () => Promise<unknown>) => {
     try {
       await work();
@@ -107,6 +119,7 @@ export function SessionView({ session }: { session: Session }) {
       const wanted = {
         ...sampling,
         ...promptFields(prompt),
+        template_id: template,
         features: usable.map((one) => ({
           sae_id: one.sae,
           index: one.index,
@@ -119,7 +132,8 @@ export function SessionView({ session }: { session: Session }) {
         api.POST("/api/v1/steering/sessions/{session_id}/generate", { ...at, body: wanted }),
       );
       generations.add([made]);
-      change({ text: made.id });
+      setTemplate(null); // what is written next was begun with this text
+      change({ text: made.id, template: undefined });
     } catch (thrown) {
       setError(Problem.from(thrown));
     } finally {
@@ -186,6 +200,29 @@ export function SessionView({ session }: { session: Session }) {
             errors={error?.fields ?? {}}
           />
           <Sampling value={sampling} onChange={setSampling} errors={error?.fields ?? {}} />
+          <div className="flex flex-col gap-2">
+            <StartFrom
+              kind="steering"
+              first={typeof search.template === "string" ? search.template : undefined}
+              value={template}
+              onChange={begin}
+            />
+            <Button
+              className="self-start"
+              icon={<BookmarkPlus size={14} />}
+              disabled={missingIn(prompt) !== null}
+              hint="Prompt and sampling; the features stay with their SAE"
+              onClick={() => setSaving(true)}
+            >
+              Save as template
+            </Button>
+            <SaveTemplate
+              open={saving}
+              onClose={() => setSaving(false)}
+              kind="steering"
+              settings={() => ({ ...sampling, ...promptFields(prompt) })}
+            />
+          </div>
         </div>
         <div className="flex min-w-0 flex-1 flex-col gap-5 p-5 lg:overflow-y-auto">
           <Prompt

@@ -1,12 +1,17 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
-import { Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
+import type { components } from "@/api/schema";
+import { useSettled } from "@/datasets/useSettled";
+import { Button, Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
 import { defaultsOf, type JsonSchema, resolver } from "@/kit/jsonSchema";
+import { Chat } from "@/models/Prompt";
 import { KINDS } from "@/training/words";
 import type { Template } from "./StartFrom";
 import type { Kind } from "./TemplatesPage";
+
+type Message = components["schemas"]["ChatMessage"];
 
 /** What is shown at once; the rest stands under Advanced. */
 const BASIC: Record<string, string[]> = {
@@ -17,6 +22,15 @@ const BASIC: Record<string, string[]> = {
     "body.config.total_tokens",
     "body.config.batch_size",
     "body.config.learning_rate",
+  ],
+  labelling: ["body.prompt", "body.examples"],
+  steering: [
+    "body.prompt",
+    "body.messages",
+    "body.max_new_tokens",
+    "body.temperature",
+    "body.top_p",
+    "body.seed",
   ],
 };
 
@@ -50,6 +64,21 @@ function Form({ template, kinds, onClose }: Props) {
   const form = kinds.find((one) => one.name === kind)?.form as JsonSchema | undefined;
   const resolve = useMemo(() => resolver(form ?? {}), [form]);
   const [typed, setTyped] = useState<FormValue | null>(null);
+  const settled = useSettled(typed?.body ?? null);
+  const check = useQuery({
+    queryKey: ["templates", "check", kind, settled],
+    enabled: settled !== null && kind !== "",
+    placeholderData: keepPreviousData,
+    gcTime: 0,
+    queryFn: ({ signal }) =>
+      body(
+        api.POST("/api/v1/templates/check", {
+          body: { kind, body: settled as Record<string, unknown> },
+          signal,
+        }),
+      ),
+  });
+  const wrong = typed === null ? [] : Object.entries(check.data?.errors ?? {});
   if (!form) return <SkeletonLines lines={6} />;
   const schema: JsonSchema = {
     type: "object",
@@ -111,7 +140,7 @@ function Form({ template, kinds, onClose }: Props) {
         basic={["name", "favourite", "description", ...(BASIC[kind] ?? ["body"])]}
         kinds={Object.fromEntries(Object.entries(KINDS).map(([path, names]) => [`body.${path}`, names]))}
         hidden={["body.config.skip_connection"]}
-        widgets={{ "body.hooks": Patterns }}
+        widgets={{ "body.hooks": Patterns, ...(kind === "steering" ? STEERING : {}) }}
         submit={template ? "Save changes" : "Save template"}
         onCancel={onClose}
         onSubmit={async (wanted) => {
@@ -129,10 +158,68 @@ function Form({ template, kinds, onClose }: Props) {
           toast.success(`Template “${change.name}” saved`);
           onClose();
         }}
-      />
+      >
+        {wrong.length > 0 && (
+          <div
+            role="status"
+            aria-label="What would be refused"
+            className="rounded-[5px] border border-line bg-sunken px-2.5 py-1.5"
+          >
+            <p className="text-failed">These settings would be refused:</p>
+            <ul>
+              {wrong.map(([path, words]) => (
+                <li key={path}>
+                  {path !== "body" && (
+                    <>
+                      <code>{path.replace(/^body\./, "")}</code>:{" "}
+                    </>
+                  )}
+                  {words}
+                </li>
+              ))}
+            </ul>
+          </div>
+        )}
+      </SchemaForm>
     </>
   );
 }
+
+/** A text to continue; nothing where a chat is written instead. */
+const Continued: Widget = ({ id, value, onChange, error }) => (
+  <textarea
+    id={id}
+    className="field"
+    rows={3}
+    placeholder="Text to continue. Leave it empty to write a chat below."
+    aria-invalid={error ? true : undefined}
+    value={String(value ?? "")}
+    onChange={(event) => onChange(event.target.value || null)}
+  />
+);
+
+/** The turns of a chat, or a button to begin one. */
+const Turns: Widget = ({ id, value, onChange }) => {
+  const messages = (value as Message[] | null | undefined) ?? null;
+  if (!messages)
+    return (
+      <Button id={id} onClick={() => onChange([{ role: "user", content: "" }])}>
+        Write a chat instead
+      </Button>
+    );
+  return (
+    <div className="flex flex-col items-start gap-1">
+      <div className="w-full">
+        <Chat id={id} messages={messages} onChange={onChange} />
+      </div>
+      <Button look="quiet" onClick={() => onChange(null)}>
+        No chat
+      </Button>
+    </div>
+  );
+};
+
+const STEERING: Record<string, Widget> = { "body.prompt": Continued, "body.messages": Turns };
 
 /** Hook points and patterns, one a line. */
 const Patterns: Widget = ({ id, value, onChange, error }) => (

@@ -187,6 +187,18 @@ function Fate({ row, onChoose }: { row: Row; onChoose: (choice: Choice) => void 
         ))}
       </select>
       {row.action === "rename" && <span className="text-muted">as “{row.imported_as}”</span>}
+      {(row.changes ?? []).length > 0 && (
+        <span className="w-full text-xs text-muted">
+          differs in{" "}
+          {(row.changes ?? []).slice(0, 6).map((path, index) => (
+            <span key={path}>
+              {index > 0 && ", "}
+              <code>{path}</code>
+            </span>
+          ))}
+          {(row.changes ?? []).length > 6 && ` and ${(row.changes ?? []).length - 6} more`}
+        </span>
+      )}
     </span>
   );
 }

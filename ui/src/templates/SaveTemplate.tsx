@@ -3,7 +3,11 @@ import { type FormEvent, useId, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
+import type { components } from "@/api/schema";
 import { Button, Dialog, ErrorNote, Field, format, invalid, SettingFacts } from "@/kit";
+import { Expectation } from "./StartFrom";
+
+type Expected = components["schemas"]["Expected"];
 
 interface Props {
   open: boolean;
@@ -11,6 +15,8 @@ interface Props {
   kind: string;
   /** What is kept, as it stands now. */
   settings: () => Record<string, unknown>;
+  /** What a run of these settings came to. */
+  expected?: Expected | null;
 }
 
 /** Keeps the settings of a form, or of something that was made, as a template. */
@@ -22,7 +28,7 @@ export function SaveTemplate(props: Props) {
   );
 }
 
-function Form({ onClose, kind, settings }: Props) {
+function Form({ onClose, kind, settings, expected = null }: Props) {
   const id = useId();
   const client = useQueryClient();
   const [kept] = useState(settings);
@@ -37,7 +43,14 @@ function Form({ onClose, kind, settings }: Props) {
     try {
       await body(
         api.POST("/api/v1/templates", {
-          body: { kind, name: name.trim(), description: description.trim(), favourite, body: kept },
+          body: {
+            kind,
+            name: name.trim(),
+            description: description.trim(),
+            favourite,
+            expected,
+            body: kept,
+          },
         }),
       );
       void client.invalidateQueries({ queryKey: ["templates"] });
@@ -86,7 +99,12 @@ function Form({ onClose, kind, settings }: Props) {
       </label>
       <details>
         <summary className="cursor-pointer text-muted">What is kept</summary>
-        <div className="mt-2">
+        <div className="mt-2 flex flex-col gap-2">
+          {expected && (
+            <p>
+              As what this run came to: <Expectation expected={expected} />
+            </p>
+          )}
           <SettingFacts settings={flat(kept)} />
         </div>
       </details>
@@ -101,6 +119,13 @@ function Form({ onClose, kind, settings }: Props) {
   );
 }
 
+/** An item of a list in words; of a turn of a chat who says what. */
+function item(value: unknown): string {
+  if (value === null || typeof value !== "object") return String(value);
+  const turn = value as { role?: unknown; content?: unknown };
+  return turn.role ? `${turn.role}: ${turn.content}` : JSON.stringify(value);
+}
+
 /** Nested settings as lines: "optimizer: kind". Groups that only hold the rest are not named; lists are read as words. */
 export function flat(settings: Record<string, unknown>, group = ""): Record<string, unknown> {
   const found: Record<string, unknown> = {};
@@ -111,7 +136,7 @@ export function flat(settings: Record<string, unknown>, group = ""): Record<stri
     } else {
       const words = format.sentence(name);
       found[group ? `${group}${words.charAt(0).toLowerCase()}${words.slice(1)}` : name] = Array.isArray(value)
-        ? value.join(", ")
+        ? value.map(item).join(", ")
         : value;
     }
   }

@@ -3,9 +3,31 @@ import { useEffect, useId, useRef } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useRefetchOn } from "@/api/useChannel";
-import { Field } from "@/kit";
+import { Field, format, tip } from "@/kit";
 
 export type Template = components["schemas"]["TemplateOut"];
+
+/** "L0 32, FVU 0.11": what a run of a template's settings came to, with where that is known from. */
+export function Expectation({ expected }: { expected: NonNullable<Template["expected"]> }) {
+  return (
+    <span className="text-ink" {...tip(`${expected.model}, ${expected.hook}\n${expected.source}`)}>
+      L0 {format.figure(expected.l0)}, FVU {format.figure(expected.fvu)}
+    </span>
+  );
+}
+
+function Group({ label, templates }: { label: string; templates: Template[] }) {
+  return (
+    <optgroup label={label}>
+      {templates.map((one) => (
+        <option key={one.id} value={one.id}>
+          {one.favourite ? "★ " : ""}
+          {one.name}
+        </option>
+      ))}
+    </optgroup>
+  );
+}
 
 /** Fills a form from a template of its kind; favourites come first. */
 export function StartFrom({
@@ -29,6 +51,9 @@ export function StartFrom({
   });
   useRefetchOn("templates", ["templates"]);
   const found = templates.data?.items ?? [];
+  const own = found.filter((one) => !one.builtin);
+  const shipped = found.filter((one) => one.builtin);
+  const chosen = found.find((one) => one.id === value);
   const started = useRef(false);
   const start = started.current ? undefined : found.find((one) => one.id === first);
   useEffect(() => {
@@ -51,14 +76,15 @@ export function StartFrom({
           onChange={(event) => void onChange(found.find((one) => one.id === event.target.value) ?? null)}
         >
           <option value="">{found.length === 0 ? "none kept yet" : "none"}</option>
-          {found.map((one) => (
-            <option key={one.id} value={one.id}>
-              {one.favourite ? "★ " : ""}
-              {one.name}
-            </option>
-          ))}
+          {own.length > 0 && <Group label="Yours" templates={own} />}
+          {shipped.length > 0 && <Group label="Built in" templates={shipped} />}
         </select>
       </Field>
+      {chosen && (chosen.description || chosen.expected) && (
+        <p className="mt-1 line-clamp-3 text-xs text-muted" {...tip(chosen.description)}>
+          {chosen.expected && <Expectation expected={chosen.expected} />} {chosen.description}
+        </p>
+      )}
     </div>
   );
 }

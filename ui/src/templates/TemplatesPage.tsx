@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Copy, Download, Pencil, Play, Plus, Star, Trash2, Upload } from "lucide-react";
-import { useState } from "react";
+import { Copy, Download, Lock, Pencil, Play, Plus, Star, Trash2, Upload } from "lucide-react";
+import { type ReactNode, useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import {
@@ -16,22 +16,23 @@ import {
   RelativeTime,
   Section,
   SettingFacts,
+  tip,
   useUrlState,
 } from "@/kit";
+import { architectureName } from "@/saes/architectures";
 import { download, duplicate, remove, star } from "./actions";
 import { EditTemplate } from "./EditTemplate";
 import { ImportTemplates } from "./ImportTemplates";
 import { flat } from "./SaveTemplate";
-import type { Template } from "./StartFrom";
+import { Expectation, type Template } from "./StartFrom";
 
 export type Kind = components["schemas"]["TemplateKindOut"];
 
 /** The kinds of templates, with their forms. */
 export function useKinds(): Kind[] {
   const { data } = useQuery({
-    queryKey: ["template kinds"],
+    queryKey: ["templates", "kinds"],
     queryFn: ({ signal }) => body(api.GET("/api/v1/templates/kinds", { signal })),
-    staleTime: Number.POSITIVE_INFINITY,
   });
   return data ?? [];
 }
@@ -57,7 +58,19 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
     header: "Name",
     width: "minmax(180px, 2fr)",
     sort: "name",
-    cell: (template) => <span className="font-medium">{template.name}</span>,
+    cell: (template) => (
+      <span className="flex min-w-0 items-center gap-1.5 font-medium">
+        <span className="truncate">{template.name}</span>
+        {template.builtin && (
+          <span
+            className="shrink-0 rounded-[4px] bg-sunken px-1.5 text-2xs font-normal text-muted"
+            {...tip("Comes with miStudio and stays as it is: duplicate it to change it")}
+          >
+            built in
+          </span>
+        )}
+      </span>
+    ),
   },
   {
     id: "kind",
@@ -65,6 +78,26 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
     width: "minmax(130px, 1fr)",
     sort: "kind",
     cell: (template) => kinds.find((kind) => kind.name === template.kind)?.title ?? template.kind,
+  },
+  {
+    id: "architecture",
+    header: "Architecture",
+    width: "minmax(90px, 110px)",
+    sort: "architecture",
+    cell: (template) =>
+      template.architecture ? architectureName(template.architecture) : <span className="text-muted">–</span>,
+  },
+  {
+    id: "expected",
+    header: "Expected",
+    width: "140px",
+    hint: "Active latents a token and unexplained variance of a run of these settings; where that is known from stands in the tooltip",
+    cell: (template) =>
+      template.expected ? (
+        <Expectation expected={template.expected} />
+      ) : (
+        <span className="text-muted">–</span>
+      ),
   },
   {
     id: "description",
@@ -102,7 +135,19 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
 export function TemplatesPage() {
   const kinds = useKinds();
   const [kind, setKind] = useUrlState("kind", "");
+  const [architecture, setArchitecture] = useUrlState("architecture", "");
+  const [made, setMade] = useUrlState("made", "");
   const [favourites, setFavourites] = useUrlState("favourites", false);
+  const architectures = [
+    ...new Set(kinds.filter((one) => !kind || one.name === kind).flatMap((one) => one.architectures)),
+  ].sort();
+  const filtering = kind !== "" || architecture !== "" || made !== "" || favourites;
+  const clear = () => {
+    setKind("");
+    setArchitecture("");
+    setMade("");
+    setFavourites(false);
+  };
   const [importing, setImporting] = useUrlState("import", false);
   const [adding, setAdding] = useUrlState("add", false);
   const [, setOpen] = useUrlState("open", "");
@@ -118,43 +163,81 @@ export function TemplatesPage() {
         title="Templates"
         name="templates"
         defaultSort="-favourite,name"
-        filterKey={[kind, favourites]}
+        filterKey={[kind, architecture, made, favourites]}
         fetch={(query, signal) =>
           body(
             api.GET("/api/v1/templates", {
               params: {
-                query: { ...query, kind: kind || undefined, favourite: favourites || undefined },
+                query: {
+                  ...query,
+                  kind: kind || undefined,
+                  architecture: architecture || undefined,
+                  builtin: made === "" ? undefined : made === "builtin",
+                  favourite: favourites || undefined,
+                },
               },
               signal,
             }),
           )
         }
         columns={columns(kinds)}
-        onOpen={setEditing}
+        onOpen={(template) => (template.builtin ? setOpen(template.id) : setEditing(template))}
         filters={
           <>
             <select
               aria-label="Kind"
               className="field w-auto"
               value={kind}
-              onChange={(event) => setKind(event.target.value)}
+              onChange={(event) => {
+                setKind(event.target.value);
+                setArchitecture("");
+              }}
             >
-              <option value="">all kinds</option>
+              <option value="">Kind: any</option>
               {kinds.map((one) => (
                 <option key={one.name} value={one.name}>
                   {one.title}
                 </option>
               ))}
             </select>
-            <label className="flex items-center gap-1.5 whitespace-nowrap">
-              <input
-                type="checkbox"
-                className="accent-accent"
-                checked={favourites}
-                onChange={(event) => setFavourites(event.target.checked)}
-              />
-              favourites only
-            </label>
+            {(architectures.length > 0 || architecture) && (
+              <select
+                aria-label="Architecture"
+                className="field w-auto"
+                value={architecture}
+                onChange={(event) => setArchitecture(event.target.value)}
+              >
+                <option value="">Architecture: any</option>
+                {[...new Set([...architectures, ...(architecture ? [architecture] : [])])].map((one) => (
+                  <option key={one} value={one}>
+                    {architectureName(one)}
+                  </option>
+                ))}
+              </select>
+            )}
+            <select
+              aria-label="Made by"
+              className="field w-auto"
+              value={made}
+              onChange={(event) => setMade(event.target.value)}
+            >
+              <option value="">Built in and own</option>
+              <option value="own">Own only</option>
+              <option value="builtin">Built in only</option>
+            </select>
+            <Button
+              look={favourites ? "plain" : "quiet"}
+              aria-pressed={favourites}
+              icon={<Star size={13} fill={favourites ? "currentColor" : "none"} />}
+              onClick={() => setFavourites(!favourites)}
+            >
+              Favourites
+            </Button>
+            {filtering && (
+              <Button look="quiet" onClick={clear}>
+                Clear
+              </Button>
+            )}
           </>
         }
         actions={
@@ -164,7 +247,7 @@ export function TemplatesPage() {
             </Button>
             <Button
               icon={<Download size={15} />}
-              hint="All templates as one JSON file"
+              hint="All of your own as one JSON file"
               onClick={() => void download([])}
             >
               Export all
@@ -192,35 +275,48 @@ export function TemplatesPage() {
           title: template.name,
           actions: (
             <>
-              <IconButton label="Edit" onClick={() => setEditing(template)}>
-                <Pencil size={14} />
-              </IconButton>
-              <IconButton label="Duplicate" onClick={() => void duplicate(template)}>
+              {!template.builtin && (
+                <IconButton label="Edit" onClick={() => setEditing(template)}>
+                  <Pencil size={14} />
+                </IconButton>
+              )}
+              <IconButton
+                label={template.builtin ? "Duplicate, to change the copy" : "Duplicate"}
+                onClick={async () => {
+                  const copy = await duplicate(template);
+                  if (!copy) return;
+                  setOpen(copy.id);
+                  if (template.builtin) setEditing(copy);
+                }}
+              >
                 <Copy size={14} />
               </IconButton>
               <IconButton label="Export" onClick={() => void download([template])}>
                 <Download size={14} />
               </IconButton>
-              <IconButton
-                label="Delete template"
-                onClick={() => {
-                  setOpen("");
-                  void remove([template]);
-                }}
-              >
-                <Trash2 size={14} />
-              </IconButton>
+              {!template.builtin && (
+                <IconButton
+                  label="Delete template"
+                  onClick={() => {
+                    setOpen("");
+                    void remove([template]);
+                  }}
+                >
+                  <Trash2 size={14} />
+                </IconButton>
+              )}
             </>
           ),
           content: <Details template={template} />,
         })}
         empty={
           <Empty
-            title={favourites || kind ? "No template is like that" : "No templates yet"}
-            action={favourites || kind ? undefined : add}
+            title={filtering ? "No template fits these filters" : "No templates yet"}
+            action={filtering ? <Button onClick={clear}>Clear filters</Button> : add}
           >
-            A template keeps settings under a name: which activations to extract, how to train. It is saved
-            from the dialog where the settings are made, here, or imported from a file.
+            A template keeps settings under a name: which activations to extract, how to train, what to ask
+            for a label, what to write while steering. It is saved from the dialog where the settings are
+            made, from a run, here, or imported from a file.
           </Empty>
         }
       />
@@ -242,6 +338,8 @@ export function TemplatesPage() {
 const STARTS: Record<string, { to: string; label: string; search?: object }> = {
   extraction: { to: "/activations", label: "Harvest from it", search: { add: true } },
   training: { to: "/trainings/new", label: "Train from it" },
+  labelling: { to: "/features", label: "Choose features to label" },
+  steering: { to: "/steering", label: "Steer from it" },
 };
 
 function Details({ template }: { template: Template }) {
@@ -259,15 +357,33 @@ function Details({ template }: { template: Template }) {
         </Link>
       )}
       {template.description && <p className="whitespace-pre-line">{template.description}</p>}
+      {template.builtin && (
+        <p className="flex items-start gap-1.5 text-muted">
+          <Lock size={13} className="mt-0.5 shrink-0" aria-hidden="true" />
+          Comes with miStudio and stays as it is. Duplicate it to change it.
+        </p>
+      )}
       <Facts
         facts={[
           ["Id", <Code key="id">{template.id}</Code>],
+          ...(template.architecture
+            ? [["Architecture", architectureName(template.architecture)] as [string, ReactNode]]
+            : []),
           ["Uses", <Num key="uses" value={template.uses} />],
           ["Last used", <RelativeTime key="used" at={template.last_used_at} />],
           ["Made", <RelativeTime key="made" at={template.created_at} />],
           ["Changed", <RelativeTime key="changed" at={template.updated_at} />],
         ]}
       />
+      {template.expected && (
+        <Section title="Expected">
+          <p>
+            <Expectation expected={template.expected} /> on {template.expected.model},{" "}
+            <code>{template.expected.hook}</code>
+          </p>
+          <p className="mt-1 text-xs text-muted">{template.expected.source}</p>
+        </Section>
+      )}
       <Section title="Settings">
         <SettingFacts settings={flat(template.body)} />
       </Section>

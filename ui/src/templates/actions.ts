@@ -1,6 +1,7 @@
 import { toast } from "sonner";
 import { api, body, queryClient } from "@/api/client";
 import { Problem } from "@/api/problem";
+import { format } from "@/kit";
 import type { Template } from "./StartFrom";
 
 /** Do it, read the list again and say what happened; a refusal is shown in its own words. */
@@ -27,6 +28,10 @@ export const star = (template: Template) =>
         body: { favourite: !template.favourite },
       }),
     ),
+    (done) =>
+      toast.success(
+        done.favourite ? `“${done.name}” is a favourite now` : `“${done.name}” is no favourite any more`,
+      ),
   );
 
 export const duplicate = (template: Template) =>
@@ -34,10 +39,15 @@ export const duplicate = (template: Template) =>
     toast.success(`Copied as “${made.name}”`),
   );
 
-/** Delete, with a way back: the same settings under the same name. */
+/** Delete, with a way back: the same template under its own id, with its uses. Shipped ones are passed over. */
 export async function remove(templates: Template[]): Promise<void> {
   const gone: Template[] = [];
-  for (const template of templates) {
+  const own = templates.filter((one) => !one.builtin);
+  if (own.length === 0) {
+    toast.error("Templates that come with miStudio stay");
+    return;
+  }
+  for (const template of own) {
     const done = await act(api.DELETE("/api/v1/templates/{template_id}", at(template)).then(() => template));
     if (done) gone.push(done);
   }
@@ -52,13 +62,19 @@ export async function remove(templates: Template[]): Promise<void> {
 }
 
 async function restore(templates: Template[]): Promise<void> {
-  for (const { kind, name, description, favourite, body: settings } of templates)
-    await act(
-      body(api.POST("/api/v1/templates", { body: { kind, name, description, favourite, body: settings } })),
+  let back = 0;
+  for (const template of templates) {
+    const { id: _, builtin: __, architecture: ___, updated_at: ____, ...wanted } = template;
+    if (await act(body(api.PUT("/api/v1/templates/{template_id}", { ...at(template), body: wanted }))))
+      back++;
+  }
+  if (back > 0)
+    toast.success(
+      templates.length === 1 ? `Template “${templates[0]?.name}” is back` : `${back} templates are back`,
     );
 }
 
-/** Save some templates (or all of a kind) as a JSON file. */
+/** Save some templates (or all that people made) as a JSON file. */
 export async function download(templates: Template[]): Promise<void> {
   const document = await act(
     body(api.GET("/api/v1/templates/export", { params: { query: { id: templates.map((one) => one.id) } } })),
@@ -74,4 +90,5 @@ export async function download(templates: Template[]): Promise<void> {
       : "mistudio-templates.json";
   link.click();
   URL.revokeObjectURL(link.href);
+  toast.success(`${format.plural(document.templates.length, "template")} exported`);
 }
