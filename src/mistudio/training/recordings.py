@@ -18,6 +18,9 @@ from mistudio.settings import Settings
 from mistudio.training.tables import Training
 from mistudio.training.views import get_training, training_folder
 
+_LEAST_BINS = 24
+"""Shown of an axis where fewer are used, so that what is narrow looks narrow."""
+
 
 class HistogramSeries(BaseModel):
     """One quantity of all latents over the steps of a training, F frames of B bins."""
@@ -153,6 +156,9 @@ def _series(name: str, frames: Frames) -> HistogramSeries:
     info = HISTOGRAMS[name]
     used = np.flatnonzero(frames.counts.sum(0))
     first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    missing = max(0, _LEAST_BINS - (last - first))
+    first = max(0, first - (missing + 1) // 2)
+    last = min(frames.counts.shape[1], max(last + missing // 2, first + _LEAST_BINS))
     return HistogramSeries(
         name=name,
         title=info.title,

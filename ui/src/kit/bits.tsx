@@ -32,6 +32,7 @@ export function SettingFacts({ settings }: { settings: object }) {
 function settingWords(value: unknown): string {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number") return figure(value);
+  if (Array.isArray(value)) return value.length > 0 ? value.map(settingWords).join(", ") : "none";
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 

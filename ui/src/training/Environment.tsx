@@ -130,7 +130,7 @@ function program(ran: Ran): [string, ReactNode][] {
     ["Python", `${ran.python}, ${ran.python_build}`],
     ["Seed of the weights", <Code key="seed">{String(ran.seed)}</Code>],
     ["Seed of the order", <Code key="order">{String(ran.order_seed)}</Code>],
-    ...Object.entries(ran.variables).map(([name, value]): [string, ReactNode] => [name, value]),
+    ...Object.entries(ran.variables).map(([name, value]): [string, ReactNode] => [name, value || "empty"]),
     ...(git
       ? ([
           ["Git commit", <Code key="git">{git.commit}</Code>],

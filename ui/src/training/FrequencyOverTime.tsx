@@ -9,7 +9,7 @@ import { axisTicks, powerWords } from "./histogramAxis";
 type Histograms = components["schemas"]["Histograms"];
 type Series = components["schemas"]["HistogramSeries"];
 
-const HEIGHT = 208;
+const HEIGHT = 152;
 
 /** How the latents' frequencies, norms and biases moved over the training: heat maps with the frame chosen beside. */
 export function FrequencyOverTime({ id, active }: { id: string; active: boolean }) {
@@ -28,9 +28,9 @@ export function FrequencyOverTime({ id, active }: { id: string; active: boolean 
   if (error) return <ErrorNote error={error} onRetry={() => void refetch()} />;
   if (!data)
     return (
-      <div role="status" aria-label="Loading" className="grid gap-6 xl:grid-cols-2">
-        <Skeleton className="h-60 w-full" />
-        <Skeleton className="h-60 w-full" />
+      <div role="status" aria-label="Loading" className="grid gap-6 lg:grid-cols-2">
+        <Skeleton className="h-44 w-full" />
+        <Skeleton className="h-44 w-full" />
       </div>
     );
   if (data.steps.length === 0)
@@ -43,7 +43,9 @@ export function FrequencyOverTime({ id, active }: { id: string; active: boolean 
   // The newest, until one is chosen; and again when the newest is chosen.
   const frame = chosen === null ? last : Math.min(chosen, last);
   return (
-    <div className="grid gap-x-8 gap-y-6 xl:grid-cols-2">
+    <div
+      className={`grid gap-x-8 gap-y-4 lg:grid-cols-2 ${data.histograms.length > 3 ? "2xl:grid-cols-4" : "2xl:grid-cols-3"}`}
+    >
       {data.histograms.map((series) => (
         <OverTime
           key={series.name}
@@ -121,7 +123,7 @@ function OverTime({
           aria-label={`${series.title} after step ${step}`}
           viewBox={`0 0 100 ${counts.length}`}
           preserveAspectRatio="none"
-          className="w-28 shrink-0 border-l border-line"
+          className="w-20 shrink-0 border-l border-line"
           style={{ height: HEIGHT }}
           onPointerLeave={() => setAt(null)}
         >
@@ -143,7 +145,7 @@ function OverTime({
         <span>{format.figure(data.steps[0])}</span>
         <span className="flex-1 text-center">step</span>
         <span>{format.figure(data.steps.at(-1))}</span>
-        <span className="w-28 shrink-0 text-right">up to {format.plural(top, "latent")}</span>
+        <span className="w-20 shrink-0 text-right">up to {format.figure(top)}</span>
       </div>
       <p className="min-h-4 pl-[52px] text-xs text-muted">
         {apart && `${apart} (${format.percent(none / latents)})`}

@@ -15,6 +15,7 @@ from mistudio.store.npy import Array
 
 FRAMES_FILE = "histograms.bin"
 MOST_FRAMES = 256
+LEAST_STEPS = 5
 WINDOW = "window_tokens"
 NONE = "none"
 """The column beside a histogram's bins: latents that its axis has no place for."""
@@ -98,10 +99,10 @@ def frame_interval(total_steps: int, log_every: int) -> int:
 
     A longer training has a multiple of a shorter one's interval, so that the one can be thinned to the other.
     """
-    return interval(total_steps, log_every, MOST_FRAMES)
+    return interval(total_steps, log_every, MOST_FRAMES, LEAST_STEPS)
 
 
-def interval(total_steps: int, log_every: int, most: int, least: int = 1) -> int:
+def interval(total_steps: int, log_every: int, most: int, least: int) -> int:
     """`log_every` times the smallest power of two of at least `least` steps and at most `most` times in all."""
     every = log_every
     while every < least or total_steps > most * every:

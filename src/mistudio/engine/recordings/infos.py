@@ -5,7 +5,9 @@ from __future__ import annotations
 from mistudio.engine.evaluation.infos import EVALUATION_METRICS
 from mistudio.sae.metric_info import METRICS, MetricInfo
 
-_SPLICED = "Measured on the same 2,048 held-out tokens each time, with the dictionary as it is after this step."
+_SPLICED = (
+    "Measured on the same 2,048 held-out tokens each time, with the dictionary as it is after this step."
+)
 
 
 def _spliced(name: str) -> MetricInfo:

@@ -31,7 +31,7 @@ EXAMPLES = 6
 BEFORE, AFTER = 24, 12
 """Tokens shown before and after the strongest."""
 _SHARE = 0.02
-"""Of the products of training: encoding is one of about three of each token's."""
+"""Rows of a look by rows trained on since the one before. Encoding a row is about half of what training on it costs."""
 _LEAST, _MOST = 256, 32_768
 _BLOCK = 1_024
 _CHOICE = 4_096
@@ -44,14 +44,14 @@ class Looking:
     The latents followed are chosen once, evenly over the logarithm of their frequency, so that one can see them
     become something; one that is silent in two looks gives its place to another. What is seen depends on the step
     only, but for looks that were asked for between two.
-    A look encodes as many rows as cost about 2 % of the training since the look before.
+    A look encodes 2 % as many rows as were trained on since the look before.
     """
 
     def __init__(self, trainer: Trainer, run: Run, source: Observed, folder: Path | None) -> None:
         self._trainer, self._run, self._source, self._folder = trainer, run, source, folder
         config = trainer.config
         self.every = look_interval(config.total_steps, config.log_every)
-        self._rows = min(_MOST, max(_LEAST, int(3 * _SHARE * self.every * config.batch_size)))
+        self._rows = min(_MOST, max(_LEAST, int(_SHARE * self.every * config.batch_size)))
         self._asked_at, self._polled_at = 0, time.monotonic()
         if folder is not None:
             (folder / FOLDER).mkdir(exist_ok=True)

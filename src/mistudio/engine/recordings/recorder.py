@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from math import nan
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from mistudio.engine.recordings.memory import memory_row
 from mistudio.engine.runs import Run
 from mistudio.engine.sources import ActivationSource, Observed
 from mistudio.sae import SAE, Trainer
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -40,9 +44,9 @@ class Recorder:
             if isinstance(source, Observed):
                 self._looking = Looking(trainer, run, source, written)
 
-    def after_step(self) -> dict[str, float] | None:
+    def after_step(self, before_pause: Callable[[], None] = lambda: None) -> dict[str, float] | None:
         """Record what is due after the step just done; what belongs beside its metrics on the curves, or None where
-        no point is due."""
+        no point is due. `before_pause` is called before what takes longer than a step."""
         trainer = self._trainer
         if self._histograms is not None and self._histograms.due:
             self._histograms.add()
@@ -52,6 +56,7 @@ class Recorder:
         )
         sae: SAE | None = None
         if splices or looks:
+            before_pause()
             sae = trainer.finish()  # all ranks together, each of which may have a part of it
         if sae is not None and looks and trainer.first:
             assert self._looking is not None
@@ -63,7 +68,17 @@ class Recorder:
             row |= dict.fromkeys(COLUMNS, nan)
         if sae is not None and splices and trainer.first:
             assert self._spliced is not None
-            row |= self._spliced.measure(sae, Site(self._run.reads, self._run.writes))
+            found = self._spliced.measure(sae, Site(self._run.reads, self._run.writes))
+            row |= found
+            logger.info(
+                "%s, step %s: CE recovered %.4f, CE %.4f nats with the dictionary spliced in",
+                *(
+                    self._run.name,
+                    f"{trainer.steps_done:,}",
+                    found["ce_loss_score"],
+                    found["ce_loss_with_sae"],
+                ),
+            )
         return row
 
     def sync(self) -> None:
