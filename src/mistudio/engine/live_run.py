@@ -129,7 +129,7 @@ class LiveRun:
                 self.error = error
                 self.curves.sync()
                 break
-            recorded = self.recorder.after_step()
+            recorded = self.recorder.after_step(self.curves.tell)
             if recorded is not None:
                 self.curves.add(metrics.row() | recorded)
             due = due or trainer.checkpoint_due

@@ -118,7 +118,8 @@ OnPoints = Callable[[list[dict[str, float]]], None]
 class Curves:
     """The points of a run's curves: kept in memory, and in a log where there is a folder.
 
-    `listener` is given new points every quarter of a second and at the end; they can be read from the log by then.
+    `listener` is given new points every quarter of a second, before whatever keeps the run from its next step (`tell`,
+    `sync`), and at the end; they can be read from the log by then.
     """
 
     def __init__(self, path: Path | None, steps_done: int, listener: OnPoints | None = None) -> None:
@@ -157,15 +158,16 @@ class Curves:
         if self._listener is not None:
             self._untold.append(point)
             if now - self._told_at >= _TELL_SECONDS:
-                self._tell(now)
+                self.tell()
 
-    def _tell(self, now: float) -> None:
+    def tell(self) -> None:
+        """Give the listener what it has not been given yet."""
         if self._listener is not None and self._untold:
             if self._log is not None:
                 self._log.flush()
             points, self._untold = self._untold, []
             self._listener(points)
-        self._told_at = now
+        self._told_at = time.monotonic()
 
     def columns(self) -> dict[str, list[float]]:
         """All points as columns of equal length, `step`, `tokens` and `time` among them."""
@@ -188,12 +190,13 @@ class Curves:
 
     def sync(self) -> None:
         """Make the points so far as durable as the checkpoint that follows."""
+        self.tell()
         if self._log is not None:
             self._log.sync()
 
     def close(self) -> None:
         """Write and tell everything, and let the file go."""
-        self._tell(time.monotonic())
+        self.tell()
         if self._log is not None:
             self._log.close()
             self._log = None
