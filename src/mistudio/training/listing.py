@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Select, SQLColumnExpression, case, cast, func, literal, select
+from sqlalchemy import ColumnElement, Float, SQLColumnExpression, case, cast, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.errors import StudioError
 from mistudio.jobs import Job
 from mistudio.models.tables import Model
@@ -29,7 +30,7 @@ from mistudio.training.listing_schemas import (
     Value,
     ViewSettings,
 )
-from mistudio.training.tables import Sweep, Training
+from mistudio.training.tables import Sweep, SweepSource, Training
 from mistudio.training.views import TABLE, out_many, training_folder
 
 USUAL_COLUMNS = ("state", "model", "hook", "architecture", "d_sae", "fvu", "l0", "dead_fraction", "created")
@@ -112,8 +113,8 @@ def group_trainings(session: Session, settings: Settings, by: str, filter: str =
     query = _Query(session, settings)
     one = _groupable(by)
     where = query.condition(filter)
-    if one.name == "tag":
-        return _by_tag(session, query, where, filter)
+    if one.kind == "list":
+        return _by_list(session, query, one, where, filter)
     bests = [_named(name, "columns") for name in BEST_OF]
     each = query.over(
         select(
@@ -156,24 +157,38 @@ def check_view(view: ViewSettings) -> None:
     condition(parse(view.filter), lambda one: Training.name if one.sql is None else one.sql)
 
 
-def _by_tag(session: Session, query: _Query, where: ColumnElement[bool], filter: str) -> TrainingGroups:
-    counts: dict[str, int] = {}
-    total = 0
-    for tags in session.scalars(query.over(select(Training.tags)).where(where)):
-        total += 1
-        for tag in tags:
-            counts[tag] = counts.get(tag, 0) + 1
+def _by_list(
+    session: Session, query: _Query, one: Field, where: ColumnElement[bool], filter: str
+) -> TrainingGroups:
+    """How often each value of a list occurs; a training counts for each of its values."""
+    counts: dict[str, set[str]] = {}
+    if one.name == "tag":
+        tagged: list[Any] = list(session.execute(query.over(select(Training.id, Training.tags)).where(where)))
+        for id, tags in tagged:
+            for tag in tags:
+                counts.setdefault(tag, set()).add(id)
+    else:
+        named = Dataset.name if one.name == "dataset" else Tokenization.name
+        read = (
+            query.over(select(Training.id, named))
+            .join(SweepSource, SweepSource.sweep_id == Training.sweep_id)
+            .join(Tokenization, Tokenization.id == SweepSource.tokenization_id)
+            .join(Dataset, Dataset.id == Tokenization.dataset_id)
+        )
+        named_rows: list[Any] = list(session.execute(read.where(where)))
+        for id, name in named_rows:
+            counts.setdefault(name, set()).add(id)
     groups = [
         TrainingGroup(
-            value=tag,
-            filter=both(filter, render(FilterTerm("tag", "=", (tag,)))),
-            count=counts[tag],
+            value=value,
+            filter=both(filter, render(FilterTerm(one.name, "=", (value,)))),
+            count=len(counts[value]),
             running=0,
             best={},
         )
-        for tag in sorted(counts, key=str.lower)
+        for value in sorted(counts, key=str.lower)
     ]
-    return TrainingGroups(by="tag", groups=groups, total=total)
+    return TrainingGroups(by=one.name, groups=groups, total=len(set[str]().union(*counts.values())))
 
 
 def _filter_value(value: Value) -> str:
@@ -198,7 +213,7 @@ def _named(name: str, where: str) -> Field:
 
 def _groupable(name: str) -> Field:
     found = _named(name, "group")
-    if not groupable(found) and found.name != "tag":
+    if not groupable(found) and found.kind != "list":
         raise StudioError(
             "field_not_groupable",
             f"Runs cannot be grouped by “{found.title}”.",
@@ -248,11 +263,11 @@ class _Query:
         terms: list[Any] = []
         if group:
             one = _groupable(group)
-            if one.name == "tag":
+            if one.kind == "list":
                 raise StudioError(
                     "field_not_groupable",
-                    "A run may have several tags, so a list is not sorted into groups by them.",
-                    hint="Filter by tag:… instead.",
+                    f"A run may have several {one.title.lower()}, so a list is not sorted into groups by them.",
+                    hint=f"Filter by {one.name}:… instead.",
                     status=422,
                     fields={"group": "not a field to group by"},
                 )
@@ -271,7 +286,7 @@ class _Query:
             terms += _nulls_last(one, self.column(one), part.startswith("-"))
         return [*terms, Training.id.desc()]
 
-    def over(self, statement: Select[Any]) -> Select[Any]:
+    def over(self, statement: Any) -> Any:
         """The statement with its tables. Call it after everything that asks for columns."""
         joined = (
             statement.select_from(Training)

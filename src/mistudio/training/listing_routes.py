@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from mistudio.training import bulk, listing, saved_views
+from mistudio.training.comparison_routes import router as comparison_router
 from mistudio.training.fields import all_fields
 from mistudio.training.filter_language import Text, both, render
 from mistudio.training.listing_schemas import (
@@ -23,6 +24,7 @@ from mistudio.training.listing_schemas import (
 from mistudio.web import Page, PageDep, ReadingDep, SessionDep, SettingsDep, StudioDep, problems
 
 router = APIRouter(tags=["trainings"])
+router.include_router(comparison_router)
 
 Filter = Annotated[
     str,

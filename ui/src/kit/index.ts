@@ -14,6 +14,7 @@ export { ListPage, type ListQuery } from "./ListPage";
 export { Menu, type MenuItem } from "./Menu";
 export { ConfirmDialog, Dialog, SidePanel } from "./Overlay";
 export { type Crumb, PageHeader } from "./PageHeader";
+export { Pareto, type ParetoPoint } from "./Pareto";
 export { type Progress, ProgressBar, progressWords, StateBadge, shareDone } from "./progress";
 export { RenameDialog } from "./RenameDialog";
 export { type RowSource, usePages, useRows } from "./rows";

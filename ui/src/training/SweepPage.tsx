@@ -1,89 +1,127 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, Navigate, useParams } from "@tanstack/react-router";
+import { Navigate, useParams } from "@tanstack/react-router";
+import { CirclePause, FileText, Play, Save } from "lucide-react";
+import { useState } from "react";
+import { toast } from "sonner";
 import { api, body } from "@/api/client";
-import { JobCell } from "@/jobs/JobState";
-import { isActive, useJob } from "@/jobs/live";
-import { type Column, DataTable, ErrorNote, Num, PageHeader, SkeletonLines, Tabs } from "@/kit";
-import { useRows } from "@/kit/rows";
-import { type Training, useTrainingForm } from "./form";
-import { RunCurves } from "./RunCurves";
+import { Problem } from "@/api/problem";
+import { useRefetchOn } from "@/api/useChannel";
+import { cancelJob, pauseJob, retryJob, stopJob } from "@/jobs/actions";
+import { JobBanner, JobCell } from "@/jobs/JobState";
+import { useJob } from "@/jobs/live";
+import { Button, ErrorNote, format, PageHeader, SkeletonLines } from "@/kit";
+import { ComparedRuns } from "./ComparedRuns";
+import { useComparison } from "./ComparePage";
+import { ReportDialog } from "./ReportDialog";
 
-const COLUMNS: Column<Training>[] = [
-  {
-    id: "name",
-    header: "Name",
-    width: "minmax(240px, 3fr)",
-    cell: (training) => (
-      <Link to="/trainings/$id" params={{ id: training.id }} className="font-medium hover:underline">
-        {training.name}
-      </Link>
-    ),
-  },
-  {
-    id: "fvu",
-    header: "FVU",
-    width: "100px",
-    cell: (training) => <Num value={training.last_metrics?.fvu} />,
-  },
-  { id: "l0", header: "L0", width: "100px", cell: (training) => <Num value={training.last_metrics?.l0} /> },
-];
-
-/** The trainings of one pass over the activations; a training that is alone has its own page. */
+/** The trainings of one pass over the activations, side by side; a training that is alone has its own page. */
 export function SweepPage() {
   const { id } = useParams({ from: "/sweeps/$id" });
-  const { data, error, refetch } = useQuery({
+  const [reporting, setReporting] = useState(false);
+  const sweep = useQuery({
     queryKey: ["trainings", "sweep", id],
     queryFn: ({ signal }) =>
       body(api.GET("/api/v1/sweeps/{sweep_id}", { params: { path: { sweep_id: id } }, signal })),
   });
-  const rows = useRows(data?.trainings);
-  const form = useTrainingForm();
-  const job = useJob(data?.job);
-  const only = data?.trainings.length === 1 ? data.trainings[0] : undefined;
+  useRefetchOn(`sweeps/${id}`, ["trainings", "sweep", id]);
+  const compared = useComparison({ sweep: id });
+  const job = useJob(sweep.data?.job);
+  const trainings = sweep.data?.trainings ?? [];
+  const only = trainings.length === 1 ? trainings[0] : undefined;
   if (only) return <Navigate to="/trainings/$id" params={{ id: only.id }} replace />;
+  const error = sweep.error ?? compared.error;
+  const first = trainings[0];
+  const unfinished = trainings.some((run) => run.tokens_trained < run.config.total_tokens && !run.error);
+  const resume = async () => {
+    try {
+      await body(
+        api.POST("/api/v1/trainings/{training_id}/resume", {
+          params: { path: { training_id: first?.id ?? "" } },
+        }),
+      );
+      await sweep.refetch();
+    } catch (thrown) {
+      const problem = Problem.from(thrown);
+      toast.error(problem.detail, { description: problem.hint ?? undefined });
+    }
+  };
   return (
     <>
       <PageHeader
         crumbs={[{ label: "Training", to: "/trainings" }]}
-        title={data?.name ?? "Training"}
-        state={data?.job && <JobCell job={data.job} done />}
+        title={sweep.data?.name ?? "Sweep"}
+        state={
+          sweep.data && (
+            <span className="flex items-center gap-3">
+              <JobCell job={sweep.data.job} done />
+              <span className="text-muted">{format.plural(trainings.length, "SAE")} in one pass</span>
+            </span>
+          )
+        }
+        actions={
+          <>
+            {job?.state === "running" && (
+              <>
+                <Button
+                  icon={<CirclePause size={15} />}
+                  hint="Writes checkpoints and frees the machine; all go on later from there"
+                  onClick={() => void pauseJob(job)}
+                >
+                  Pause
+                </Button>
+                <Button
+                  icon={<Save size={15} />}
+                  hint="Ends after this step; all SAEs as they are then are measured and kept"
+                  onClick={() => void stopJob(job)}
+                >
+                  Stop and keep
+                </Button>
+              </>
+            )}
+            {job && unfinished && ["paused", "failed", "cancelled", "succeeded"].includes(job.state) && (
+              <Button
+                icon={<Play size={15} />}
+                hint="All go on from their newest checkpoints"
+                onClick={() => void resume()}
+              >
+                Resume
+              </Button>
+            )}
+            {first && (
+              <Button icon={<FileText size={14} />} onClick={() => setReporting(true)}>
+                Report
+              </Button>
+            )}
+          </>
+        }
       />
-      {error ? (
+      <JobBanner
+        job={sweep.data?.job}
+        onCancel={(one) => void cancelJob(one)}
+        onRetry={(one) => void retryJob(one)}
+      />
+      {error && !compared.data ? (
         <div className="p-5">
-          <ErrorNote error={error} onRetry={() => void refetch()} />
+          <ErrorNote
+            error={error}
+            onRetry={() => {
+              void sweep.refetch();
+              void compared.refetch();
+            }}
+          />
         </div>
-      ) : data ? (
-        <Tabs
-          label="Sweep"
-          tabs={[
-            {
-              id: "curves",
-              label: "Curves",
-              content: () => (
-                <RunCurves runs={data.trainings} metrics={form?.metrics} active={isActive(job)} />
-              ),
-            },
-            {
-              id: "trainings",
-              label: "Trainings",
-              count: data.trainings.length,
-              content: () => (
-                <DataTable
-                  label="Trainings"
-                  columns={COLUMNS}
-                  source={rows}
-                  id={(training) => training.id}
-                  empty={null}
-                />
-              ),
-            },
-          ]}
-        />
+      ) : compared.data ? (
+        <ComparedRuns data={compared.data} />
       ) : (
         <div className="p-5">
-          <SkeletonLines lines={6} />
+          <SkeletonLines lines={8} />
         </div>
       )}
+      <ReportDialog
+        open={reporting}
+        onClose={() => setReporting(false)}
+        ids={trainings.map((run) => run.id)}
+      />
     </>
   );
 }

@@ -14,6 +14,11 @@ export const trainingRoutes = [
   }),
   createRoute({
     getParentRoute: () => rootRoute,
+    path: "/trainings/compare",
+    component: lazyRouteComponent(() => import("./ComparePage"), "ComparePage"),
+  }),
+  createRoute({
+    getParentRoute: () => rootRoute,
     path: "/trainings/$id",
     component: lazyRouteComponent(() => import("./RunPage"), "RunPage"),
   }),

@@ -10,15 +10,17 @@ describe("the front", () => {
         const found = front(points, "lower");
         const beaten = (one: { x: number; y: number }) =>
           points.some(
-            (other) =>
-              other.x <= one.x && other.y <= one.y && (other.x < one.x || other.y < one.y),
+            (other) => other.x <= one.x && other.y <= one.y && (other.x < one.x || other.y < one.y),
           );
         for (const one of found) expect(beaten(one)).toBe(false);
         for (const one of points)
           if (!beaten(one)) expect(found.some((other) => other.x === one.x && other.y === one.y)).toBe(true);
-        expect(front(points.map(({ x, y }) => ({ x, y: -y })), "higher").map((one) => -one.y)).toEqual(
-          found.map((one) => one.y),
-        );
+        expect(
+          front(
+            points.map(({ x, y }) => ({ x, y: -y })),
+            "higher",
+          ).map((one) => -one.y),
+        ).toEqual(found.map((one) => one.y));
       }),
     );
   });

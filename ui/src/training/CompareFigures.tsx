@@ -1,0 +1,167 @@
+import { Link } from "@tanstack/react-router";
+import { ArrowDown, ArrowUp, Trophy } from "lucide-react";
+import { useMemo } from "react";
+import { format, tip, useUrlState } from "@/kit";
+import { seriesColour } from "@/kit/chart/colours";
+import {
+  type ComparedFigure,
+  type Comparison,
+  figureOf,
+  figureTitle,
+  USUAL_FIGURES,
+  valueWords,
+} from "./comparison";
+import { RunState, type Value } from "./runs";
+
+interface Shown {
+  name: string;
+  title: string;
+  hint: string;
+  values: (Value | undefined)[];
+  figure?: ComparedFigure;
+}
+
+/** What came out of each run beside where it differs from the others; the best of each figure is marked. */
+export function CompareFigures({ data }: { data: Comparison }) {
+  const [all, setAll] = useUrlState("all", false);
+  const [sort, setSort] = useUrlState("order", "");
+  const columns = useMemo((): Shown[] => {
+    const usual = USUAL_FIGURES.flatMap((name) => figureOf(data, name) ?? []);
+    const figures = all ? [...new Set([...usual, ...data.figures])] : usual;
+    return [
+      ...data.settings.map((setting) => ({
+        name: setting.name,
+        title: setting.title,
+        hint: setting.description,
+        values: setting.values,
+      })),
+      ...figures.map((figure) => ({
+        name: figure.name,
+        title: figureTitle(figure),
+        hint: `${figure.description}${figure.better ? `\nBetter: ${figure.better}.` : ""}`,
+        values: figure.values,
+        figure,
+      })),
+    ];
+  }, [data, all]);
+  const descending = sort.startsWith("-");
+  const sorted = columns.find((column) => column.name === sort.replace(/^-/, ""));
+  const order = data.trainings
+    .map((_, place) => place)
+    .toSorted((one, other) => {
+      const [left, right] = [sorted?.values[one], sorted?.values[other]];
+      if (left == null || right == null) return Number(left == null) - Number(right == null);
+      const by =
+        typeof left === "number" && typeof right === "number"
+          ? left - right
+          : String(left).localeCompare(String(right));
+      return descending ? -by : by;
+    });
+  return (
+    <div className="min-h-0 flex-1 overflow-auto px-5 pb-5">
+      <label className="flex h-10 items-center gap-1.5 text-muted">
+        <input
+          type="checkbox"
+          className="accent-accent"
+          checked={all}
+          onChange={(event) => setAll(event.target.checked)}
+        />
+        All figures
+      </label>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls sideways must be reachable by keyboard. */}
+      <section className="overflow-x-auto" tabIndex={0} aria-label="Figures of the runs">
+        <table className="border-separate border-spacing-0 text-sm whitespace-nowrap">
+          <thead>
+            <tr className="text-xs text-muted">
+              <th
+                scope="col"
+                className="sticky left-0 z-10 border-b border-line bg-canvas py-1 pr-4 text-left font-normal"
+              >
+                Run
+              </th>
+              <th scope="col" className="border-b border-line px-3 text-left font-normal">
+                State
+              </th>
+              {columns.map((column) => {
+                const on = sorted === column;
+                return (
+                  <th
+                    key={column.name}
+                    scope="col"
+                    aria-sort={on ? (descending ? "descending" : "ascending") : undefined}
+                    className="border-b border-line px-3 text-right font-normal"
+                    {...tip(column.hint)}
+                  >
+                    <button
+                      type="button"
+                      className={`inline-flex items-center gap-1 rounded-[3px] hover:text-ink ${on ? "font-medium text-ink" : ""}`}
+                      onClick={() => {
+                        const first = column.figure?.better === "higher" ? "-" : "";
+                        const next = !on ? first : descending ? "" : "-";
+                        setSort(`${next}${column.name}`);
+                      }}
+                    >
+                      {column.title}
+                      {on && (descending ? <ArrowDown size={12} /> : <ArrowUp size={12} />)}
+                    </button>
+                  </th>
+                );
+              })}
+            </tr>
+          </thead>
+          <tbody>
+            {order.map((place) => {
+              const run = data.trainings[place];
+              if (!run) return null;
+              return (
+                <tr key={run.id} className="group">
+                  <th
+                    scope="row"
+                    className="sticky left-0 z-10 border-b border-line/60 bg-canvas py-1 pr-4 text-left font-medium group-hover:bg-hover"
+                  >
+                    <span className="flex items-center gap-2">
+                      <span
+                        aria-hidden="true"
+                        className="h-3 w-1 shrink-0 rounded-full"
+                        style={{ background: seriesColour(place) }}
+                      />
+                      <Link
+                        to="/trainings/$id"
+                        params={{ id: run.id }}
+                        className="max-w-96 truncate hover:underline"
+                        {...tip(run.name)}
+                      >
+                        {run.name}
+                      </Link>
+                    </span>
+                  </th>
+                  <td className="border-b border-line/60 px-3 group-hover:bg-hover">
+                    <RunState run={run} />
+                  </td>
+                  {columns.map((column) => {
+                    const value = column.values[place];
+                    const best = column.figure?.best.includes(place);
+                    return (
+                      <td
+                        key={column.name}
+                        className={`border-b border-line/60 px-3 text-right group-hover:bg-hover ${best ? "font-semibold text-done" : ""}`}
+                        {...tip(typeof value === "number" ? format.exact(value) : null)}
+                      >
+                        {best && (
+                          <Trophy size={11} aria-label="best" className="mr-1 inline-block align-[-1px]" />
+                        )}
+                        {column.figure?.name.endsWith("_fraction") && typeof value === "number"
+                          ? format.percent(value)
+                          : valueWords(column.name, value)}
+                      </td>
+                    );
+                  })}
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </section>
+    </div>
+  );
+}

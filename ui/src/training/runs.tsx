@@ -1,0 +1,184 @@
+/** The list of runs: its fields as the server names them, and how their values look. */
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useMemo } from "react";
+import { api, body } from "@/api/client";
+import type { components } from "@/api/schema";
+import { JobCell } from "@/jobs/JobState";
+import { isActive, useJob } from "@/jobs/live";
+import { Bytes, type Column, format, Num, Percent, RelativeTime, StateBadge, tip } from "@/kit";
+import { architectureName } from "@/saes/architectures";
+import { useNewest } from "./useMetrics";
+
+export type RunField = components["schemas"]["FieldOut"];
+export type ListedRun = components["schemas"]["ListedTraining"];
+export type RunGroup = components["schemas"]["TrainingGroup"];
+export type RunView = components["schemas"]["ViewOut"];
+export type Value = ListedRun["values"][string];
+
+export const USUAL_COLUMNS = [
+  "state",
+  "model",
+  "hook",
+  "architecture",
+  "d_sae",
+  "fvu",
+  "l0",
+  "dead_fraction",
+  "tokens_per_second",
+  "created",
+];
+
+/** A row of the list: a run, or the head of a group. */
+export type Row = { run: ListedRun; group?: undefined } | { group: RunGroup; open: boolean; run?: undefined };
+
+/** Everything that runs are listed by. */
+export function useRunFields(): { fields: RunField[]; byName: Map<string, RunField> } | undefined {
+  const { data } = useQuery({
+    queryKey: ["training fields"],
+    queryFn: ({ signal }) => body(api.GET("/api/v1/trainings/fields", { signal })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+  return useMemo(
+    () =>
+      data && {
+        fields: data,
+        byName: new Map(data.flatMap((field) => [...field.aliases, field.name].map((name) => [name, field]))),
+      },
+    [data],
+  );
+}
+
+const WIDTHS: Record<string, string> = {
+  state: "minmax(132px, 1fr)",
+  model: "minmax(90px, 1fr)",
+  hook: "minmax(120px, 1.2fr)",
+  architecture: "minmax(84px, 0.7fr)",
+  tag: "minmax(110px, 1fr)",
+  notes: "minmax(140px, 1.4fr)",
+  sweep: "minmax(120px, 1fr)",
+  dataset: "minmax(110px, 1fr)",
+  tokenization: "minmax(110px, 1fr)",
+  tokens_per_second: "104px",
+  id: "170px",
+  sae: "60px",
+};
+
+/** A field as a column of the table. */
+export function runColumn(field: RunField, onTag: (tag: string) => void): Column<Row> {
+  const right = field.kind === "number";
+  const title = field.title.replace(/^Share of dead latents$/, "Dead");
+  return {
+    id: field.name,
+    header: field.group === "On held-out tokens" ? `${title}, held out` : title,
+    width: WIDTHS[field.name] ?? (right ? `${Math.max(64, 18 + title.length * 7)}px` : "minmax(90px, 1fr)"),
+    align: right ? "right" : "left",
+    sort: field.sortable ? field.name : undefined,
+    descendingFirst: field.kind === "time" || (right && field.better !== "lower"),
+    hint: [field.title, field.description, field.unit && `In ${field.unit}.`, `Filter: ${field.name}`]
+      .filter(Boolean)
+      .join("\n"),
+    cell: (row) => {
+      if (row.group) {
+        const best = row.group.best[field.name];
+        return best === undefined || best === null ? null : (
+          <span {...tip(`The ${field.better === "higher" ? "highest" : "lowest"} of these`)}>
+            <Figure field={field} value={best} />
+          </span>
+        );
+      }
+      return <Cell field={field} run={row.run} onTag={onTag} />;
+    },
+  };
+}
+
+function Cell({ field, run, onTag }: { field: RunField; run: ListedRun; onTag: (tag: string) => void }) {
+  const value = run.values[field.name];
+  if (field.name === "state") return <RunState run={run} />;
+  if (field.group === "Last recorded") return <Live field={field} run={run} />;
+  if (field.name === "tag") return <Tags tags={run.tags} onTag={onTag} />;
+  if (field.name === "hook" || field.name === "id") return <code>{String(value)}</code>;
+  if (field.name === "sae")
+    return value ? (
+      <Link to="/saes/$id" params={{ id: String(value) }} className="link">
+        open
+      </Link>
+    ) : (
+      <None />
+    );
+  if (field.name === "sweep")
+    return run.sweep_size > 1 ? (
+      <Link to="/sweeps/$id" params={{ id: run.sweep_id }} className="link">
+        {value}
+      </Link>
+    ) : (
+      <None />
+    );
+  return <Figure field={field} value={value} />;
+}
+
+const None = () => <span className="text-faint">–</span>;
+
+/** A value of a field, as such values are read. */
+export function Figure({ field, value }: { field: RunField; value: Value | undefined }) {
+  if (value === null || value === undefined) return <None />;
+  if (Array.isArray(value)) return <span {...tip(value.join("\n"))}>{value.join(", ")}</span>;
+  if (field.kind === "flag") return <>{value ? "yes" : "no"}</>;
+  if (field.kind === "time") return <RelativeTime at={String(value)} />;
+  if (field.name === "architecture") return <>{architectureName(String(value))}</>;
+  if (typeof value !== "number") return <span {...tip(String(value))}>{String(value)}</span>;
+  if (field.unit === "bytes") return <Bytes value={value} />;
+  if (field.unit === "s") return <span {...tip(`${format.exact(value)} s`)}>{format.duration(value)}</span>;
+  if (field.name.endsWith("dead_fraction") || field.name.endsWith("dense_fraction"))
+    return <Percent value={value} />;
+  return <Num value={value} unit={field.unit === "tokens/s" ? field.unit : undefined} />;
+}
+
+/** What a group shares, in words. */
+export function groupWords(field: RunField | undefined, value: Value): string {
+  if (value === null) return `no ${field?.title.toLowerCase() ?? "value"}`;
+  if (field?.kind === "flag") return `${field.title}: ${value ? "yes" : "no"}`;
+  if (field?.name === "architecture") return architectureName(String(value));
+  if (typeof value === "number") return `${field?.title ?? ""} ${format.figure(value)}`;
+  return String(value);
+}
+
+/** A run's own state: of a sweep it may be the only one that failed. */
+export function RunState({ run }: { run: ListedRun }) {
+  if (run.state === "failed" && run.job?.state !== "failed") {
+    const error = run.error as { message?: string; hint?: string | null } | null;
+    return (
+      <span {...tip([error?.message, error?.hint].filter(Boolean).join("\n"))}>
+        <StateBadge state="failed" />
+      </span>
+    );
+  }
+  return <JobCell job={run.job} done />;
+}
+
+/** A metric as it is now: while the run trains from its events, else as it was last recorded. */
+function Live({ field, run }: { field: RunField; run: ListedRun }) {
+  const job = useJob(run.job);
+  const newest = useNewest(isActive(job) ? run.id : null);
+  const name = field.name.replace(/^metric\./, "");
+  return <Figure field={field} value={newest?.[name] ?? run.values[field.name]} />;
+}
+
+export function Tags({ tags, onTag }: { tags: string[]; onTag: (tag: string) => void }) {
+  if (tags.length === 0) return null;
+  return (
+    <span className="flex gap-1 overflow-hidden">
+      {tags.map((tag) => (
+        <button
+          key={tag}
+          type="button"
+          onClick={() => onTag(tag)}
+          className="shrink-0 rounded-[4px] bg-sunken px-1.5 text-xs leading-5 text-muted hover:text-ink"
+          {...tip(`Only runs with the tag “${tag}”`)}
+        >
+          {tag}
+        </button>
+      ))}
+    </span>
+  );
+}
