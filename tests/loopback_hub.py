@@ -44,6 +44,10 @@ class Repository:
     gated: bool = False
     fault: Fault | None = None
     faults: list[Fault | None] = field(default_factory=list[Fault | None])
+    elsewhere: bool = False
+    """Whether large files lie on another host, behind signed links, as on the real hub."""
+    link_uses: int | None = None
+    """How many answers such a link gives before it has expired."""
     commit: str = field(default="0123456789abcdef0123456789abcdef01234567")
 
     def next_fault(self) -> Fault | None:
@@ -78,6 +82,9 @@ class LoopbackHub:
     ranges: list[str] = field(default_factory=list[str])
     served: int = 0
     hang_everything: bool = False
+    links: dict[str, int] = field(default_factory=dict[str, int])
+    leaked: list[str] = field(default_factory=list[str])
+    """Requests to the other host that brought the access token along."""
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
@@ -100,6 +107,7 @@ def loopback_hub() -> Iterator[LoopbackHub]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Any
+    _is_elsewhere = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
@@ -125,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         path = unquote(urlsplit(self.path).path)
         try:
-            if path.startswith("/api/"):
+            if path.startswith("/signed/"):
+                self._signed(path)
+            elif path.startswith("/api/"):
                 self._api(path.removeprefix("/api/"))
             else:
                 self._resolve(path.strip("/"))
@@ -190,6 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             return self._error(404, "EntryNotFound", "Entry not found")
         large = len(content) > LFS_BYTES
+        if large and repository.elsewhere and not self._is_elsewhere:
+            return self._redirect(repository, path, content)
         headers = {"X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
         headers["ETag"] = f'"{hashlib.sha256(content).hexdigest() if large else _git_oid(content)}"'
         if large:
@@ -240,6 +252,33 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(body)
         return None
+
+    def _redirect(self, repository: Repository, path: str, content: bytes) -> None:
+        link = f"/signed/{len(self.hub.links)}/{path}"
+        self.hub.links[link] = 0
+        self.send_response(302)
+        self.send_header("Location", f"http://localhost:{self.server.server_port}{link}")
+        self.send_header("X-Repo-Commit", repository.commit)
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("X-Linked-Etag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _signed(self, link: str) -> None:
+        if "Authorization" in self.headers:
+            self.hub.leaked.append(link)
+        path = link.split("/", 3)[3]
+        repository = self.hub.repositories["/".join(path.removeprefix("datasets/").split("/")[:2])]
+        self.hub.links[link] += 1
+        if repository.link_uses is not None and self.hub.links[link] > repository.link_uses:
+            return self._error(403, None, "Request has expired")
+        gated, repository.gated = repository.gated, False  # the link itself is the permission
+        self._is_elsewhere = True
+        try:
+            self._resolve(path)
+        finally:
+            self._is_elsewhere = False
+            repository.gated = gated
 
     def _repository(self, kind: str, name: str, revision: str | None) -> Repository | None:
         repository = self.hub.repositories.get(name)

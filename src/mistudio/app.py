@@ -25,6 +25,7 @@ from mistudio.errors import StudioError
 from mistudio.events import EventBus, open_bus
 from mistudio.events.snapshots import Snapshots
 from mistudio.events.sockets import PATH, EventSockets
+from mistudio.hub.arrivals import sweep_cancelled, sweep_when_cancelled
 from mistudio.jobs import is_job, register_kinds
 from mistudio.settings import LoadedSettings, Settings
 from mistudio.templates.kinds import register_template_kinds
@@ -79,9 +80,11 @@ def create_app(
         if studio.dispatcher is not None:
             await asyncio.to_thread(studio.dispatcher.start)
         sampler = _start_sampler(settings, database, bus) if watches_system else None
+        stop_sweeping = sweep_when_cancelled(database, settings.data_dir)
         try:
             yield
         finally:
+            stop_sweeping()
             if sampler is not None:
                 sampler.stop()
             if studio.dispatcher is not None:
@@ -148,7 +151,6 @@ class _Preparation:
 
 def _tidy(data_dir: Path, database: Database | None) -> None:
     """Remove what killed processes left half written, what was deleted but not yet unlinked, cancelled downloads."""
-    from mistudio.hub.arrivals import sweep_cancelled
     from mistudio.store.atomic import sweep_temporaries
     from mistudio.store.folders import empty_trash
 

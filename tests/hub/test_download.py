@@ -45,7 +45,7 @@ def fetch(hub: LoopbackHub, folder: Path, *files: tuple[str, str], **more: Any) 
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1,localhost",
         **more.get("environment", {}),
     }
     environment.pop("HF_TOKEN", None)

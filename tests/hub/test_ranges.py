@@ -11,7 +11,7 @@ import pytest
 
 from mistudio.hub.ranges import BLOCK
 from tests.hub.test_download import fetch
-from tests.loopback_hub import LoopbackHub, Repository, loopback_hub
+from tests.loopback_hub import TOKEN, LoopbackHub, Repository, loopback_hub
 
 pytestmark = pytest.mark.slow
 
@@ -96,3 +96,19 @@ def test_refusals_are_one_clear_error(hub: LoopbackHub, tmp_path: Path, fault: A
     hub.repositories["some/data"].fault = fault
     found = read(hub, tmp_path, 0, 10)
     assert found["code"] == code and found["seconds"] < 30
+
+
+def test_signed_links_to_another_host_get_no_token_and_are_renewed(hub: LoopbackHub, tmp_path: Path) -> None:
+    repository = hub.repositories["some/data"]
+    repository.elsewhere, repository.gated, repository.link_uses = True, True, 1
+    for wanted in ({"range": [0, 3 * BLOCK]}, {"range": [0, len(CONTENT)]}):
+        repository.faults = ["cut"]
+        [found] = fetch(hub, tmp_path, FILE, token=TOKEN, **wanted)
+        assert bytes.fromhex(found["read"]) == CONTENT[: wanted["range"][1]], found
+    assert found["check"] == "whole" and len(hub.links) > 3
+    repository.faults, repository.link_uses = ["cut"], 1
+    links = len(hub.links)
+    [found] = fetch(hub, tmp_path / "whole", FILE, token=TOKEN)
+    assert found.get("bytes") == len(CONTENT), found
+    assert len(hub.links) > links + 1, "a link that had expired was asked for again"
+    assert hub.leaked == []

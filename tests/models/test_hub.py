@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from mistudio.hub.arrivals import sweep_cancelled
+from mistudio.hub.arrivals import sweep_cancelled, sweep_when_cancelled
 from mistudio.jobs import cancel
 from mistudio.models import library
 from mistudio.models.schemas import HubModelSource, ModelCreate
@@ -200,9 +200,10 @@ def test_what_came_for_a_job_that_was_then_cancelled_is_swept(
     left.mkdir(parents=True)
     sweep_cancelled(database, settings.data_dir)
     assert left.exists(), "it waits in the queue, and will go on"
+    stop = sweep_when_cancelled(database, settings.data_dir)
     with database.session() as session:
         cancel(session, job)
-    sweep_cancelled(database, settings.data_dir)
+    stop()
     assert not left.exists()
 
 

@@ -5,7 +5,7 @@ It lies in `data_dir/downloads/<id of the owner>` until the owner is whole. The 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mistudio.db import Database
 from mistudio.errors import StudioError
 from mistudio.hub_answers import FAULT_STATUS
 from mistudio.jobs import Job, JobCancelled, JobContext
+from mistudio.jobs.announce import listen
 from mistudio.store import delete_folder, owner_folder
 
 _DOWNLOADS = "downloads"
@@ -49,6 +50,33 @@ def arriving(context: JobContext, id: str, kind: str = _DOWNLOADS) -> Generator[
     delete_folder(context.data_dir, folder)
 
 
+def sweep_cancelled(database: Database, data_dir: Path) -> None:
+    """Remove what had arrived for jobs that were cancelled while no process of theirs ran, or that are no more."""
+    folders = [folder for folder in (data_dir / _DOWNLOADS).glob("*") if folder.is_dir()]
+    if not folders:
+        return
+    with database.reading() as session:
+        wanted = {
+            subject.rpartition("/")[2]
+            for subject in session.scalars(
+                select(Job.subject).where(Job.kind.in_(_KINDS), Job.state.not_in(("cancelled", "succeeded")))
+            )
+        }
+    for folder in folders:
+        if folder.name not in wanted:
+            delete_folder(data_dir, folder)
+
+
+def sweep_when_cancelled(database: Database, data_dir: Path) -> Callable[[], None]:
+    """From now on, do so as soon as this process hears that a job was cancelled. Returns the way to stop."""
+
+    def heard(job: Job) -> None:
+        if job.kind in _KINDS and job.state == "cancelled":
+            sweep_cancelled(database, data_dir)
+
+    return listen(database, heard)
+
+
 def _bytes_here(folder: Path) -> int:
     """What its files take on the disk, without the holes of those of which only parts have come."""
     return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
@@ -59,20 +87,3 @@ def _amount(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.3g} {name}"
     return f"{size} bytes"
-
-
-def sweep_cancelled(database: Database, data_dir: Path) -> None:
-    """Remove what had arrived for jobs that were cancelled while no process of theirs ran, or that are no more."""
-    folders = [folder for folder in (data_dir / _DOWNLOADS).glob("*") if folder.is_dir()]
-    if not folders:
-        return
-    with database.reading() as session:
-        wanted = {
-            subject.rpartition("/")[2]
-            for subject in session.scalars(
-                select(Job.subject).where(Job.kind.in_(_KINDS), Job.state != "cancelled")
-            )
-        }
-    for folder in folders:
-        if folder.name not in wanted:
-            delete_folder(data_dir, folder)

@@ -94,7 +94,7 @@ def headers_for(origin: Origin, file: HubFile, location: str) -> dict[str, Any]:
     from huggingface_hub.utils import build_hf_headers
 
     headers: dict[str, Any] = dict(build_hf_headers(token=origin.token))
-    if urlsplit(location).netloc != urlsplit(_url(origin, file)).netloc:
+    if _is_elsewhere(origin, file, location):
         # Where large files are stored is addressed by signed links and must not see the token.
         headers = {key: value for key, value in headers.items() if key.lower() != "authorization"}
     # Packed on the way, a file has neither its size nor its ranges.
@@ -115,6 +115,16 @@ def locate(origin: Origin, file: HubFile) -> tuple[str, HubFile]:
             hint="Fetch it with the hub's own tools, and add it from this machine.",
         )
     return found.location, HubFile(file.name, file.size, file.sum or found.etag)
+
+
+def has_expired(error: BaseException, origin: Origin, file: HubFile, location: str) -> bool:
+    """Whether a signed link to where the bytes of a file are may have run out: the file is then to be located anew."""
+    response: Any = getattr(error, "response", None)
+    return getattr(response, "status_code", 0) == 403 and _is_elsewhere(origin, file, location)
+
+
+def _is_elsewhere(origin: Origin, file: HubFile, location: str) -> bool:
+    return urlsplit(location).netloc != urlsplit(_url(origin, file)).netloc
 
 
 def _url(origin: Origin, file: HubFile) -> str:
@@ -224,7 +234,7 @@ def _fetch(
                 other.unlink()
         with partial.open("ab+") as raw:
             arriving = _Arriving(raw, origin, file, checked, arrived)
-            _get(location, arriving, headers_for(origin, file, location), file.size)
+            _get(origin, file, location, arriving)
             with disk_errors(partial):
                 raw.flush()
                 os.fsync(raw.fileno())
@@ -237,7 +247,8 @@ def _fetch(
     sync_folder(target.parent)
 
 
-def _get(location: str, arriving: _Arriving, headers: dict[str, Any], size: int) -> None:
+def _get(origin: Origin, file: HubFile, location: str, arriving: _Arriving) -> None:
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import tqdm
 
@@ -248,15 +259,22 @@ def _get(location: str, arriving: _Arriving, headers: dict[str, Any], size: int)
             super().__init__(*args, **{**kwargs, "disable": True})
 
     sink: Any = arriving
-    http_get(
-        location,
-        sink,
-        resume_size=arriving.done,
-        headers=headers,
-        expected_size=size,
-        tqdm_class=Silent,
-        _nb_retries=_CONNECTION_RETRIES,
-    )
+    while True:
+        before = arriving.done
+        try:
+            return http_get(
+                location,
+                sink,
+                resume_size=arriving.done,
+                headers=headers_for(origin, file, location),
+                expected_size=file.size,
+                tqdm_class=Silent,
+                _nb_retries=_CONNECTION_RETRIES,
+            )
+        except HfHubHTTPError as error:
+            if arriving.done == before or not has_expired(error, origin, file, location):
+                raise
+            location, _ = locate(origin, file)
 
 
 def place(origin: Origin, file: HubFile, folder: Path) -> Path:

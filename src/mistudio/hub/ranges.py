@@ -18,7 +18,16 @@ from typing import Any, BinaryIO, Literal, cast
 
 from mistudio.errors import StudioError
 from mistudio.hub.client import Origin
-from mistudio.hub.download import HubFile, broken, digest_for, headers_for, locate, place, short_name
+from mistudio.hub.download import (
+    HubFile,
+    broken,
+    digest_for,
+    has_expired,
+    headers_for,
+    locate,
+    place,
+    short_name,
+)
 from mistudio.store import disk_errors
 
 BLOCK = 256 << 10
@@ -170,7 +179,7 @@ class RangedFile:
         transport: Any = HfHubHTTPError.__mro__[1]
         in_vain = 0
         while not incoming.whole:
-            before = incoming.at
+            before, asked = incoming.at, time.monotonic()
             try:
                 if time.monotonic() - self._located_at > _LOCATION_SECONDS:
                     self._location, _ = locate(self._origin, self.file)
@@ -192,8 +201,12 @@ class RangedFile:
                     for chunk in response.iter_bytes(chunk_size=constants.DOWNLOAD_CHUNK_SIZE):
                         incoming.write(chunk)
             except transport as error:
-                if isinstance(error, HfHubHTTPError) or in_vain >= _RETRIES:
+                expired = self._located_at < asked and has_expired(
+                    error, self._origin, self.file, self._location
+                )
+                if in_vain >= _RETRIES or (isinstance(error, HfHubHTTPError) and not expired):
                     raise
+                self._located_at = -float("inf")
             else:
                 if incoming.at == before:
                     raise broken(self._origin, self.file.name, "shorter than the hub announced")
