@@ -5,10 +5,10 @@ The server need not run, and may.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistudio.db import Base, Database
 from mistudio.db.migrate import upgrade
@@ -19,6 +19,7 @@ from mistudio.saes.library import find_sae, register_trained, sae_folder
 from mistudio.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from mistudio.engine.sources import ActivationSource
     from mistudio.engine.training import TrainedSAE
     from mistudio.sae import SAE
 
@@ -77,3 +78,50 @@ def folder_of_sae(name: str, data_dir: str | Path) -> Path:
         raise StudioError("data_folder_missing", f"There is no data folder {data_dir}.", status=404)
     with _application(data_dir) as (settings, database), database.reading() as session:
         return sae_folder(settings, find_sae(session, name).id)
+
+
+def open_activations(
+    tokenizations: Mapping[str, float],
+    *,
+    hooks: Sequence[str],
+    cache: str | None = None,
+    held_out_tokens: int = 16_384,
+    harvest: Mapping[str, Any] | None = None,
+    spliced: bool = False,
+    data_dir: str | Path | None = None,
+) -> ActivationSource:
+    """What the application trains on: activations of its tokenizations, as `train` takes them.
+
+    tokenizations: ids (`tk_…`) of one model, each with its weight in the mixture; their model runs alongside.
+    cache: read these stored activations (`ac_…`) instead. harvest: which activations count, see
+    `engine.HarvestSettings`. spliced: load the model with a cache too, for `evaluate_every`.
+    data_dir: the application's data folder; by default the one that its settings name.
+    Raises StudioError for what the data folder lacks or what does not fit together.
+    """
+    from mistudio.activations.schemas import HarvestSettings
+    from mistudio.sae.config import TrainerConfig
+    from mistudio.training import batches
+    from mistudio.training.inputs import check_inputs
+    from mistudio.training.schemas import SourceChoice, TrainingCreate
+
+    wanted = TrainingCreate(
+        sources=[SourceChoice(tokenization_id=id, weight=weight) for id, weight in tokenizations.items()],
+        hooks=list(hooks),
+        cache_id=cache,
+        harvest=None if harvest is None else HarvestSettings.model_validate(harvest),
+        held_out_tokens=held_out_tokens,
+        config=TrainerConfig(),
+    )
+    with _application(data_dir) as (settings, database):
+        with database.reading() as session:
+            found = check_inputs(session, wanted)
+        return batches.open_activations(
+            settings,
+            database,
+            weights=dict(tokenizations),
+            hooks=list(hooks),
+            cache_id=cache,
+            harvest=found.harvest,
+            held_out_tokens=held_out_tokens,
+            spliced=spliced,
+        )

@@ -28,7 +28,6 @@ from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
 from mistudio.training import sweeps, views
 from mistudio.training.commands import request_from_options
-from mistudio.training.forecast import forecast
 from mistudio.training.metrics import metric_series, metrics_csv
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
@@ -316,54 +315,6 @@ def test_the_command_line_fills_in_which_kind_is_meant() -> None:
 def test_a_skip_connection_is_refused_where_nothing_is_transcoded(tokens: str) -> None:
     with pytest.raises(ValueError, match="belongs to transcoders"):
         request(tokens, skip_connection=True)
-
-
-def test_a_forecast_counts_what_the_settings_ask_for(settings: Any) -> None:
-    def parts(**changes: Any) -> dict[str, int]:
-        return forecast(
-            settings,
-            [(request("tk_1", **changes).config, 32)],
-            widths={HOOK: 32},
-            weight_bytes=0,
-            model_flops=0,
-            cached_tokens=10_000,
-            available_tokens=10_000,
-            held_out_tokens=0,
-            measured=[],
-        ).parts
-
-    adam = parts()
-    weights = adam["SAE weights"]
-    assert adam["optimiser's moments"] == 2 * weights
-    assert parts(optimizer={"kind": "signum"})["optimiser's moments"] == weights
-    assert parts(ema_decay=0.9)["averaged weights"] == weights
-    assert parts(precision="bfloat16")["weights in bfloat16"] == weights // 2
-    halved = parts(accumulate=2)["pre-activations of a batch"]
-    assert 2 * halved == adam["pre-activations of a batch"]
-
-
-def test_a_forecast_counts_memory_and_uses_measured_rates(
-    settings: Any, database: Any, tokens: str, cache: str
-) -> None:
-    wanted = request(tokens, cache)
-    with database.reading() as session:
-        before = sweeps.forecast_sweep(session, settings, wanted)
-    assert "assumed" in before.basis
-    assert before.memory_bytes == sum(before.parts.values())
-    wide = wanted.model_copy(update={"config": wanted.config.model_copy(update={"d_sae": 4096})})
-    with database.reading() as session:
-        assert sweeps.forecast_sweep(session, settings, wide).memory_bytes > before.memory_bytes
-    training_id, job_id = start(database, wanted)
-    run_here(settings, database, job_id)
-    from mistudio.jobs.tables import Job
-
-    with database.session() as session:
-        session.get_one(Job, job_id).state = "succeeded"
-    with database.reading() as session:
-        after = sweeps.forecast_sweep(session, settings, wanted)
-        rate = (views.get_training(session, training_id).last_metrics or {})["tokens_per_second"]
-    assert "measured" in after.basis
-    assert after.tokens_per_second == pytest.approx(rate)
 
 
 def test_metric_series_are_downsampled_and_cut(

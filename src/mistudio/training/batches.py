@@ -5,16 +5,20 @@ Needs PyTorch: import it only in jobs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 from mistudio.activations.caches import ready_cache
 from mistudio.activations.harvesting import open_cache
 from mistudio.activations.schemas import HarvestSettings
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.datasets.tokenize import open_tokens
+from mistudio.db import Database
 from mistudio.engine.mixture import Mixture
 from mistudio.engine.sources import ActivationSource, CacheSource, ModelSource
 from mistudio.jobs import JobContext
 from mistudio.models.library import open_model
 from mistudio.models.tables import Model
+from mistudio.settings import Settings
 from mistudio.training.views import get_sweep
 
 
@@ -22,17 +26,47 @@ def open_source(context: JobContext, sweep_id: str) -> ActivationSource:
     """The activations of this sweep, for every hook point in it: its held-out ones are never in a batch."""
     with context.database.reading() as session:
         sweep = get_sweep(session, sweep_id)
-        hooks = list(dict.fromkeys(training.hook for training in sweep.trainings))
-        model = session.get_one(Model, sweep.model_id)
-        weights = {source.tokenization_id: source.weight for source in sweep.sources}
+        members = list(sweep.trainings)
+    return open_activations(
+        context.settings,
+        context.database,
+        weights={source.tokenization_id: source.weight for source in sweep.sources},
+        hooks=list(dict.fromkeys(training.hook for training in members)),
+        cache_id=sweep.cache_id,
+        harvest=HarvestSettings.model_validate(sweep.harvest),
+        held_out_tokens=sweep.held_out_tokens,
+        device=context.device,
+        spliced=any(training.config.get("evaluate_every") for training in members),
+        before_loading=lambda: context.progress(0, None, "tokens", stage="Load the model"),
+    )
+
+
+def open_activations(
+    settings: Settings,
+    database: Database,
+    *,
+    weights: Mapping[str, float],
+    hooks: Sequence[str],
+    cache_id: str | None,
+    harvest: HarvestSettings,
+    held_out_tokens: int,
+    device: str | None = None,
+    spliced: bool = False,
+    before_loading: Callable[[], None] = lambda: None,
+) -> ActivationSource:
+    """Activations of the application's tokenizations (id: weight), from its cache or from their model.
+
+    spliced: whether dictionaries are to be spliced into the model, so that it is needed with a cache too.
+    """
+    with database.reading() as session:
         tokenizations = [session.get_one(Tokenization, id) for id in weights]
+        model = session.get_one(Model, tokenizations[0].model_id)
         names = [session.get_one(Dataset, one.dataset_id).name for one in tokenizations]
-        cache = ready_cache(session, sweep.cache_id) if sweep.cache_id else None
-    stores = {one.id: open_tokens(context.settings, one) for one in tokenizations}
+        cache = ready_cache(session, cache_id) if cache_id else None
+    stores = {one.id: open_tokens(settings, one) for one in tokenizations}
     tokens = next(iter(stores.values()))
     if len(stores) > 1:
         tokens = Mixture({id: (store, weights[id]) for id, store in stores.items()})
-    harvest = HarvestSettings.model_validate(sweep.harvest)
     metadata = {
         "model_name": model.name,
         "context_size": tokens.context,
@@ -40,21 +74,20 @@ def open_source(context: JobContext, sweep_id: str) -> ActivationSource:
         "dataset_path": ", ".join(dict.fromkeys(names)),
         "exclude_special_tokens": harvest.skip_special_tokens,
     }
-    held_out = sweep.held_out_tokens
     if cache is not None:
-        found, spliced = open_cache(context.settings, cache), None
-        if any(training.config.get("evaluate_every") for training in sweep.trainings):
-            context.progress(0, None, "tokens", stage="Load the model")
-            spliced = open_model(context.settings, model, device=context.device)
+        found, loaded = open_cache(settings, cache), None
+        if spliced:
+            before_loading()
+            loaded = open_model(settings, model, device=device)
         return CacheSource(
-            found, hooks, held_out_tokens=held_out, model=spliced, tokens=tokens, metadata=metadata
+            found, hooks, held_out_tokens=held_out_tokens, model=loaded, tokens=tokens, metadata=metadata
         )
-    context.progress(0, None, "tokens", stage="Load the model")
+    before_loading()
     return ModelSource(
-        open_model(context.settings, model, device=context.device),
+        open_model(settings, model, device=device),
         tokens,
         hooks,
         settings=harvest.model_copy(update={"n_tokens": None}),
-        held_out_tokens=held_out,
+        held_out_tokens=held_out_tokens,
         metadata=metadata,
     )

@@ -15,6 +15,8 @@ from mistudio.engine.runs import KINDS
 from mistudio.errors import StudioError
 from mistudio.sae.config import TrainerConfig
 from mistudio.training import control_commands, metric_commands, recording_commands, sweeps, views
+from mistudio.training.admission import admit
+from mistudio.training.forecast import forecast_sweep
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
 
@@ -112,10 +114,11 @@ def start(
     with open_console() as console:
         if forecast:
             with console.reading() as session:
-                console.emit(sweeps.forecast_sweep(session, console.settings, request))
+                console.emit(forecast_sweep(session, console.settings, request))
             return
         with console.session() as session:
-            sweep_id = sweeps.create_sweep(session, request).id
+            needed = admit(session, console.settings, request)
+            sweep_id = sweeps.create_sweep(session, request, memory_bytes=needed).id
         _follow(console, sweep_id)
 
 

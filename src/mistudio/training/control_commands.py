@@ -10,6 +10,7 @@ import typer
 from mistudio.console import Console, open_console
 from mistudio.errors import StudioError
 from mistudio.training import checkpoints, control, sweeps, views
+from mistudio.training.admission import admit
 from mistudio.training.control_schemas import (
     ChangeRequest,
     CheckpointComparison,
@@ -114,7 +115,9 @@ def clone(
     with open_console() as console:
         with console.session() as session:
             request = CloneRequest(name=name, set=assignments(changed or []))
-            made = sweeps.create_sweep(session, control.clone_request(session, training, request))
+            wanted = control.clone_request(session, training, request)
+            needed = admit(session, console.settings, wanted)
+            made = sweeps.create_sweep(session, wanted, memory_bytes=needed)
             new = made.trainings[0].id
         _wait(console, new)
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from mistudio.jobs import JobOut
 from mistudio.training import checkpoints, control, sweeps, views
+from mistudio.training.admission import admit
 from mistudio.training.control_schemas import (
     ChangeRequest,
     ChangesOut,
@@ -86,11 +87,12 @@ def continue_training(
     responses=problems(404, 409, 422),
 )
 def clone_training(
-    session: SessionDep, studio: StudioDep, training_id: str, request: CloneRequest
+    session: SessionDep, studio: StudioDep, settings: SettingsDep, training_id: str, request: CloneRequest
 ) -> SweepOut:
     """Queue a training on the same activations with some settings changed."""
     wanted = control.clone_request(session, training_id, request)
-    made = views.sweep_out(session, sweeps.create_sweep(session, wanted))
+    needed = admit(session, settings, wanted)
+    made = views.sweep_out(session, sweeps.create_sweep(session, wanted, memory_bytes=needed))
     for training in made.trainings:
         studio.events.publish("trainings", "created", {"id": training.id})
     return made

@@ -1,38 +1,93 @@
-"""What a training will take before it starts: memory and disk counted byte by byte, time from measured rates."""
+"""What a training will take before it starts: memory and disk counted, time from measured rates, and advice."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import psutil
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from mistudio.engine.run_folder import METRICS_FILE
+from mistudio.engine.runs import describe, stored_settings
+from mistudio.jobs import Job, latest_jobs
+from mistudio.lm.footprint import ModelFootprint, estimate
+from mistudio.lm.hooks import parse_hook
+from mistudio.models.library import loading_of, model_folder
 from mistudio.sae.config import TrainerConfig, active_per_token
 from mistudio.settings import Settings
-from mistudio.training.schemas import Forecast
+from mistudio.store import read_metrics
+from mistudio.training.advice import advise
+from mistudio.training.inputs import Inputs, check_inputs
+from mistudio.training.memory import Reading, dictionary_bytes, disk_bytes, memory_parts
+from mistudio.training.rates import MeasuredRun, rate_of
+from mistudio.training.schemas import Forecast, ForecastSae, TrainingCreate
+from mistudio.training.tables import Sweep, Training
+from mistudio.training.views import job_subject, training_folder
 
-# Measured: a process that has imported torch and transformers and loaded nothing.
-_PROCESS_BYTES = 450_000_000
-# Two windows of the shuffled reader, in stored precision (float16), and one decoded batch beside the step's own.
-_WINDOW_TOKENS = 65_536
-_ASSUMED_FLOPS = 60e9
-_FLOAT = 4
-_MOMENTS = {"adam": 2, "muon": 1, "signum": 1}
-"""Numbers that an optimiser keeps for each weight."""
-
-
-@dataclass(frozen=True)
-class MeasuredRun:
-    """A finished run of this machine, from which rates are taken."""
-
-    name: str
-    flops_per_token: float
-    tokens_per_second: float
+_RUNS = 20
 
 
-def step_flops_per_token(config: TrainerConfig, d_in: int) -> float:
-    """FLOPs of one training step per token: the dense encode, then work proportional to the active latents.
+def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate) -> Forecast:
+    """What these trainings would take. Raises the same errors as creating them for inputs that do not fit."""
+    found = check_inputs(session, request)
+    runs = [(run.config, found.d_in[run.hook]) for run in found.runs]
+    reading = _reading(settings, found, request)
+    parts = memory_parts(runs, reading)
+    tokens = max(config.total_tokens for config, _ in runs)
+    rate = rate_of(
+        0.0 if reading.footprint is None else model_flops(reading.footprint, request.hooks, reading.context),
+        sum(step_flops(config, d_in) * config.total_tokens / tokens for config, d_in in runs),
+        measured_runs(session, settings),
+    )
+    saes = [
+        ForecastSae(
+            name=run.name or describe(run.config),
+            hook=run.hook,
+            d_in=found.d_in[run.hook],
+            d_sae=run.config.d_sae,
+            total_steps=run.config.total_steps,
+            memory_bytes=sum(dictionary_bytes(run.config, found.d_in[run.hook]).values()),
+            disk_bytes=disk_bytes(run.config, found.d_in[run.hook]),
+        )
+        for run in found.runs
+    ]
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return Forecast(
+        saes=saes,
+        memory_bytes=sum(parts.values()),
+        disk_bytes=sum(sae.disk_bytes for sae in saes),
+        seconds=tokens / rate.tokens_per_second,
+        tokens_per_second=rate.tokens_per_second,
+        basis=rate.basis,
+        parts=parts,
+        available_memory_bytes=int(psutil.virtual_memory().available),
+        available_disk_bytes=shutil.disk_usage(settings.data_dir).free,
+        warnings=advise(runs, found.available - request.held_out_tokens, request.held_out_tokens),
+    )
+
+
+def _reading(settings: Settings, found: Inputs, request: TrainingCreate) -> Reading:
+    if request.cache_id is not None:
+        return Reading(found.d_in, request.held_out_tokens, value=2)
+    loading = loading_of(found.model)
+    dtype = {"none": loading.dtype}.get(loading.quantization, loading.quantization)
+    footprint = estimate(model_folder(settings, found.model.id), "float32" if dtype == "auto" else dtype)
+    context = max(int(one.settings["context_length"]) for one in found.tokenizations)
+    return Reading(
+        found.d_in,
+        request.held_out_tokens,
+        value=2 if footprint.bytes_per_number == 2 else 4,
+        footprint=footprint,
+        pass_tokens=found.harvest.batch_sequences * context,
+        context=context,
+    )
+
+
+def step_flops(config: TrainerConfig, d_in: int) -> float:
+    """Operations of one training step for each token: the dense encode, then work proportional to the active latents.
 
     2·d·m for the encode, and five products of 2·d·k for decode, both weight gradients and the gradient of the values,
     k latents being active. Where the settings do not say how many will be, all five are counted dense.
@@ -41,136 +96,64 @@ def step_flops_per_token(config: TrainerConfig, d_in: int) -> float:
     return dense + 5 * 2.0 * d_in * active_per_token(config.architecture, config.d_sae)
 
 
-def model_flops_per_token(parameters: int, n_layers: int, vocabulary: int, d_model: int, depth: int) -> float:
-    """FLOPs of the forward pass up to layer `depth`, per token: 2 per parameter of the layers that run."""
-    per_layer = max(parameters - vocabulary * d_model, 0) / max(n_layers, 1)
-    return 2.0 * per_layer * depth
+def model_flops(footprint: ModelFootprint, hooks: list[str], context: int) -> float:
+    """Operations of the forward pass up to the deepest of these hooks for each token (Kaplan et al. 2020, arXiv
+    2001.08361, section 2.1)."""
+    block = (footprint.parameters - footprint.embedding_parameters) / max(1, footprint.n_layers)
+    layers = [parse_hook(hook).layer for hook in hooks]
+    depth = max(footprint.n_layers if layer is None else layer + 1 for layer in layers)
+    return depth * (2.0 * block + 2.0 * context * footprint.d_model)
 
 
-def forecast(
-    settings: Settings,
-    runs: Sequence[tuple[TrainerConfig, int]],
-    *,
-    widths: Mapping[str, int],
-    weight_bytes: int,
-    model_flops: float,
-    cached_tokens: int | None,
-    available_tokens: int,
-    held_out_tokens: int,
-    measured: Sequence[MeasuredRun],
-) -> Forecast:
-    """Forecast a sweep of `runs` (settings and d_in of each SAE) on hook points of these widths.
+def measured_runs(session: Session, settings: Settings) -> list[MeasuredRun]:
+    """What the newest finished sweeps of this machine took that ran in one piece."""
+    sweeps = session.scalars(
+        select(Sweep)
+        .where(Sweep.trainings.any(Training.tokens_trained > 0))
+        .order_by(Sweep.created_at.desc())
+        .limit(_RUNS)
+    ).all()
+    newest = latest_jobs(session, [job_subject(one.id) for one in sweeps])
+    found: list[MeasuredRun] = []
+    for sweep in sweeps:
+        job = newest.get(job_subject(sweep.id))
+        if job is None or job.state != "succeeded" or job.attempt > 1:
+            continue
+        measured = _measured(settings, sweep, job)
+        if measured is not None:
+            found.append(measured)
+    return found
 
-    `weight_bytes` and `model_flops` count the language model; both are 0 when a cache is read. Seconds are
-    total_tokens × FLOPs per token ÷ the rate of the measured run whose cost per token is nearest; without one, a
-    stated assumption.
-    """
-    value = 2 if cached_tokens is not None else _FLOAT
-    widest, tokens = sum(widths.values()), max(config.total_tokens for config, _ in runs)
-    parts = {
-        "process": _PROCESS_BYTES,
-        "language model": weight_bytes,
-        "activations in flight": 6 * max(c.batch_size for c, _ in runs) * widest * _FLOAT,
-        "shuffling window": 2 * _WINDOW_TOKENS * widest * value,
-        "held-out activations": held_out_tokens * widest * _FLOAT,
-    }
-    disk, flops = 0, model_flops
-    for config, d_in in runs:
-        for name, size in _dictionary_bytes(config, d_in).items():
-            # One dictionary steps after the other: what a step needs for itself is there once.
-            of_a_step = name == "pre-activations of a batch"
-            parts[name] = max(parts.get(name, 0), size) if of_a_step else parts.get(name, 0) + size
-        disk += _disk_bytes(config, d_in)
-        flops += step_flops_per_token(config, d_in)
-    if measured:
-        nearest = min(measured, key=lambda run: abs(run.flops_per_token - flops))
-        rate = nearest.tokens_per_second * nearest.flops_per_token / flops
-        basis = f"the measured rate of “{nearest.name}” on this machine, scaled by the work per token"
-    else:
-        rate = _ASSUMED_FLOPS / flops
-        basis = f"an assumed {_ASSUMED_FLOPS / 1e9:.0f} GFLOP/s: no run has been measured on this machine yet"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    memory = sum(parts.values())
-    available_memory = int(psutil.virtual_memory().available)
-    available_disk = shutil.disk_usage(settings.data_dir).free
-    return Forecast(
-        memory_bytes=memory,
-        disk_bytes=disk,
-        saes=len(runs),
-        seconds=tokens / rate,
-        tokens_per_second=rate,
-        basis=basis,
-        parts={name: size for name, size in parts.items() if size},
-        available_memory_bytes=available_memory,
-        available_disk_bytes=available_disk,
-        warnings=[
-            *_shortages(memory, available_memory, disk, available_disk),
-            *dict.fromkeys(w for config, d_in in runs for w in _warnings(config, d_in, available_tokens)),
-        ],
+
+def _measured(settings: Settings, sweep: Sweep, job: Job) -> MeasuredRun | None:
+    longest = max(sweep.trainings, key=lambda one: one.tokens_trained)
+    path = training_folder(settings, longest.id) / METRICS_FILE
+    points = _ends_of(path, longest.tokens_trained) if path.exists() else None
+    if points is None or job.started_at is None:
+        return None
+    (first_tokens, first_time), (tokens, time) = points
+    streamed = sweep.cache_id is None
+    if streamed:
+        # The first pool was read before the first step.
+        first_tokens, first_time = 0.0, job.started_at.timestamp()
+    if time <= first_time or tokens <= first_tokens:
+        return None
+    steps = sum(
+        step_flops(stored_settings(one.config), one.d_in) * one.tokens_trained / longest.tokens_trained
+        for one in sweep.trainings
     )
+    model = 0.0
+    if streamed:
+        footprint = estimate(model_folder(settings, sweep.model_id))
+        model = model_flops(footprint, [one.hook for one in sweep.trainings], 128)
+    return MeasuredRun(sweep.name, model, steps, (tokens - first_tokens) / (time - first_time))
 
 
-def _dictionary_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
-    """What one dictionary takes in memory while it learns."""
-    parameters = _parameters(config, d_in)
-    # A batch may be worked through in parts; bfloat16 halves what a step computes with and adds a copy of the weights.
-    half = config.precision == "bfloat16"
-    return {
-        "SAE weights": parameters * _FLOAT,
-        "weights in bfloat16": 2 * parameters if half else 0,
-        "gradients": parameters * _FLOAT,
-        "optimiser's moments": _MOMENTS[config.optimizer.kind] * parameters * _FLOAT,
-        "averaged weights": parameters * _FLOAT if config.ema_decay else 0,
-        "pre-activations of a batch": config.batch_size
-        // config.accumulate
-        * config.d_sae
-        * (2 if half else _FLOAT),
-    }
-
-
-def _disk_bytes(config: TrainerConfig, d_in: int) -> int:
-    """Two checkpoints, the finished weights, and the points of the curves."""
-    parameters = _parameters(config, d_in)
-    kept = 1 + _MOMENTS[config.optimizer.kind] + bool(config.ema_decay)
-    return (2 * kept + 1) * parameters * _FLOAT + (config.total_steps // config.log_every) * 16 * 8
-
-
-def _parameters(config: TrainerConfig, d_in: int) -> int:
-    return 2 * config.d_sae * d_in + config.d_sae + d_in
-
-
-def _shortages(memory: int, available_memory: int, disk: int, available_disk: int) -> list[str]:
-    found: list[str] = []
-    if memory > available_memory:
-        found.append(
-            f"This needs about {memory / 1e9:.1f} GB of memory and {available_memory / 1e9:.1f} GB are free: "
-            "lower the width or the batch size."
-        )
-    if disk > available_disk:
-        found.append(
-            f"This writes about {disk / 1e9:.1f} GB and the disk has {available_disk / 1e9:.1f} GB left."
-        )
-    return found
-
-
-def _warnings(config: TrainerConfig, d_in: int, available_tokens: int) -> list[str]:
-    found: list[str] = []
-    if config.total_tokens > 10 * max(available_tokens, 1):
-        found.append(
-            f"{config.total_tokens:,} training tokens from {available_tokens:,} distinct ones repeat each more "
-            "than ten times: the dictionary may learn the text by heart."
-        )
-    if config.total_tokens < 50 * config.d_sae:
-        found.append(
-            f"{config.total_tokens:,} tokens are few for {config.d_sae:,} latents (fewer than 50 a latent): "
-            "many will stay untrained."
-        )
-    active = active_per_token(config.architecture, config.d_sae)
-    if d_in // 2 < active < config.d_sae:
-        found.append(f"{active:,} active latents are more than half the width of the activations ({d_in}).")
-    if config.total_steps < config.warmup_steps:
-        found.append(
-            f"The run has {config.total_steps:,} steps, fewer than the warm-up of {config.warmup_steps:,}: the "
-            "learning rate never reaches its full size."
-        )
-    return found
+@lru_cache(maxsize=256)
+def _ends_of(path: Path, tokens_trained: int) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Tokens and time of the first and the last point of a curve; `tokens_trained` says which state of it is meant."""
+    points = read_metrics(path)
+    if len(points["step"]) < 2:
+        return None
+    first, last = ((float(points["tokens"][at]), float(points["time"][at])) for at in (0, -1))
+    return first, last

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from mistudio.sae.metric_info import METRICS
 from mistudio.training import sweeps, views
+from mistudio.training.admission import admit
+from mistudio.training.configure_routes import router as configure_router
 from mistudio.training.control_routes import router as control_router
 from mistudio.training.listing_routes import router as listing_router
 from mistudio.training.metric_routes import router as metric_router
 from mistudio.training.recording_routes import router as recording_router
 from mistudio.training.schemas import (
-    Forecast,
     SweepOut,
     TrainingCreate,
     TrainingDetail,
-    TrainingForm,
     TrainingOut,
     TrainingUpdate,
 )
@@ -26,29 +25,7 @@ router = APIRouter(tags=["trainings"])
 
 # Before the routes of one training: its id must not swallow their names.
 router.include_router(listing_router)
-
-
-@router.get("/trainings/form", response_model=TrainingForm, summary="The schema of the training form")
-def training_form() -> TrainingForm:
-    """The JSON schema that validates a new training, and what each recorded metric means."""
-    return TrainingForm(
-        form=TrainingCreate.model_json_schema(),
-        metrics={
-            name: {"title": m.title, "unit": m.unit, "formula": m.formula, "description": m.description}
-            for name, m in METRICS.items()
-        },
-    )
-
-
-@router.post(
-    "/trainings/forecast",
-    response_model=Forecast,
-    summary="Forecast a training",
-    responses=problems(404, 409, 422),
-)
-def forecast_training(session: ReadingDep, settings: SettingsDep, request: TrainingCreate) -> Forecast:
-    """Memory, disk and time that this training would take; nothing is started."""
-    return sweeps.forecast_sweep(session, settings, request)
+router.include_router(configure_router)
 
 
 @router.post(
@@ -58,9 +35,12 @@ def forecast_training(session: ReadingDep, settings: SettingsDep, request: Train
     summary="Start trainings",
     responses=problems(404, 409, 422),
 )
-def create_trainings(session: SessionDep, studio: StudioDep, request: TrainingCreate) -> SweepOut:
+def create_trainings(
+    session: SessionDep, studio: StudioDep, settings: SettingsDep, request: TrainingCreate
+) -> SweepOut:
     """Queue one pass over the activations that trains every hook point with every combination of the grid."""
-    made = views.sweep_out(session, sweeps.create_sweep(session, request))
+    needed = admit(session, settings, request)
+    made = views.sweep_out(session, sweeps.create_sweep(session, request, memory_bytes=needed))
     for training in made.trainings:
         studio.events.publish("trainings", "created", {"id": training.id})
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -222,21 +222,42 @@ class TrainingDetail(TrainingOut):
     checkpoints: list[CheckpointOut]
 
 
+class Advice(BaseModel):
+    """Something to know about settings before a training is started with them."""
+
+    message: str
+    setting: str | None = Field(default=None, description="Path of the setting that it is about.")
+    suggestion: float | None = Field(default=None, description="A value of it that would be well.")
+    saes: int = Field(default=1, description="How many of the SAEs it is about.")
+
+
+class ForecastSae(BaseModel):
+    """One SAE that would be trained."""
+
+    name: str = Field(description="What sets it apart from the others.")
+    hook: str
+    d_in: int
+    d_sae: int
+    total_steps: int
+    memory_bytes: int = Field(description="Its weights with all that training keeps for them.")
+    disk_bytes: int
+
+
 class Forecast(BaseModel):
     """What a training will take, before it starts. Bytes and seconds, with the reasoning shown."""
 
-    saes: int = Field(description="SAEs that are trained in one pass.")
+    saes: list[ForecastSae] = Field(description="The SAEs that are trained in one pass.")
     memory_bytes: int
     disk_bytes: int
     seconds: float
     tokens_per_second: float
     basis: str = Field(
-        description="Where the rate comes from: a run measured on this machine, or an assumption."
+        description="Where the rate comes from: runs measured on this machine, or an assumption."
     )
     parts: dict[str, int] = Field(description="Memory by what needs it, in bytes.")
     available_memory_bytes: int
     available_disk_bytes: int
-    warnings: list[str]
+    warnings: list[Advice]
 
 
 class TrainingForm(BaseModel):
@@ -244,3 +265,41 @@ class TrainingForm(BaseModel):
 
     form: dict[str, Any]
     metrics: dict[str, dict[str, str]]
+
+
+class DocumentFault(BaseModel):
+    """What is wrong with a text, and where."""
+
+    line: int = Field(description="Counted from 1.")
+    column: int | None = Field(
+        default=None, description="Counted from 1; null where the whole line is meant."
+    )
+    field: str | None = Field(default=None, description="Path of the setting, where it is about one.")
+    message: str
+
+
+class DocumentText(BaseModel):
+    """A configuration as somebody wrote it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(max_length=1_000_000)
+    format: Literal["toml", "json"] = "toml"
+
+
+class DocumentOut(BaseModel):
+    """What a text says, or what is wrong with it."""
+
+    request: TrainingCreate | None = Field(
+        description="The training that it asks for; null when there are faults."
+    )
+    faults: list[DocumentFault]
+
+
+class TrainingTexts(BaseModel):
+    """One configuration in every form in which it can be kept and started again."""
+
+    toml: str = Field(description="For `mistudio train FILE`.")
+    json_text: str = Field(alias="json", description="The same as JSON: the body of `POST /trainings`.")
+    command: str
+    python: str

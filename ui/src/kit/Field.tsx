@@ -10,6 +10,7 @@ export function Field({
   error,
   unit,
   needed,
+  actions,
   children,
 }: {
   id: string;
@@ -18,6 +19,8 @@ export function Field({
   error?: string;
   unit?: string;
   needed?: boolean;
+  /** Small buttons at the end of the label's line. */
+  actions?: ReactNode;
   children: ReactNode;
 }) {
   return (
@@ -38,6 +41,7 @@ export function Field({
             <CircleHelp size={12} />
           </button>
         )}
+        {actions && <span className="ml-auto flex items-center">{actions}</span>}
       </div>
       {children}
       {error && (

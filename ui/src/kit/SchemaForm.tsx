@@ -3,7 +3,7 @@ import { Problem } from "@/api/problem";
 import { Button } from "./Button";
 import { Disclosure } from "./Disclosure";
 import { type JsonSchema, problemsOf, type Resolve, type Value } from "./jsonSchema";
-import { hasOthers, ObjectFields, type Widget } from "./schemaFields";
+import { hasMatch, hasOthers, ObjectFields, type Several, type Widget } from "./schemaFields";
 import { ErrorNote } from "./states";
 
 export interface SchemaFormProps {
@@ -19,6 +19,10 @@ export interface SchemaFormProps {
   widgets?: Record<string, Widget>;
   /** For a choice between kinds (path → kind → its name): only these are offered, in this order. */
   kinds?: Record<string, Record<string, string>>;
+  /** Lets some fields take several values, each for a run of its own. */
+  several?: Several;
+  /** Offers a search over the names and explanations of all fields. */
+  searchable?: boolean;
   /** What the button says; null hides the buttons. */
   submit: string | null;
   onSubmit: (value: Value) => Promise<unknown>;
@@ -48,9 +52,11 @@ export function SchemaForm(props: SchemaFormProps) {
   const [tried, setTried] = useState(false);
   const [busy, setBusy] = useState(false);
   const [refusal, setRefusal] = useState<Problem | null>(null);
+  const [query, setQuery] = useState("");
   const found = useMemo(() => problemsOf(schema, value, resolve), [schema, value, resolve]);
   const hiddenPaths = new Set(hidden);
   const problems = Object.fromEntries(Object.entries(found).filter(([path]) => !hiddenPaths.has(path)));
+  Object.assign(problems, props.several?.problems);
   const errors: Record<string, string> = { ...refusal?.fields };
   for (const [path, problem] of Object.entries(problems))
     if (tried || (touched.has(path) && problem !== "Needed.")) errors[path] = problem;
@@ -86,10 +92,12 @@ export function SchemaForm(props: SchemaFormProps) {
     errors,
     widgets: props.widgets ?? {},
     kinds: props.kinds ?? {},
+    several: props.several,
     hidden: hiddenPaths,
     base,
     onChange: change,
   };
+  const wanted = query.trim().toLowerCase();
   const advancedTrouble = basic
     ? Object.keys(errors).filter(
         (path) =>
@@ -98,9 +106,35 @@ export function SchemaForm(props: SchemaFormProps) {
       ).length
     : 0;
   return (
-    <form ref={form} noValidate onSubmit={submit} className="flex flex-col gap-4">
-      <ObjectFields {...shared} schema={schema} value={value} path="" only={basic} />
-      {basic && hasOthers(schema, resolve, basic, hiddenPaths) && (
+    <form ref={form} noValidate onSubmit={submit} className="@container flex flex-col gap-4">
+      {props.searchable && (
+        <input
+          data-search=""
+          type="search"
+          className="field"
+          aria-label="Search settings"
+          placeholder="Search settings by name or meaning ( / )"
+          value={query}
+          onChange={(event) => setQuery(event.target.value)}
+          onKeyDown={(event) => {
+            if (event.key === "Enter") event.preventDefault();
+            if (event.key !== "Escape") return;
+            event.preventDefault();
+            if (query) setQuery("");
+            else event.currentTarget.blur();
+          }}
+        />
+      )}
+      {wanted &&
+        (hasMatch(schema, resolve, wanted, hiddenPaths) ? (
+          <ObjectFields {...shared} schema={schema} value={value} path="" match={wanted} />
+        ) : (
+          <p role="status" className="text-muted">
+            No setting speaks of “{query.trim()}”.
+          </p>
+        ))}
+      {!wanted && <ObjectFields {...shared} schema={schema} value={value} path="" only={basic} />}
+      {!wanted && basic && hasOthers(schema, resolve, basic, hiddenPaths) && (
         <Disclosure label="Advanced" forced={advancedTrouble > 0}>
           <ObjectFields {...shared} schema={schema} value={value} path="" except={basic} />
         </Disclosure>

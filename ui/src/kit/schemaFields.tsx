@@ -1,4 +1,6 @@
+import { Layers } from "lucide-react";
 import { type ReactNode, useState } from "react";
+import { IconButton } from "./Button";
 import { Disclosure } from "./Disclosure";
 import { Field, invalid } from "./Field";
 import { figure } from "./format";
@@ -23,11 +25,24 @@ export type Widget = (input: {
   label: string;
 }) => ReactNode;
 
+/** What fields need to take several values, each for a run of its own. */
+export interface Several {
+  /** Which fields may, by their path: the name under which their values are kept, or null. */
+  nameOf: (path: string) => string | null;
+  values: Record<string, unknown[]>;
+  onChange: (values: Record<string, unknown[]>) => void;
+  /** What is wrong with the values, by path. */
+  problems: Record<string, string>;
+  /** What stands below a choice between kinds, in place of one kind's settings, when several are chosen. */
+  across: Record<string, ReactNode>;
+}
+
 interface Shared {
   resolve: Resolve;
   errors: Record<string, string>;
   widgets: Record<string, Widget>;
   kinds: Record<string, Record<string, string>>;
+  several?: Several;
   hidden: ReadonlySet<string>;
   base: string;
   /** The whole object at `path`'s root, changed. */
@@ -40,6 +55,8 @@ interface ObjectProps extends Shared {
   path: string;
   only?: string[];
   except?: string[];
+  /** Only fields whose name or explanation has this text in it. */
+  match?: string;
 }
 
 const within = (path: string, paths: string[]) =>
@@ -63,15 +80,38 @@ export function hasOthers(
   });
 }
 
+/** Whether a field or one within it speaks of `text`. */
+function speaksOf(name: string, raw: JsonSchema, resolve: Resolve, text: string): boolean {
+  const field = fieldOf(raw, resolve);
+  const words = [name, labelOf(name, field.schema, raw), ...explain(name, field).split("\n").slice(0, 1)];
+  if (field.schema.synonyms) words.push(...(field.schema.synonyms as string[]));
+  if (words.some((one) => one.toLowerCase().includes(text))) return true;
+  const inner = field.kind === "union" ? field.variants.map((one) => one.schema) : [field.schema];
+  return inner.some((one) => hasMatch(one, resolve, text, new Set()));
+}
+
+/** Whether any field of an object speaks of `text`. */
+export function hasMatch(
+  schema: JsonSchema,
+  resolve: Resolve,
+  text: string,
+  hidden: ReadonlySet<string>,
+): boolean {
+  return Object.entries(schema.properties ?? {}).some(
+    ([name, raw]) => !hidden.has(name) && speaksOf(name, raw, resolve, text),
+  );
+}
+
 /** The fields of one object, two to a row; nested objects and unions take the full width. */
 export function ObjectFields(props: ObjectProps) {
-  const { schema, value, path, only, except, hidden } = props;
+  const { schema, value, path, only, except, hidden, match, resolve } = props;
   const names = Object.keys(schema.properties ?? {})
     .map((name) => ({ name, at: path ? `${path}.${name}` : name }))
     .filter(({ at }) => !hidden.has(at))
     .filter(({ name, at }) => schema.properties?.[name]?.const === undefined || props.widgets[at])
     .filter(({ at }) => !only || within(at, only) || above(at, only))
-    .filter(({ at }) => !except || !within(at, except));
+    .filter(({ at }) => !except || !within(at, except))
+    .filter(({ name }) => !match || speaksOf(name, schema.properties?.[name] ?? {}, resolve, match));
   if (only) {
     const place = (at: string) => only.findIndex((one) => one === at || one.startsWith(`${at}.`));
     names.sort((one, other) => place(one.at) - place(other.at));
@@ -82,7 +122,7 @@ export function ObjectFields(props: ObjectProps) {
   }
   if (names.length === 0) return null;
   return (
-    <div className="grid grid-cols-1 gap-x-4 gap-y-3 sm:grid-cols-2">
+    <div className="grid grid-cols-1 gap-x-4 gap-y-3 sm:grid-cols-2 @4xl:grid-cols-3">
       {names.map(({ name, at }) => (
         <OneField
           key={at}
@@ -116,6 +156,7 @@ function OneField(props: OneProps) {
   const label = labelOf(name, field.schema, raw);
   const id = `${props.base}${at.replaceAll(".", "-")}`;
   const widget = widgets[at];
+  const tried = severalOf(props, field, label);
   if (field.kind === "constant" && !widget) return null;
   if (field.kind === "object" && !widget)
     return (
@@ -130,7 +171,8 @@ function OneField(props: OneProps) {
         />
       </fieldset>
     );
-  if (field.kind === "union" && !widget) return <UnionField {...props} field={field} label={label} id={id} />;
+  if (field.kind === "union" && !widget)
+    return <UnionField {...props} field={field} label={label} id={id} tried={tried} />;
   const wide = field.kind === "list" || (field.schema.maxLength ?? 0) > 1000;
   return (
     <div className={wide ? "col-span-full" : "min-w-0"}>
@@ -138,24 +180,124 @@ function OneField(props: OneProps) {
         id={id}
         label={label}
         unit={field.schema.unit}
-        hint={explain(field)}
+        hint={explain(name, field)}
         error={errors[at]}
         needed={props.needed && field.schema.default === undefined}
+        actions={tried?.toggle}
       >
-        {widget
-          ? widget({ id, value: found, onChange: (next) => set(next), error: errors[at], label })
-          : input(field, id, found, set, errors[at])}
+        {tried?.values ? (
+          <SeveralInput id={id} field={field} values={tried.values} set={tried.set} error={errors[at]} />
+        ) : widget ? (
+          widget({ id, value: found, onChange: (next) => set(next), error: errors[at], label })
+        ) : (
+          input(field, id, found, set, errors[at])
+        )}
       </Field>
     </div>
   );
+}
+
+interface Tried {
+  toggle: ReactNode;
+  values: unknown[] | undefined;
+  set: (values: unknown[]) => void;
+}
+
+/** A field's part in trying several values; undefined where it has none. */
+function severalOf(props: OneProps, field: FieldShape, label: string): Tried | undefined {
+  const { several, at } = props;
+  const name = several?.nameOf(at);
+  if (!several || !name || !["integer", "number", "choice", "union"].includes(field.kind)) return undefined;
+  const values = several.values[name];
+  const set = (next: unknown[]) => several.onChange({ ...several.values, [name]: next });
+  const tag = field.discriminator as string;
+  const one = field.kind === "union" ? (props.found as Value | undefined)?.[tag] : props.found;
+  const stop = () => {
+    const { [name]: _, ...rest } = several.values;
+    several.onChange(rest);
+  };
+  const words = values ? `One value of ${label} again` : `Try several values of ${label}: one SAE for each`;
+  const toggle = (
+    <IconButton
+      label={words}
+      size="size-5"
+      aria-pressed={values !== undefined}
+      className={values ? "bg-accent-wash text-accent" : "text-faint"}
+      onClick={() => (values ? stop() : set(one === null || one === undefined ? [] : [one]))}
+    >
+      <Layers size={12} />
+    </IconButton>
+  );
+  return { toggle, values, set };
+}
+
+/** Several values of one field: numbers separated by commas, or some of its choices. */
+function SeveralInput({
+  id,
+  field,
+  values,
+  set,
+  error,
+  names,
+}: {
+  id: string;
+  field: FieldShape;
+  values: unknown[];
+  set: (values: unknown[]) => void;
+  error: string | undefined;
+  names?: Record<string, string>;
+}) {
+  const [typed, setTyped] = useState("");
+  const choices = names ? Object.keys(names) : field.choices;
+  if (choices.length > 0)
+    return (
+      <fieldset id={id} tabIndex={-1} className="flex flex-wrap gap-x-3 gap-y-1 py-1" {...invalid(id, error)}>
+        {choices.map((choice) => (
+          <label key={String(choice)} className="flex items-center gap-1.5">
+            <input
+              type="checkbox"
+              className="accent-accent"
+              checked={values.includes(choice)}
+              onChange={(event) =>
+                set(choices.filter((one) => (one === choice ? event.target.checked : values.includes(one))))
+              }
+            />
+            {names?.[String(choice)] ?? show(choice)}
+          </label>
+        ))}
+      </fieldset>
+    );
+  const own = JSON.stringify(numbersIn(typed)) === JSON.stringify(values);
+  return (
+    <input
+      id={id}
+      className="field"
+      placeholder="several, separated by commas"
+      value={own ? typed : values.join(", ")}
+      onChange={(event) => {
+        setTyped(event.target.value);
+        set(numbersIn(event.target.value));
+      }}
+      {...invalid(id, error)}
+    />
+  );
+}
+
+/** "16, 32, 6e1" → [16, 32, 60]; what is no number is kept, to be reported. */
+export function numbersIn(text: string): unknown[] {
+  return text
+    .split(/[,;\s]+/)
+    .filter(Boolean)
+    .map((part) => (Number.isNaN(Number(part)) ? part : Number(part)));
 }
 
 function UnionField({
   field,
   label,
   id,
+  tried,
   ...props
-}: OneProps & { field: FieldShape; label: string; id: string }) {
+}: OneProps & { field: FieldShape; label: string; id: string; tried: Tried | undefined }) {
   const { resolve, at } = props;
   const tag = field.discriminator as string;
   const value = (props.found as Value | undefined) ?? {};
@@ -173,7 +315,13 @@ function UnionField({
     value,
     path: at,
     only: undefined,
-    except: folded,
+    except: props.match ? undefined : folded,
+    // Of a kind that is itself meant, all settings are.
+    match:
+      props.match &&
+      [at, label, names[variant.name] ?? ""].some((one) => one.toLowerCase().includes(props.match ?? ""))
+        ? undefined
+        : props.match,
     hidden: new Set([...props.hidden, `${at}.${tag}`]),
     onChange: (changed: string, next: Value) => props.set({ ...next, [tag]: variant.name }, changed),
   };
@@ -185,25 +333,37 @@ function UnionField({
         label={label}
         hint={[field.schema.description, variant.schema.description].filter(Boolean).join("\n")}
         error={props.errors[at]}
+        actions={tried?.toggle}
       >
-        <select
-          id={id}
-          className="field"
-          value={variant.name}
-          onChange={(event) => {
-            const next = field.variants.find((one) => one.name === event.target.value);
-            if (next) props.set(switched(variant, next, tag, value, resolve));
-          }}
-        >
-          {Object.entries(names).map(([kind, words]) => (
-            <option key={kind} value={kind}>
-              {words}
-            </option>
-          ))}
-        </select>
+        {tried?.values ? (
+          <SeveralInput
+            id={id}
+            field={field}
+            names={names}
+            values={tried.values}
+            set={tried.set}
+            error={props.errors[at]}
+          />
+        ) : (
+          <select
+            id={id}
+            className="field"
+            value={variant.name}
+            onChange={(event) => {
+              const next = field.variants.find((one) => one.name === event.target.value);
+              if (next) props.set(switched(variant, next, tag, value, resolve));
+            }}
+          >
+            {Object.entries(names).map(([kind, words]) => (
+              <option key={kind} value={kind}>
+                {words}
+              </option>
+            ))}
+          </select>
+        )}
       </Field>
-      <ObjectFields {...fields} />
-      {folded.length > 0 && (
+      {(tried?.values?.length ?? 0) > 1 ? props.several?.across[at] : <ObjectFields {...fields} />}
+      {!((tried?.values?.length ?? 0) > 1) && !props.match && folded.length > 0 && (
         <Disclosure
           key={variant.name}
           label={`More about ${names[variant.name] ?? variant.name}`}
@@ -218,13 +378,18 @@ function UnionField({
   );
 }
 
-function explain(field: FieldShape): string {
+function explain(name: string, field: FieldShape): string {
   const { schema } = field;
+  const synonyms = (schema.synonyms as string[] | undefined) ?? [];
   const range = rangeOf(schema);
   const lines = [
     schema.description ?? "",
     range ? `Range: ${range}${schema.unit ? ` ${schema.unit}` : ""}.` : "",
-    schema.default !== undefined && schema.default !== null ? `Default: ${show(schema.default)}.` : "",
+    schema.default === undefined || (schema.default !== null && typeof schema.default === "object")
+      ? ""
+      : `Default: ${schema.default === null ? "not set" : show(schema.default)}${schema.unit && schema.default !== null ? ` ${schema.unit}` : ""}.`,
+    schema.source ? `Source: ${schema.source}.` : "",
+    `Written ${[name, ...synonyms].join(" or ")}.`,
   ];
   return lines.filter(Boolean).join("\n");
 }

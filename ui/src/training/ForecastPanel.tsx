@@ -3,13 +3,28 @@ import { TriangleAlert } from "lucide-react";
 import { type ReactNode, useEffect, useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
-import { Bytes, ErrorNote, Facts, format, Num, Section, SkeletonLines, tip } from "@/kit";
+import { Bytes, Disclosure, ErrorNote, Facts, format, Num, Section, SkeletonLines, tip } from "@/kit";
 
 type Wanted = components["schemas"]["TrainingCreate"];
 type Forecast = components["schemas"]["Forecast"];
+type Advice = components["schemas"]["Advice"];
+type Apply = (setting: string, value: number) => void;
+
+/** How many SAEs are named before the others are folded away. */
+const NAMED = 6;
 
 /** What a training will take, asked for while one types. */
-export function ForecastPanel({ wanted }: { wanted: Wanted | null }) {
+export function ForecastPanel({
+  wanted,
+  chosen,
+  onApply,
+}: {
+  /** The request where it is complete. */
+  wanted: Wanted | null;
+  /** Whether any hook point is chosen yet. */
+  chosen: boolean;
+  onApply: Apply;
+}) {
   const [settled, setSettled] = useState(wanted);
   const shape = JSON.stringify(wanted);
   useEffect(() => {
@@ -28,13 +43,14 @@ export function ForecastPanel({ wanted }: { wanted: Wanted | null }) {
     <Section title="Forecast">
       {wanted === null ? (
         <p className="text-muted">
-          Memory, disk and time are worked out once tokenization and hook point are chosen and every field is
-          in its range.
+          {chosen
+            ? "Memory, disk and time are worked out once every field is in its range."
+            : "Choose one or several hook points: then memory, disk and time are worked out here."}
         </p>
       ) : forecast.error ? (
         <ErrorNote error={forecast.error} />
       ) : forecast.data ? (
-        <Figures data={forecast.data} />
+        <Figures data={forecast.data} onApply={onApply} />
       ) : (
         <SkeletonLines lines={5} />
       )}
@@ -42,7 +58,7 @@ export function ForecastPanel({ wanted }: { wanted: Wanted | null }) {
   );
 }
 
-function Figures({ data }: { data: Forecast }) {
+function Figures({ data, onApply }: { data: Forecast; onApply: Apply }) {
   const parts = Object.entries(data.parts).sort(([, one], [, other]) => other - one);
   return (
     <div className="flex flex-col gap-4" aria-live="polite">
@@ -57,19 +73,26 @@ function Figures({ data }: { data: Forecast }) {
             </span>,
           ],
           ["Speed", <Num key="rate" value={data.tokens_per_second} unit="tokens/s" />],
-          ["Known from", data.basis],
+          ["Known from", format.sentence(data.basis)],
         ]}
       />
       {data.warnings.length > 0 && (
         <ul className="flex flex-col gap-2">
-          {data.warnings.map((warning) => (
-            <li key={warning} className="flex gap-2 rounded-[6px] border border-line bg-surface px-3 py-2">
-              <TriangleAlert size={14} aria-label="Warning" className="mt-[3px] shrink-0 text-warning" />
-              <span className="min-w-0">{warning}</span>
-            </li>
+          {data.warnings.map((one) => (
+            <Warning key={one.message} advice={one} of={data.saes.length} onApply={onApply} />
           ))}
         </ul>
       )}
+      <Section title={format.plural(data.saes.length, "SAE")}>
+        <Saes saes={data.saes.slice(0, NAMED)} />
+        {data.saes.length > NAMED && (
+          <div className="mt-2">
+            <Disclosure label={`${data.saes.length - NAMED} more`} forced={false}>
+              <Saes saes={data.saes.slice(NAMED)} />
+            </Disclosure>
+          </div>
+        )}
+      </Section>
       <Section title="Memory by what needs it">
         <Facts
           facts={parts.map(([name, bytes]): [string, ReactNode] => [
@@ -79,6 +102,54 @@ function Figures({ data }: { data: Forecast }) {
         />
       </Section>
     </div>
+  );
+}
+
+function Saes({ saes }: { saes: Forecast["saes"] }) {
+  return (
+    <ul className="flex flex-col">
+      {saes.map((sae) => (
+        <li
+          key={`${sae.hook} ${sae.name}`}
+          className="flex items-baseline gap-2 border-t border-line py-1 first:border-t-0"
+        >
+          <span className="min-w-0 flex-1">
+            <code className="block truncate text-xs text-muted">{sae.hook}</code>
+            <span className="break-words">{sae.name}</span>
+          </span>
+          <span className="shrink-0 text-muted" {...tip("Memory that this SAE keeps while it learns")}>
+            {format.bytes(sae.memory_bytes)}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Warning({ advice, of, onApply }: { advice: Advice; of: number; onApply: Apply }) {
+  const { setting, suggestion } = advice;
+  const name = setting?.slice(setting.lastIndexOf(".") + 1).replaceAll("_", " ");
+  return (
+    <li className="flex gap-2 rounded-[6px] border border-line bg-surface px-3 py-2">
+      <TriangleAlert size={14} aria-label="Warning" className="mt-[3px] shrink-0 text-warning" />
+      <span className="min-w-0">
+        {of > 1 && advice.saes < of && (
+          <span className="text-muted">
+            {advice.saes} of {of} SAEs:{" "}
+          </span>
+        )}
+        {advice.message}
+        {setting && suggestion !== null && suggestion !== undefined && (
+          <button
+            type="button"
+            className="link mt-0.5 block rounded-[3px]"
+            onClick={() => onApply(setting, suggestion)}
+          >
+            Set {name} to {format.exact(suggestion)}
+          </button>
+        )}
+      </span>
+    </li>
   );
 }
 

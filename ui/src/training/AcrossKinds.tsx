@@ -1,0 +1,42 @@
+import { useId, useState } from "react";
+import { Field } from "@/kit";
+import { numbersIn } from "@/kit/schemaFields";
+
+type Grid = Record<string, unknown[]>;
+
+/** The one setting that architectures of a grid share: how many latents are to be active, whatever each calls it. */
+export function AcrossKinds({ grid, onChange }: { grid: Grid; onChange: (grid: Grid) => void }) {
+  const id = useId();
+  const [typed, setTyped] = useState("");
+  const values = grid.target_l0 ?? [];
+  const own = JSON.stringify(numbersIn(typed)) === JSON.stringify(values);
+  const sparse = ["standard", "gated"].filter((kind) => grid.architecture?.includes(kind));
+  return (
+    <Field
+      id={id}
+      label="Active latents of each"
+      hint={
+        "k of the top-k family and the target L0 of JumpReLU, for all architectures chosen above; several values give " +
+        "one SAE each. Empty takes what each architecture starts with.\nWritten target_l0."
+      }
+      error={
+        values.length > 0 && sparse.length > 0
+          ? `${sparse.join(" and ")} has no such number: leave it empty, or that architecture out.`
+          : undefined
+      }
+    >
+      <input
+        id={id}
+        className="field"
+        placeholder="as each architecture starts: e.g. 16, 32, 64"
+        value={own ? typed : values.join(", ")}
+        onChange={(event) => {
+          setTyped(event.target.value);
+          const next = numbersIn(event.target.value);
+          const { target_l0: _, ...rest } = grid;
+          onChange(next.length > 0 ? { ...rest, target_l0: next } : rest);
+        }}
+      />
+    </Field>
+  );
+}
