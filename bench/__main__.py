@@ -22,6 +22,9 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 PARTS = {
     "serve": "bench.serve",
     "delete": "bench.delete",
+    "metrics": "bench.watch:serving",
+    "events": "bench.watch:latency",
+    "training/frames": "bench.watch:frames",
     "rows": "bench.rows",
     "sae-step": "bench.sae_step",
     "sae-memory": "bench.sae_memory",

@@ -4,8 +4,8 @@
 
 Every column is cut into chunks of 65,536 points, each a part: its 64-bit words, as differences to the word before
 (counters) or as exclusive-or with it (floats, so that NaN payloads and signs of zero stay), their bytes gathered by
-significance, deflated. The last part is the overview's blocks. The directory says where each part lies, how long it
-is, and its CRC-32.
+significance, deflated. The last part is the overview's blocks, as they are: curves are drawn from them. The directory
+says where each part lies, how long it is, and its CRC-32.
 """
 
 import json
@@ -46,7 +46,7 @@ def archive_bytes(points: Mapping[str, Array], overview: Array) -> Generator[byt
             parts[name].append([at, len(content), zlib.crc32(content)])
             at += len(content)
             yield content
-    content = _pack(np.frombuffer(overview.tobytes(), "<u8"), counter=False)
+    content = overview.tobytes()
     place = [at, len(content), zlib.crc32(content)]
     yield content
     directory = {"version": 1, "rows": rows, "columns": parts, "overview": [*place, len(overview)]}
@@ -100,8 +100,7 @@ def read_archive_overview(path: Path, directory: Mapping[str, Any]) -> Array:
     *place, count = directory["overview"]
     dtype = block_dtype(len(directory["columns"]) - len(FIXED))
     with path.open("rb") as file:
-        words = _unpack(_part(file, path, place), count * dtype.itemsize // 8, counter=False)
-    return words.view(dtype)
+        return np.frombuffer(_part(file, path, place), dtype, count)
 
 
 def _part(file: Any, path: Path, place: Sequence[int]) -> bytes:

@@ -98,6 +98,7 @@ function Count({ points }: { points: RunPoints[] }) {
       : "";
   return (
     <span
+      data-total={total}
       {...tip(
         `${thinned}\nDrag across a chart to zoom, double click to see all. With a chart focused: arrow keys move the crosshair, + and − zoom.`.trim(),
       )}
