@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from mistudio.engine import Progress, Run
     from mistudio.engine.changes import Change
     from mistudio.engine.trained import TrainedSAE
+
+
+_PRIVATE = ("data_dir", "import_folders", "database_url", "labels_base_url")
 
 
 def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
@@ -54,11 +59,23 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
             on_change=watched.change,
             saved_on=(JobInterrupted,),
             save_finished=False,
+            surroundings=_surroundings(context),
         )
     finally:
         watched.close()
         _clear_deleted(context, members)
     return _registered(context, members, trained)
+
+
+def _surroundings(context: JobContext) -> dict[str, Any]:
+    """What the environment of this attempt says beside packages and hardware. Whoever may see the training may read
+    it, so secrets, addresses (which may hold passwords) and folders stay out."""
+    shown = {
+        name: value
+        for name, value in context.settings.model_dump(mode="json").items()
+        if name not in _PRIVATE and not isinstance(getattr(context.settings, name), SecretStr)
+    }
+    return {"attempt": context.attempt, "job": context.job_id, "settings": shown}
 
 
 def _registered(context: JobContext, members: list[Training], trained: list[TrainedSAE]) -> dict[str, Any]:
@@ -165,6 +182,8 @@ class _Watched:
         self._tokens = {one.id: one.tokens_trained for one in members}
         self._totals = {one.id: int(one.config["total_tokens"]) for one in members}
         self._last: dict[str, dict[str, float]] = {}
+        self._names = {one.id: one.name for one in members}
+        self._tenths: dict[str, int] = {}
 
     def progress(self, report: Progress) -> None:
         """Pass on how far it is. Raises JobCancelled or JobInterrupted when the job was asked to leave."""
@@ -173,8 +192,22 @@ class _Watched:
         self._context.progress(report.done, report.total, report.unit, stage=report.stage)
 
     def points(self, run: Run, points: list[dict[str, float]]) -> None:
-        """Announce points, which can be read back by now."""
-        self._last[run.name] = points[-1]
+        """Announce points, which can be read back by now; ten of them, over the whole training, are logged."""
+        newest = self._last[run.name] = points[-1]
+        tenth = int(10 * newest["tokens"] / self._totals[run.name])
+        if tenth > self._tenths.get(run.name, -1):
+            self._tenths[run.name] = tenth
+            self._context.log(
+                f"{self._names[run.name]}, step {newest['step']:,.0f}: loss {newest['loss']:.4g}, FVU "
+                f"{newest['fvu']:.4f}, L0 {newest['l0']:.1f}, {newest['dead_latents']:,.0f} dead latents, "
+                f"{newest['tokens_per_second']:,.0f} tokens/s"
+            )
+        for point in points:
+            if (score := point.get("ce_loss_score", nan)) == score:
+                self._context.log(
+                    f"{self._names[run.name]}, step {point['step']:,.0f}: spliced into the model, CE recovered "
+                    f"{score:.4f}, CE {point['ce_loss_with_sae']:.4f} nats"
+                )
         columns = {name: [_number(point[name]) for point in points] for name in points[0]}
         self._context.publish(f"trainings/{run.name}", "metrics", {"columns": columns})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from math import nan
 from pathlib import Path
@@ -15,8 +14,6 @@ from mistudio.engine.recordings.memory import memory_row
 from mistudio.engine.runs import Run
 from mistudio.engine.sources import ActivationSource, Observed
 from mistudio.sae import SAE, Trainer
-
-logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -68,17 +65,7 @@ class Recorder:
             row |= dict.fromkeys(COLUMNS, nan)
         if sae is not None and splices and trainer.first:
             assert self._spliced is not None
-            found = self._spliced.measure(sae, Site(self._run.reads, self._run.writes))
-            row |= found
-            logger.info(
-                "%s, step %s: CE recovered %.4f, CE %.4f nats with the dictionary spliced in",
-                *(
-                    self._run.name,
-                    f"{trainer.steps_done:,}",
-                    found["ce_loss_score"],
-                    found["ce_loss_with_sae"],
-                ),
-            )
+            row |= self._spliced.measure(sae, Site(self._run.reads, self._run.writes))
         return row
 
     def sync(self) -> None:
