@@ -202,11 +202,7 @@ const Continued: Widget = ({ id, value, onChange, error }) => (
 const Turns: Widget = ({ id, value, onChange }) => {
   const messages = (value as Message[] | null | undefined) ?? null;
   if (!messages)
-    return (
-      <Button id={id} onClick={() => onChange([{ role: "user", content: "" }])}>
-        Write a chat instead
-      </Button>
-    );
+    return <Button onClick={() => onChange([{ role: "user", content: "" }])}>Write a chat instead</Button>;
   return (
     <div className="flex flex-col items-start gap-1">
       <div className="w-full">

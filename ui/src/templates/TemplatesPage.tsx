@@ -56,17 +56,18 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "name",
     header: "Name",
-    width: "minmax(180px, 2fr)",
+    width: "minmax(250px, 3fr)",
     sort: "name",
     cell: (template) => (
       <span className="flex min-w-0 items-center gap-1.5 font-medium">
         <span className="truncate">{template.name}</span>
         {template.builtin && (
           <span
-            className="shrink-0 rounded-[4px] bg-sunken px-1.5 text-2xs font-normal text-muted"
-            {...tip("Comes with miStudio and stays as it is: duplicate it to change it")}
+            className="shrink-0 text-muted"
+            {...tip("Built in: it comes with miStudio and stays as it is. Duplicate it to change it.")}
           >
-            built in
+            <Lock size={12} aria-hidden="true" />
+            <span className="sr-only">built in</span>
           </span>
         )}
       </span>
@@ -75,7 +76,7 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "kind",
     header: "Kind",
-    width: "minmax(130px, 1fr)",
+    width: "minmax(120px, 1fr)",
     sort: "kind",
     cell: (template) => kinds.find((kind) => kind.name === template.kind)?.title ?? template.kind,
   },
@@ -90,7 +91,7 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "expected",
     header: "Expected",
-    width: "140px",
+    width: "135px",
     hint: "Active latents a token and unexplained variance of a run of these settings; where that is known from stands in the tooltip",
     cell: (template) =>
       template.expected ? (
@@ -102,13 +103,17 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "description",
     header: "Description",
-    width: "minmax(160px, 2fr)",
-    cell: (template) => <span className="text-muted">{template.description}</span>,
+    width: "minmax(120px, 3fr)",
+    cell: (template) => (
+      <span className="text-muted" {...tip(template.description)}>
+        {template.description}
+      </span>
+    ),
   },
   {
     id: "uses",
     header: "Uses",
-    width: "70px",
+    width: "56px",
     align: "right",
     sort: "uses",
     hint: "How often something was started from it",
@@ -117,7 +122,7 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "used",
     header: "Last used",
-    width: "110px",
+    width: "90px",
     sort: "last_used_at",
     descendingFirst: true,
     cell: (template) => <RelativeTime at={template.last_used_at} />,
@@ -125,7 +130,7 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "changed",
     header: "Changed",
-    width: "110px",
+    width: "90px",
     sort: "updated_at",
     descendingFirst: true,
     cell: (template) => <RelativeTime at={template.updated_at} />,
