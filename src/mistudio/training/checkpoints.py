@@ -14,12 +14,13 @@ from mistudio.engine.checkpoints import (
     list_checkpoints,
 )
 from mistudio.engine.runs import stored_settings
-from mistudio.errors import Conflict, StudioError
+from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import Job
 from mistudio.settings import Settings
 from mistudio.training import sweeps
 from mistudio.training.control_schemas import (
     CheckpointComparison,
+    CheckpointComparisonOut,
     CheckpointSaeJob,
     CheckpointView,
 )
@@ -111,3 +112,13 @@ def start_comparison(session: Session, settings: Settings, wanted: CheckpointCom
         title=f"Compare {title}",
         params=wanted,
     )
+
+
+def comparison(session: Session, job_id: str) -> CheckpointComparisonOut:
+    """What a comparison found. Raises NotFound, and Conflict while it has not succeeded."""
+    job = jobs.get_job(session, job_id)
+    if job.kind != COMPARE_KIND:
+        raise NotFound("comparison", job_id)
+    if job.state != "succeeded":
+        raise Conflict("comparison_not_done", f"The comparison is {job.state}.")
+    return CheckpointComparisonOut.model_validate(job.result)

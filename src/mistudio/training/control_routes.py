@@ -11,6 +11,7 @@ from mistudio.training.control_schemas import (
     ChangeRequest,
     ChangesOut,
     CheckpointComparison,
+    CheckpointComparisonOut,
     CheckpointSaeRequest,
     CheckpointView,
     CloneRequest,
@@ -173,5 +174,16 @@ def make_checkpoint_sae(
     responses=problems(404, 422),
 )
 def compare_checkpoints(session: SessionDep, settings: SettingsDep, request: CheckpointComparison) -> JobOut:
-    """A job; its result is a `CheckpointComparisonOut`."""
+    """A job; what it found is read by its id."""
     return JobOut.model_validate(checkpoints.start_comparison(session, settings, request))
+
+
+@router.get(
+    "/checkpoints/comparisons/{job_id}",
+    response_model=CheckpointComparisonOut,
+    summary="What a comparison of two checkpoints found",
+    responses=problems(404, 409),
+)
+def checkpoint_comparison(session: ReadingDep, job_id: str) -> CheckpointComparisonOut:
+    """Figures, settings and how far decoder directions have turned; once the job has succeeded."""
+    return checkpoints.comparison(session, job_id)

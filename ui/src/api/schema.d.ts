@@ -1890,6 +1890,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/trainings/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A report of trainings
+         * @description What was trained on what, settings and where they differ, curves, fronts, final figures, the environment.
+         */
+        get: operations["report_trainings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/trainings": {
         parameters: {
             query?: never;
@@ -2425,9 +2445,29 @@ export interface paths {
         put?: never;
         /**
          * Compare two checkpoints
-         * @description A job; its result is a `CheckpointComparisonOut`.
+         * @description A job; what it found is read by its id.
          */
         post: operations["compare_checkpoints"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/trainings/checkpoints/comparisons/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a comparison of two checkpoints found
+         * @description Figures, settings and how far decoder directions have turned; once the job has succeeded.
+         */
+        get: operations["checkpoint_comparison"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3527,6 +3567,42 @@ export interface components {
             after: components["schemas"]["CheckpointRef"];
         };
         /**
+         * CheckpointComparisonOut
+         * @description What the job `training.compare_checkpoints` found, as its result.
+         */
+        CheckpointComparisonOut: {
+            before: components["schemas"]["CheckpointView"];
+            after: components["schemas"]["CheckpointView"];
+            /**
+             * Metrics
+             * @description By name: before and after.
+             */
+            metrics: {
+                [key: string]: (number | null)[];
+            };
+            /** Settings */
+            settings: components["schemas"]["SettingDifference"][];
+            /**
+             * D Sae
+             * @description Latents before and after.
+             */
+            d_sae: number[];
+            /**
+             * Compared
+             * @description Latents of the later one that were matched; a sample where there are many.
+             */
+            compared: number;
+            /** @description For each decoder direction of the later one, the largest cosine with any of the earlier one. */
+            matched: components["schemas"]["CosineHistogram"];
+            /** @description The cosine of each latent's decoder direction with itself before; null for other widths. */
+            same: components["schemas"]["CosineHistogram"] | null;
+            /**
+             * Moved
+             * @description Latents whose nearest direction before was another latent's.
+             */
+            moved: number | null;
+        };
+        /**
          * CheckpointOut
          * @description A state from which the training can go on.
          */
@@ -3853,6 +3929,20 @@ export interface components {
              * @example W_dec @ W_U
              */
             logits: string;
+        };
+        /**
+         * CosineHistogram
+         * @description How many latents lie in each bin of cosine; `edges` has one number more than `counts`.
+         */
+        CosineHistogram: {
+            /** Edges */
+            edges: number[];
+            /** Counts */
+            counts: number[];
+            /** Median */
+            median: number | null;
+            /** Mean */
+            mean: number | null;
         };
         /**
          * CountOut
@@ -8812,6 +8902,18 @@ export interface components {
              * @enum {string}
              */
             dtype: "float32" | "bfloat16" | "float16";
+        };
+        /**
+         * SettingDifference
+         * @description A setting in which two trainings differ.
+         */
+        SettingDifference: {
+            /** Name */
+            name: string;
+            /** Before */
+            before: unknown;
+            /** After */
+            after: unknown;
         };
         /**
          * SettingOut
@@ -20455,6 +20557,91 @@ export interface operations {
             };
         };
     };
+    report_trainings: {
+        parameters: {
+            query?: {
+                /** @description Trainings, in the order shown. */
+                ids?: string[] | null;
+                /** @description A sweep, all of whose trainings are meant. */
+                sweep?: string | null;
+                /** @description One self-contained page, or Markdown with its figures as SVG in a zip. */
+                format?: "html" | "markdown";
+                title?: string | null;
+                /** @description Show the page instead of saving it. */
+                show?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page, or the zip. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": unknown;
+                    "application/zip": unknown;
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_trainings: {
         parameters: {
             query?: {
@@ -22932,6 +23119,91 @@ export interface operations {
             };
             /** @description There is no such thing. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has fields that are not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests from this address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect in miStudio; the log has the details under the request id. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    checkpoint_comparison: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointComparisonOut"];
+                };
+            };
+            /** @description The request comes from a page or under a name that this server does not serve. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The present state forbids it: in use, still running, or the name is taken. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -3,23 +3,24 @@ import { useNavigate } from "@tanstack/react-router";
 import {
   Ban,
   BookmarkPlus,
+  ChevronsRight,
   CirclePause,
+  CopyPlus,
   MoreHorizontal,
   Pencil,
   Play,
   Save,
+  SlidersHorizontal,
   Sparkles,
   Trash2,
 } from "lucide-react";
 import { useState } from "react";
-import { toast } from "sonner";
 import { api, body } from "@/api/client";
-import { Problem } from "@/api/problem";
-import { cancelJob } from "@/jobs/actions";
 import { useJob } from "@/jobs/live";
 import { Button, ConfirmDialog, format, IconButton, Menu, type MenuItem, RenameDialog } from "@/kit";
 import { useExtract } from "@/saes/useExtract";
 import { SaveTemplate } from "@/templates/SaveTemplate";
+import { ChangeDialog, CloneDialog, ContinueDialog, useAct } from "./ControlDialogs";
 import type { TrainingDetail } from "./form";
 
 /** What one may do with a run in its present state. */
@@ -30,29 +31,50 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   const [renaming, setRenaming] = useState(false);
   const [saving, setSaving] = useState(false);
   const [deleting, setDeleting] = useState(false);
-  const [busy, setBusy] = useState(false);
+  const [dialog, setDialog] = useState<"change" | "continue" | "clone" | null>(null);
+  const { busy, act } = useAct();
   const extract = useExtract();
   const at = { params: { path: { training_id: training.id } } };
   const state = job?.state;
   const unfinished = training.tokens_trained < training.config.total_tokens;
 
-  const act = async (work: () => Promise<unknown>) => {
-    setBusy(true);
-    try {
-      await work();
-      await client.invalidateQueries({ queryKey: ["trainings"] });
-    } catch (error) {
-      const problem = Problem.from(error);
-      toast.error(problem.detail, { description: problem.hint ?? undefined });
-    } finally {
-      setBusy(false);
-    }
-  };
+  const alive = state === "running" || state === "queued" || state === "paused";
+  const close = () => setDialog(null);
   const items: MenuItem[] = [
     { label: "Rename", icon: <Pencil size={14} />, onSelect: () => setRenaming(true) },
     { label: "Save as template", icon: <BookmarkPlus size={14} />, onSelect: () => setSaving(true) },
-    ...(job && (state === "running" || state === "queued" || state === "paused")
-      ? [{ label: "Cancel", icon: <Ban size={14} />, onSelect: () => void cancelJob(job) }]
+    {
+      label: "Clone with changes",
+      icon: <CopyPlus size={14} />,
+      apart: true,
+      onSelect: () => setDialog("clone"),
+    },
+    ...(alive && state !== "running"
+      ? [
+          {
+            label: "Change settings",
+            icon: <SlidersHorizontal size={14} />,
+            onSelect: () => setDialog("change"),
+          },
+        ]
+      : []),
+    ...(job && (!alive || state === "paused")
+      ? [
+          {
+            label: "Train longer",
+            icon: <ChevronsRight size={14} />,
+            onSelect: () => setDialog("continue"),
+          },
+        ]
+      : []),
+    ...(alive
+      ? [
+          {
+            label: "Cancel",
+            icon: <Ban size={14} />,
+            onSelect: () => void act(() => body(api.POST("/api/v1/trainings/{training_id}/cancel", at))),
+          },
+        ]
       : []),
     {
       label: "Delete",
@@ -64,17 +86,20 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   ];
   return (
     <>
-      {state === "running" && job && (
+      {state === "running" && (
         <>
+          <Button
+            icon={<SlidersHorizontal size={15} />}
+            hint="Learning rate and sparsity, from the next step on"
+            onClick={() => setDialog("change")}
+          >
+            Change
+          </Button>
           <Button
             icon={<CirclePause size={15} />}
             busy={busy}
             hint="Writes a checkpoint and frees the machine; it goes on later from there"
-            onClick={() =>
-              void act(() =>
-                body(api.POST("/api/v1/jobs/{job_id}/pause", { params: { path: { job_id: job.id } } })),
-              )
-            }
+            onClick={() => void act(() => body(api.POST("/api/v1/trainings/{training_id}/pause", at)))}
           >
             Pause
           </Button>
@@ -116,6 +141,9 @@ export function RunActions({ training }: { training: TrainingDetail }) {
           <MoreHorizontal size={16} />
         </IconButton>
       </Menu>
+      <ChangeDialog training={training} open={dialog === "change"} onClose={close} />
+      <ContinueDialog training={training} open={dialog === "continue"} onClose={close} />
+      <CloneDialog training={training} open={dialog === "clone"} onClose={close} />
       <RenameDialog
         open={renaming}
         onClose={() => setRenaming(false)}
