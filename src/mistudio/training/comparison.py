@@ -43,7 +43,9 @@ class ComparedFigure(BaseModel):
     better: str
     group: str = Field(description="On held-out tokens, or last recorded while training.")
     values: list[float | None]
-    best: list[int] = Field(description="Positions of the best; empty where no end is the good one.")
+    best: list[int] = Field(
+        description="Positions of the best; empty where no end is the good one, or most share it."
+    )
 
 
 class Comparison(BaseModel):
@@ -125,6 +127,8 @@ def _figure(one: RunField, values: list[Value]) -> ComparedFigure:
     if one.better and len(known) > 1:
         top = max(known) if one.better == "higher" else min(known)
         best = [place for place, value in enumerate(numbers) if value == top]
+        if 2 * len(best) > len(known):  # where most are the best, none stands out
+            best = []
     return ComparedFigure(
         name=one.name,
         title=one.title,
