@@ -140,7 +140,11 @@ function Form({ template, kinds, onClose }: Props) {
         basic={["name", "favourite", "description", ...(BASIC[kind] ?? ["body"])]}
         kinds={Object.fromEntries(Object.entries(KINDS).map(([path, names]) => [`body.${path}`, names]))}
         hidden={["body.config.skip_connection"]}
-        widgets={{ "body.hooks": Patterns, ...(kind === "steering" ? STEERING : {}) }}
+        widgets={{
+          "body.hooks": Patterns,
+          "body.prompt.task": Task,
+          ...(kind === "steering" ? STEERING : {}),
+        }}
         submit={template ? "Save changes" : "Save template"}
         onCancel={onClose}
         onSubmit={async (wanted) => {
@@ -163,7 +167,7 @@ function Form({ template, kinds, onClose }: Props) {
           <div
             role="status"
             aria-label="What would be refused"
-            className="rounded-[5px] border border-line bg-sunken px-2.5 py-1.5"
+            className="sticky bottom-9 z-10 rounded-[5px] border border-line bg-sunken px-2.5 py-1.5"
           >
             <p className="text-failed">These settings would be refused:</p>
             <ul>
@@ -184,6 +188,19 @@ function Form({ template, kinds, onClose }: Props) {
     </>
   );
 }
+
+/** What a model is told to do: some sentences. */
+const Task: Widget = ({ id, value, onChange, error }) => (
+  <textarea
+    id={id}
+    className="field"
+    rows={5}
+    maxLength={4000}
+    aria-invalid={error ? true : undefined}
+    value={String(value ?? "")}
+    onChange={(event) => onChange(event.target.value)}
+  />
+);
 
 /** A text to continue; nothing where a chat is written instead. */
 const Continued: Widget = ({ id, value, onChange, error }) => (

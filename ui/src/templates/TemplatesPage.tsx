@@ -76,7 +76,7 @@ const columns = (kinds: Kind[]): Column<Template>[] => [
   {
     id: "kind",
     header: "Kind",
-    width: "minmax(120px, 1fr)",
+    width: "minmax(138px, 1fr)",
     sort: "kind",
     cell: (template) => kinds.find((kind) => kind.name === template.kind)?.title ?? template.kind,
   },
@@ -188,10 +188,10 @@ export function TemplatesPage() {
         columns={columns(kinds)}
         onOpen={(template) => (template.builtin ? setOpen(template.id) : setEditing(template))}
         filters={
-          <>
+          <div className="flex min-w-0 items-center gap-2 overflow-x-auto p-0.5 max-sm:basis-1/2">
             <select
               aria-label="Kind"
-              className="field w-auto"
+              className="field w-auto max-w-44 shrink-0"
               value={kind}
               onChange={(event) => {
                 setKind(event.target.value);
@@ -208,7 +208,7 @@ export function TemplatesPage() {
             {(architectures.length > 0 || architecture) && (
               <select
                 aria-label="Architecture"
-                className="field w-auto"
+                className="field w-auto max-w-44 shrink-0"
                 value={architecture}
                 onChange={(event) => setArchitecture(event.target.value)}
               >
@@ -222,7 +222,7 @@ export function TemplatesPage() {
             )}
             <select
               aria-label="Made by"
-              className="field w-auto"
+              className="field w-auto max-w-44 shrink-0"
               value={made}
               onChange={(event) => setMade(event.target.value)}
             >
@@ -243,7 +243,7 @@ export function TemplatesPage() {
                 Clear
               </Button>
             )}
-          </>
+          </div>
         }
         actions={
           <>

@@ -19,6 +19,7 @@ import { api, body } from "@/api/client";
 import { useJob } from "@/jobs/live";
 import { Button, ConfirmDialog, format, IconButton, Menu, type MenuItem, RenameDialog } from "@/kit";
 import { useExtract } from "@/saes/useExtract";
+import { expectedOf } from "@/templates/expected";
 import { SaveTemplate } from "@/templates/SaveTemplate";
 import { ChangeDialog, CloneDialog, ContinueDialog, useAct } from "./ControlDialogs";
 import type { TrainingDetail } from "./form";
@@ -157,6 +158,7 @@ export function RunActions({ training }: { training: TrainingDetail }) {
         open={saving}
         onClose={() => setSaving(false)}
         kind="training"
+        expected={expectedOf(training)}
         settings={() => ({
           config: training.config,
           held_out_tokens: training.held_out_tokens,
