@@ -28,6 +28,7 @@ from mistudio.engine import (
     settings,
     train_runs,
 )
+from mistudio.engine.recordings import looking
 from mistudio.engine.recordings.environment import (
     add_environment,
     environment,
@@ -280,3 +281,23 @@ def test_latents_that_are_asked_for_are_looked_at(source: ModelSource, tmp_path:
     assert look is not None
     assert [one["latent"] for one in look["latents"] if one["chosen"] == "asked"] == [5, 63]
     assert len({one["latent"] for one in look["latents"]}) == len(look["latents"])
+
+
+def test_a_running_training_looks_at_once_when_asked(
+    source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "_POLL_SECONDS", 0.0)
+    folder = tmp_path / "run"
+
+    def ask_at_step_five(report: Progress) -> None:
+        if report.stage == "Train" and report.done == 5 * 256:
+            ask_for(folder, [9])
+
+    run = Run(HOOK, config=CONFIG)
+    (asked,) = train_runs(source, [run], folders=[folder], progress=ask_at_step_five, save_finished=False)
+    assert list_looks(folder) == [6, 16, 24]
+    first = read_look(folder, 6)
+    assert first is not None
+    assert first["latents"][0]["latent"] == 9
+    (bare,) = train_runs(source, [run])
+    assert all(torch.equal(state(asked)[name], state(bare)[name]) for name in state(bare))

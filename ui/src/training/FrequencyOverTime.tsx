@@ -12,7 +12,16 @@ type Series = components["schemas"]["HistogramSeries"];
 const HEIGHT = 152;
 
 /** How the latents' frequencies, norms and biases moved over the training: heat maps with the frame chosen beside. */
-export function FrequencyOverTime({ id, active }: { id: string; active: boolean }) {
+export function FrequencyOverTime({
+  id,
+  active,
+  unitNorms,
+}: {
+  id: string;
+  active: boolean;
+  /** Decoder directions are kept at length 1. */
+  unitNorms: boolean;
+}) {
   const { data, error, refetch } = useQuery<Histograms>({
     queryKey: ["trainings", id, "histograms"],
     queryFn: ({ signal }) =>
@@ -55,8 +64,20 @@ export function FrequencyOverTime({ id, active }: { id: string; active: boolean 
           onFrame={(next) => choose(next >= last ? null : next)}
         />
       ))}
+      {unitNorms && (
+        <p className="col-span-full text-xs text-muted">
+          Decoder norms are kept at 1 in this run (Decoder norms: unit), so there is nothing to see of them.
+        </p>
+      )}
     </div>
   );
+}
+
+/** How many latents the axis has no place for, and why. */
+function noneWords(series: Series, none: number, window: number): string {
+  const latents = format.plural(none, "latent");
+  if (series.name !== "frequency") return `${latents}: ${series.none_words}`;
+  return `${latents} not active once in ${format.plural(window, "token")}`;
 }
 
 function OverTime({
@@ -77,7 +98,7 @@ function OverTime({
   const step = data.steps[frame] ?? 0;
   const range = (bin: number) =>
     `${powerWords(series.edges[bin] ?? 0)} to ${powerWords(series.edges[bin + 1] ?? 0)}`;
-  const apart = series.none_words && none > 0 ? `${format.plural(none, "latent")} ${series.none_words}` : "";
+  const apart = series.none_words && none > 0 ? noneWords(series, none, data.window_tokens[frame] ?? 0) : "";
   const pointed =
     at &&
     `Step ${format.figure(data.steps[at.frame])}: ${format.plural(series.counts[at.frame]?.[at.bin] ?? 0, "latent")} at ${range(at.bin)}`;

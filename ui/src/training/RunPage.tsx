@@ -80,7 +80,7 @@ function Run({ training }: { training: TrainingDetail }) {
           {
             id: "latents",
             label: "Latents",
-            content: () => <Recordings id={training.id} active={isActive(job)} />,
+            content: () => <Recordings training={training} active={isActive(job)} />,
           },
           {
             id: "configuration",
