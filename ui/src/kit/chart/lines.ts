@@ -45,6 +45,9 @@ export interface Drawing {
   traces: Trace[];
 }
 
+/** More lines than these are drawn in columns of two pixels. */
+const MANY = 3;
+
 interface Options {
   axis: Axis;
   logX: boolean;
@@ -102,7 +105,9 @@ export function drawingOf(lines: Line[], options: Options): Drawing | null {
   const extent = extentOf(lines, axis, logX);
   if (!extent) return null;
   const span = zoom ?? extent;
-  const grid: Grid = { low: span[0], high: span[1], buckets: Math.max(8, Math.round(width)), log: logX };
+  // Many lines over one another show no more in columns of a single pixel, and take twice as long.
+  const buckets = Math.max(8, Math.round(width / (lines.length > MANY ? 2 : 1)));
+  const grid: Grid = { low: span[0], high: span[1], buckets, log: logX };
   const scale = smoothingScale(smoothing, extent[1] - extent[0]);
   const traces: Trace[] = [];
   const groups = new Map<string, { colour: number; curves: (number | null)[][] }>();

@@ -4,7 +4,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { tickX, tickY } from "./axes";
 import { computedColours, seriesColour, seriesDash } from "./colours";
-import { drawNever, drawSoon } from "./frames";
+import { drawLive, drawNever, drawSoon } from "./frames";
 import type { ChartGroup } from "./group";
 import { type Axis, type Drawing, drawingOf, type Line, type Mark, markAt, type Trace } from "./lines";
 
@@ -102,7 +102,7 @@ export class Plot {
       if (!this.#points.has(log))
         this.#points.set(
           log,
-          log.watch(() => this.#soon()),
+          log.watch(() => this.#soon(drawLive)),
         );
     this.#soon();
   }
@@ -114,9 +114,9 @@ export class Plot {
     this.#plot = null;
   }
 
-  #soon(): void {
+  #soon(draw = drawSoon): void {
     this.#dirty = true;
-    if (this.#visible) drawSoon(this.#draw);
+    if (this.#visible) draw(this.#draw);
   }
 
   #paint(): void {
