@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -60,11 +61,16 @@ class Repository:
         found: dict[str, Any] = {"type": "file", "path": name, "size": len(content), "oid": _git_oid(content)}
         if len(content) > LFS_BYTES:
             found["lfs"] = {
-                "oid": hashlib.sha256(content).hexdigest(),
+                "oid": _sha256(content),
                 "size": len(content),
                 "pointerSize": 134,
             }
         return found
+
+
+@cache
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _git_oid(content: bytes) -> str:
@@ -203,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
         if large and repository.elsewhere and not self._is_elsewhere:
             return self._redirect(repository, path, content)
         headers = {"X-Repo-Commit": repository.commit, "Accept-Ranges": "bytes"}
-        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest() if large else _git_oid(content)}"'
+        headers["ETag"] = f'"{_sha256(content) if large else _git_oid(content)}"'
         if large:
             headers["X-Linked-Size"], headers["X-Linked-Etag"] = str(len(content)), headers["ETag"]
         status, body = 200, content
@@ -260,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Location", f"http://localhost:{self.server.server_port}{link}")
         self.send_header("X-Repo-Commit", repository.commit)
         self.send_header("X-Linked-Size", str(len(content)))
-        self.send_header("X-Linked-Etag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Linked-Etag", f'"{_sha256(content)}"')
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -324,7 +330,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _sibling(name: str, content: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": _git_oid(content)}
     if len(content) > LFS_BYTES:
-        digest = hashlib.sha256(content).hexdigest()
+        digest = _sha256(content)
         found["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
     return found
 

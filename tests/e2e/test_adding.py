@@ -152,6 +152,33 @@ def test_a_gated_one_asks_for_a_token_and_takes_it(window: Window, server: Serve
     expect(dialog.get_by_role("alert")).to_contain_text("is gated")  # asked again, without it
 
 
+def test_first_rows_whose_download_breaks_are_kept_and_gone_on_with(window: Window, hub: LoopbackHub) -> None:
+    page = window.page
+    lines = b"".join(b'{"text": "line %d of %s"}\n' % (i, b"many words " * 40) for i in range(10_000))
+    card = b"---\ndataset_info:\n  splits: [{name: train, num_examples: 10000}]\n---\n"
+    hub.repositories["some/lines"] = Repository({"README.md": card, "lines.jsonl": lines}, kind="dataset")
+    window.goto("/datasets?add=true")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("tab", name="From the hub").click()
+    dialog.get_by_label("Repository").fill("some/lines")
+    dialog.get_by_role("button", name="Look at it").click()
+    dialog.get_by_label("Only the first rows").fill("5000")
+    expect(dialog).to_contain_text(re.compile(r"To fetch: about 2\.33.MB of 4\.66.MB"))
+    hub.repositories["some/lines"].faults = ["cut", "denied"]
+    dialog.get_by_role("button", name="Add data set").click()
+    failed = page.locator("main").get_by_role("alert")
+    expect(failed).to_contain_text("answered 403", timeout=JOB)
+    expect(failed).to_contain_text("are here and kept: a retry goes on from them")
+    failed.get_by_role("button", name="Retry").click()
+    ready(page)
+    expect(page.locator("main")).to_contain_text("in parts, for which the hub has no checksums")
+    window.settle()
+    assert window.axe() == []
+    page.get_by_role("button", name="Delete data set").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete data set").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Data sets")
+
+
 def test_an_upload_joined_by_a_template(window: Window, tmp_path: Path) -> None:
     page = window.page
     rows = [{"question": f"what is {i}?", "answer": f"it is {i}"} for i in range(200)]

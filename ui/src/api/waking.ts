@@ -29,13 +29,17 @@ export function startWaking(
   const seen = () => {
     if (document.visibilityState === "visible") wake();
   };
+  // Also told of at the first load, when the connection is only just being made.
+  const shown = (event: Event) => {
+    if ((event as PageTransitionEvent).persisted) seen();
+  };
   window.addEventListener("online", wake);
-  window.addEventListener("pageshow", seen);
+  window.addEventListener("pageshow", shown);
   document.addEventListener("visibilitychange", seen);
   return () => {
     clearInterval(tick);
     window.removeEventListener("online", wake);
-    window.removeEventListener("pageshow", seen);
+    window.removeEventListener("pageshow", shown);
     document.removeEventListener("visibilitychange", seen);
   };
 }
