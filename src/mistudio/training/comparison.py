@@ -39,7 +39,8 @@ class ComparedFigure(BaseModel):
     name: str
     title: str
     unit: str
-    description: str = Field(description="How to read it, with its formula.")
+    description: str = Field(description="How to read it.")
+    formula: str
     better: str
     group: str = Field(description="On held-out tokens, or last recorded while training.")
     values: list[float | None]
@@ -134,6 +135,7 @@ def _figure(one: RunField, values: list[Value]) -> ComparedFigure:
         title=one.title,
         unit=one.unit,
         description=one.description,
+        formula=one.formula,
         better=one.better,
         group=one.group,
         values=numbers,

@@ -54,6 +54,7 @@ class Field:
     sql: SQLColumnExpression[Any] | None = None
     unit: str = ""
     description: str = ""
+    formula: str = ""
     choices: tuple[str, ...] = ()
     better: str = ""
     joins: tuple[Join, ...] = ()
@@ -263,7 +264,6 @@ def _metric(
     aliases: tuple[str, ...] = (),
     joins: tuple[Join, ...] = (),
 ) -> Field:
-    said = f"{info.description} {info.formula and f'= {info.formula}'}".strip()
     return Field(
         name,
         info.title,
@@ -271,7 +271,8 @@ def _metric(
         group,
         sql,
         unit=info.unit,
-        description=said,
+        description=info.description,
+        formula=info.formula,
         better=info.better,
         aliases=aliases,
         joins=joins,

@@ -23,6 +23,7 @@ class FieldOut(BaseModel):
     group: str
     unit: str
     description: str
+    formula: str = Field(description="Of a metric.")
     choices: tuple[str, ...]
     better: str = Field(description="`lower` or `higher` where one end is the good one.")
     aliases: tuple[str, ...] = Field(description="Other names that a filter may use.")

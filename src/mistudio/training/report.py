@@ -75,10 +75,7 @@ def make_report(session: Session, settings: Settings, ids: Sequence[str], title:
         differing=[
             (one.title, [words(value) for value in one.values])
             for one in data.settings
-            if not all(
-                isinstance(value, str) and value in run.name
-                for value, run in zip(one.values, runs, strict=True)
-            )
+            if not _in_names(one.values, [run.name for run in runs])
         ],
         measures=[(one, [_measured(one, value) for value in one.values]) for one in measures],
         figures=[*_curves(settings, data), *_paretos(data)],

@@ -6,6 +6,7 @@ import io
 import zipfile
 from html import escape
 
+from mistudio.training.comparison import ComparedFigure
 from mistudio.training.report import Report
 from mistudio.training.report_figures import swatch
 
@@ -23,6 +24,7 @@ p { margin: 2px 0 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 1px 12px; margin: 4px 0 }
 dt { color: var(--muted) } dd { margin: 0; overflow-wrap: anywhere }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 0 22px }
+.last { grid-template-columns: 1.6fr 1fr }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: right; padding: 1px 6px; border-bottom: 1px solid #eceef1; white-space: nowrap }
@@ -35,7 +37,7 @@ td.long { white-space: normal; line-height: 1.15 }
 .formulas dd code { font-size: .95em }
 code { font-family: ui-monospace, Menlo, Consolas, monospace }
 @media print { body { padding: 0; max-width: none } .scroll { overflow: visible } h2 { margin-top: 7px } }
-@media (max-width: 600px) { .two, .figures { grid-template-columns: 1fr } }
+@media (max-width: 600px) { .two, .last, .figures { grid-template-columns: 1fr } }
 """
 
 
@@ -63,7 +65,7 @@ def report_html(report: Report) -> str:
 {_notes(report)}
 <h2>Curves{" and fronts" if any(one.name.startswith("pareto") for one in report.figures) else ""}</h2>
 {_figures(report)}
-<div class="two">
+<div class="two last">
 <section class="formulas"><h2>Measures</h2>{_measures(report)}</section>
 <section><h2>Settings that all share, other than the defaults</h2>{
         _facts(report.shared) or '<p class="muted">None.</p>'
@@ -116,9 +118,14 @@ def _figures(report: Report) -> str:
 
 def _measures(report: Report) -> str:
     told = "".join(
-        f"<dt>{escape(one.title)}</dt><dd>{escape(one.description)}</dd>" for one, _ in report.measures
+        f"<dt>{escape(one.title)}</dt><dd><code>{escape(one.formula)}</code> {escape(_first_sentence(one))}</dd>"
+        for one, _ in report.measures
     )
     return f"<dl>{told}</dl>" if told else '<p class="muted">None yet.</p>'
+
+
+def _first_sentence(one: ComparedFigure) -> str:
+    return one.description.split(". ")[0].rstrip(".") + "." if one.description else ""
 
 
 def report_markdown(report: Report) -> str:
@@ -150,7 +157,8 @@ def report_markdown(report: Report) -> str:
         lines += [f"![{one.title}](figures/{one.name}.svg)" for one in report.figures]
         lines += ["", "Numbers in the plots are those of the runs."] if len(report.names) > 1 else []
         lines.append("")
-    lines += ["## Measures", "", *_listed([(one.title, one.description) for one, _ in report.measures]), ""]
+    measures = [(one.title, f"`{one.formula}` {one.description}") for one, _ in report.measures]
+    lines += ["## Measures", "", *_listed(measures), ""]
     if report.shared:
         lines += ["## Settings that all share, other than the defaults", "", *_listed(report.shared), ""]
     if report.environment:

@@ -17,6 +17,7 @@ from pydantic import (
 from mistudio.activations.schemas import HarvestSettings
 from mistudio.jobs import JobOut
 from mistudio.sae.config import TrainerConfig
+from mistudio.training.trackers import TrackerKind
 
 
 class SourceChoice(BaseModel):
@@ -84,6 +85,23 @@ class TrainingCreate(BaseModel):
         description='Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for '
         "each combination, at each hook point, on the same pass of the model.",
     )
+    trackers: list[TrackerKind] = Field(
+        default_factory=list[TrackerKind],
+        max_length=3,
+        title="Send curves to",
+        description="tensorboard, wandb (Weights & Biases), trackio: curves also go there, through their own packages. "
+        "Where one is not installed the start is refused; one that fails later harms no training.",
+        json_schema_extra={"advanced": True},
+    )
+    tracker_project: str = Field(
+        default="mistudio",
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$",
+        title="Project in the trackers",
+        description="What Weights & Biases and trackio file the runs under.",
+        json_schema_extra={"advanced": True},
+    )
     template_id: str | None = Field(
         default=None,
         title="Template",
@@ -99,6 +117,8 @@ class TrainingCreate(BaseModel):
         named = [source.tokenization_id for source in self.sources]
         if len(set(named)) < len(named):
             raise ValueError("sources names a tokenization twice: give it one weight")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ValueError("trackers names one twice")
         if len(set(self.hooks)) < len(self.hooks):
             raise ValueError("hooks names a hook point twice")
         if self.harvest is not None and self.harvest.n_tokens is not None:

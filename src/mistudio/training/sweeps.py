@@ -18,6 +18,7 @@ from mistudio.templates.library import use_template
 from mistudio.training.inputs import check_inputs
 from mistudio.training.schemas import TrainingCreate, TrainingJob
 from mistudio.training.tables import Sweep, SweepSource, Training
+from mistudio.training.trackers import check_trackers
 from mistudio.training.views import TABLE, get_training, job_subject
 
 JOB_KIND = "training.run"
@@ -31,6 +32,7 @@ def create_sweep(session: Session, request: TrainingCreate, *, memory_bytes: int
     """
     if request.template_id is not None:
         use_template(session, request.template_id, "training")
+    check_trackers(request.trackers)
     found = check_inputs(session, request)
     largest = max(run.config.batch_size for run in found.runs)
     if found.available - request.held_out_tokens < largest:
@@ -48,6 +50,7 @@ def create_sweep(session: Session, request: TrainingCreate, *, memory_bytes: int
         cache_id=request.cache_id,
         harvest=found.harvest.model_dump(mode="json"),
         held_out_tokens=request.held_out_tokens,
+        trackers=[{"kind": kind, "project": request.tracker_project} for kind in request.trackers],
         sources=[
             SweepSource(position=at, tokenization_id=source.tokenization_id, weight=source.weight)
             for at, source in enumerate(request.sources)

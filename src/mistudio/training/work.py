@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from mistudio.training.asked import ChangesAsked
 from mistudio.training.control import change_out
 from mistudio.training.metrics import archive_curves
 from mistudio.training.schemas import TrainingJob
-from mistudio.training.tables import Training
+from mistudio.training.tables import Sweep, Training
+from mistudio.training.trackers import TrackedRun, Trackers
 from mistudio.training.views import get_sweep, training_folder
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mistudio.engine.trained import TrainedSAE
 
 
+_NOTE_SECONDS = 5.0
 _PRIVATE = ("data_dir", "import_folders", "database_url", "labels_base_url")
 
 
@@ -40,12 +43,13 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
     from mistudio.training.batches import open_source
 
     with context.database.reading() as session:
-        members = list(get_sweep(session, params.sweep_id).trainings)
+        sweep = get_sweep(session, params.sweep_id)
+        members = list(sweep.trainings)
     folders = [training_folder(context.settings, one.id) for one in members]
     for one, folder in zip(members, folders, strict=True):
         if checkpoints := list_checkpoints(folder):
             context.log(f"{one.name}: going on from the checkpoint of step {checkpoints[-1].step:,}.")
-    watched = _Watched(context, members)
+    watched = _Watched(context, sweep, members)
     try:
         trained = train_runs(
             open_source(context, params.sweep_id),
@@ -177,8 +181,25 @@ def _clear_deleted(context: JobContext, members: list[Training]) -> None:
 class _Watched:
     """A sweep on its way to whoever watches it, and to the rows of its trainings."""
 
-    def __init__(self, context: JobContext, members: list[Training]) -> None:
+    def __init__(self, context: JobContext, sweep: Sweep, members: list[Training]) -> None:
         self._context = context
+        self._noted = time.monotonic()
+        self._trackers = Trackers(
+            [chosen["kind"] for chosen in sweep.trackers],
+            [
+                TrackedRun(
+                    one.id,
+                    one.name,
+                    sweep.name,
+                    {"hook": one.hook, **one.config},
+                    training_folder(context.settings, one.id),
+                )
+                for one in members
+            ],
+            project=next((chosen["project"] for chosen in sweep.trackers), ""),
+            data_dir=context.data_dir,
+            say=context.log,
+        )
         self._tokens = {one.id: one.tokens_trained for one in members}
         self._totals = {one.id: int(one.config["total_tokens"]) for one in members}
         self._last: dict[str, dict[str, float]] = {}
@@ -193,7 +214,10 @@ class _Watched:
 
     def points(self, run: Run, points: list[dict[str, float]]) -> None:
         """Announce points, which can be read back by now; ten of them, over the whole training, are logged."""
-        newest = self._last[run.name] = points[-1]
+        newest = points[-1]
+        last = self._last.setdefault(run.name, {})
+        for point in points:  # what is measured now and then keeps its last value
+            last.update({name: value for name, value in point.items() if value == value})
         tenth = int(10 * newest["tokens"] / self._totals[run.name])
         if tenth > self._tenths.get(run.name, -1):
             self._tenths[run.name] = tenth
@@ -210,6 +234,9 @@ class _Watched:
                 )
         columns = {name: [_number(point[name]) for point in points] for name in points[0]}
         self._context.publish(f"trainings/{run.name}", "metrics", {"columns": columns})
+        self._trackers.points(run.name, points)
+        if time.monotonic() - self._noted > _NOTE_SECONDS:
+            self._note()
 
     def change(self, run: Run, change: Change) -> None:
         """Announce that a setting was changed."""
@@ -220,7 +247,13 @@ class _Watched:
         self._context.publish(f"trainings/{run.name}", "change", data)
 
     def close(self) -> None:
-        """Put the newest values on the trainings' rows."""
+        """Put the newest values on the trainings' rows, and let the trackers end."""
+        self._note()
+        self._trackers.close()
+
+    def _note(self) -> None:
+        """Put the newest values on the trainings' rows: lists are filtered and sorted by them while runs go on."""
+        self._noted = time.monotonic()
         with self._context.database.session() as session:
             for id, tokens in self._tokens.items():
                 row = session.get(Training, id)

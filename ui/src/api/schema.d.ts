@@ -3748,9 +3748,11 @@ export interface components {
             unit: string;
             /**
              * Description
-             * @description How to read it, with its formula.
+             * @description How to read it.
              */
             description: string;
+            /** Formula */
+            formula: string;
             /** Better */
             better: string;
             /**
@@ -3762,7 +3764,7 @@ export interface components {
             values: (number | null)[];
             /**
              * Best
-             * @description Positions of the best; empty where no end is the good one.
+             * @description Positions of the best; empty where no end is the good one, or most share it.
              */
             best: number[];
         };
@@ -5104,6 +5106,11 @@ export interface components {
             unit: string;
             /** Description */
             description: string;
+            /**
+             * Formula
+             * @description Of a metric.
+             */
+            formula: string;
             /** Choices */
             choices: string[];
             /**
@@ -10291,6 +10298,17 @@ export interface components {
             grid?: {
                 [key: string]: unknown[];
             };
+            /**
+             * Send curves to
+             * @description tensorboard, wandb (Weights & Biases), trackio: curves also go there, through their own packages. Where one is not installed the start is refused; one that fails later harms no training.
+             */
+            trackers?: ("tensorboard" | "wandb" | "trackio")[];
+            /**
+             * Project in the trackers
+             * @description What Weights & Biases and trackio file the runs under.
+             * @default mistudio
+             */
+            tracker_project: string;
             /**
              * Template
              * @description The template that it was started from, whose uses it counts.

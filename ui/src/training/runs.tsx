@@ -75,7 +75,7 @@ export function runColumn(field: RunField, onTag: (tag: string) => void): Column
     align: right ? "right" : "left",
     sort: field.sortable ? field.name : undefined,
     descendingFirst: field.kind === "time" || (right && field.better !== "lower"),
-    hint: [field.title, field.description, field.unit && `In ${field.unit}.`, `Filter: ${field.name}`]
+    hint: [field.title, field.description, field.formula && `= ${field.formula}`, field.unit && `In ${field.unit}.`, `Filter: ${field.name}`]
       .filter(Boolean)
       .join("\n"),
     cell: (row) => {
