@@ -60,7 +60,7 @@ export function RunLegend({
               to="/trainings/$id"
               params={{ id: run.id }}
               aria-label={`Open ${run.name}`}
-              className="px-0.5 text-xs text-faint hover:text-accent"
+              className="flex size-6 items-center justify-center rounded-[4px] text-xs text-faint hover:bg-hover hover:text-accent"
             >
               ↗
             </Link>
