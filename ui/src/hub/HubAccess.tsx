@@ -9,8 +9,10 @@ const FROM = {
   stored: "The stored access token is used.",
 };
 
+const focus = (input: HTMLInputElement | null) => input?.focus();
+
 /** Which hub is asked, with which token; a token can be stored, encrypted, and forgotten. */
-export function HubAccess() {
+export function HubAccess({ onChanged }: { onChanged?: () => void }) {
   const id = useId();
   const client = useQueryClient();
   const [open, setOpen] = useState(false);
@@ -30,6 +32,7 @@ export function HubAccess() {
       await client.invalidateQueries({ queryKey: ["hub"] });
       // What was refused for want of a token is asked for again.
       void client.invalidateQueries({ queryKey: ["dataset-preview"] });
+      onChanged?.();
     } catch (thrown) {
       setError(thrown);
     }
@@ -62,6 +65,7 @@ export function HubAccess() {
               hint="For gated and private repositories. Kept encrypted in the data folder and never shown again."
             >
               <input
+                ref={focus}
                 id={id}
                 type="password"
                 autoComplete="off"

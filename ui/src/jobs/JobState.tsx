@@ -75,7 +75,10 @@ export function JobBanner({
       </div>
     );
   return (
-    <div role="alert" className="flex items-start gap-4 border-b border-line bg-failed-wash px-5 py-2.5">
+    <div
+      role="alert"
+      className={`flex items-start gap-4 border-b border-line px-5 py-2.5 ${job.state === "failed" ? "bg-failed-wash" : "bg-surface"}`}
+    >
       <StateBadge state={job.state} />
       <div className="min-w-0 flex-1">
         {job.error?.message ?? "It was cancelled before its end."}

@@ -104,7 +104,9 @@ function Form({ onClose }: { onClose: () => void }) {
         await navigate({ to: "/models/$id", params: { id: model.id } });
       }}
     >
-      {(value.source as { kind?: string }).kind === "hub" && <HubAccess />}
+      {(value.source as { kind?: string }).kind === "hub" && (
+        <HubAccess onChanged={() => error && void look()} />
+      )}
       {!found && (
         <div className="flex items-center gap-3">
           <Button
