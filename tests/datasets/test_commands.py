@@ -81,6 +81,18 @@ def test_from_a_text_file_to_activations(
     used = as_json(data_dir, "datasets", "tokenizations", "uses", "speech", made["id"])
     assert [(one["kind"], one["id"]) for one in used["items"]] == [("activation cache", cache["id"])]
 
+    used = as_json(data_dir, "models", "uses", "tiny")
+    assert {one["id"] for one in used["items"]} == {made["id"], cache["id"]}
+    assert as_json(data_dir, "activations", "uses", cache["id"]) == []
+    again = mistudio(data_dir, "activations", "retry", cache["id"], expect=1).stderr
+    assert "complete already" in again
+    compose = ("datasets", "compose", "speech", "loud", "--template", "{text}!", "--keep-text")
+    as_json(data_dir, *compose)
+    columns = as_json(data_dir, "datasets", "columns", "speech")
+    assert [(one["name"], one["text"]) for one in columns] == [("text", True), ("loud", False)]
+    assert columns[1]["recipe"]["template"] == "{text}!"
+    assert len(as_json(data_dir, "datasets", "columns", "speech", "--delete", "loud")) == 1
+
     listed = mistudio(data_dir, "datasets", "list").stdout
     assert "speech" in listed and "300" in listed
     refused = mistudio(data_dir, "models", "delete", "tiny", expect=1).stderr

@@ -7,18 +7,21 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from mistudio import jobs
 from mistudio.activations import caches
 from mistudio.activations.schemas import CacheCreate, HarvestSettings
 from mistudio.activations.statistics import report_of
 from mistudio.activations.tables import ActivationCache
 from mistudio.console import open_console
 from mistudio.datasets.tables import Tokenization
-from mistudio.models.carrying import carry_out
+from mistudio.models.carrying import again, carry_out
+from mistudio.models.deletion import users_of
 from mistudio.models.names import find_row
 from mistudio.templates.commands import find_template
 
 app = typer.Typer(
-    no_args_is_help=True, help="Activation caches: forecast, harvest, list, statistics, delete."
+    no_args_is_help=True,
+    help="Activation caches: forecast, harvest, cancel, retry, list, statistics, uses, delete.",
 )
 
 COLUMNS = ("id", "name", "model_name", "dataset_name", "hooks", "dtype", "n_tokens", "bytes", "job.state")
@@ -147,6 +150,37 @@ def rename(key: Key, name: Annotated[str, typer.Argument(help="The new name.")])
             cache = find_row(session, ActivationCache, key, "activation_cache")
             out = caches.caches_out(session, [caches.rename_cache(session, cache.id, name)])[0]
         console.emit(out, table=COLUMNS)
+
+
+@app.command("cancel")
+def cancel(key: Key) -> None:
+    """Stop a harvest that waits or runs; nothing of it stays."""
+    with open_console() as console, console.session() as session:
+        cache = find_row(session, ActivationCache, key, "activation_cache")
+        jobs.cancel_subject(session, f"activation_caches/{cache.id}")
+        console.emit(caches.caches_out(session, [cache])[0], table=COLUMNS)
+
+
+@app.command("retry")
+def retry(key: Key) -> None:
+    """Harvest again what failed or was cancelled, going on at the last finished part, and wait for it."""
+    with open_console() as console:
+        with console.session() as session:
+            cache_id = find_row(session, ActivationCache, key, "activation_cache").id
+            job_id = again(session, "activations.harvest", f"activation_caches/{cache_id}")
+        console.run(job_id)
+        with console.reading() as session:
+            cache = caches.get_cache(session, cache_id)
+            console.emit(caches.caches_out(session, [cache])[0], table=COLUMNS)
+
+
+@app.command("uses")
+def uses(key: Key) -> None:
+    """Show what refers to a cache: trainings that read it, which stay without it, and extractions."""
+    with open_console() as console, console.reading() as session:
+        cache = find_row(session, ActivationCache, key, "activation_cache")
+        found = users_of(session, "activation_caches", [cache.id])
+        console.emit(found, table=["kind", "id", "name"], title="uses")
 
 
 @app.command("delete")

@@ -1,4 +1,4 @@
-"""`mistudio datasets change`, `compose` and `uses`."""
+"""`mistudio datasets change`, `compose`, `columns` and `uses`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mistudio.datasets import library, surveys
 from mistudio.datasets.schemas import ChatRecipe, ColumnCreate, DatasetChange, TemplateRecipe
 from mistudio.datasets.tables import Dataset
 from mistudio.models.carrying import carry_out
-from mistudio.models.consequences import consequences
 from mistudio.models.names import find_row
+from mistudio.models.uses import show_uses
 
 Key = Annotated[str, typer.Argument(help="Id or name.")]
 Template = Annotated[str | None, typer.Option(help="Join columns: 'Question: {question} Answer: {answer}'.")]
@@ -105,12 +105,33 @@ def compose(
 
 def uses(key: Key) -> None:
     """Show what was made from a data set, which is what deleting it would take with it."""
+    show_uses(
+        "datasets", lambda session: find_row(session, Dataset, key, "dataset").id, parts=library.OWN_PARTS
+    )
+
+
+def columns(
+    key: Key,
+    delete: Annotated[
+        str | None, typer.Option(help="Delete this composed column (id or name) instead.")
+    ] = None,
+) -> None:
+    """List a data set's columns, or delete one that was composed."""
+    from mistudio.datasets import composing
+
     with open_console() as console:
-        with console.reading() as session:
+        with console.session() as session:
             dataset = find_row(session, Dataset, key, "dataset")
-            found = consequences(session, console.settings, "datasets", [dataset.id], parts=library.OWN_PARTS)
-        if console.as_json:
-            console.emit(found)
-            return
-        console.emit(found.items, table=["kind", "id", "name", "bytes"], title="uses")
-        console.say(f"Deleting it frees {found.bytes:,} bytes.")
+            if delete is not None:
+                found = composing.find_column(session, dataset.id, delete)
+                composing.delete_column(session, console.settings, found)
+            made = {one.id: one for one in composing.list_columns(session, dataset.id)}
+            rows = [
+                {
+                    **column,
+                    "text": column["name"] == dataset.text_column,
+                    "recipe": made[column["composed"]].recipe if column.get("composed") in made else None,
+                }
+                for column in dataset.columns
+            ]
+        console.emit(rows, table=["name", "type", "text", "recipe"], title="columns")

@@ -19,10 +19,10 @@ from mistudio.datasets.tokenization_schemas import (
     TokenizationSettings,
 )
 from mistudio.models.carrying import carry_out
-from mistudio.models.consequences import consequences
 from mistudio.models.library import ready_model
 from mistudio.models.names import find_row
 from mistudio.models.tables import Model
+from mistudio.models.uses import show_uses
 
 tokenization_app = typer.Typer(
     no_args_is_help=True,
@@ -197,16 +197,7 @@ def sequences(
 @tokenization_app.command("uses")
 def uses(dataset: DatasetKey, key: Key) -> None:
     """Show what was made from a tokenization, which is what deleting it would take with it."""
-    with open_console() as console:
-        with console.reading() as session:
-            found = consequences(
-                session, console.settings, "tokenizations", [_find(session, dataset, key).id]
-            )
-        if console.as_json:
-            console.emit(found)
-            return
-        console.emit(found.items, table=["kind", "id", "name", "bytes"], title="uses")
-        console.say(f"Deleting it frees {found.bytes:,} bytes.")
+    show_uses("tokenizations", lambda session: _find(session, dataset, key).id)
 
 
 @tokenization_app.command("cancel")

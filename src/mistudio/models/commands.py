@@ -29,6 +29,7 @@ from mistudio.models.schemas import (
     ModelPreviewWanted,
 )
 from mistudio.models.tables import Model
+from mistudio.models.uses import show_uses
 
 app = typer.Typer(no_args_is_help=True, help="Language models: add, look at, ask, delete.")
 app.command("generate")(generate)
@@ -293,6 +294,12 @@ def verify(key: Key) -> None:
             report["verdicts"],
             table=["kind", "verdict", "layers", "shape", "gap", "batch_gap", "writes", "check"],
         )
+
+
+@app.command("uses")
+def uses(key: Key) -> None:
+    """Show what was made with a model, which is what deleting it would take with it."""
+    show_uses("models", lambda session: find_row(session, Model, key, "model").id)
 
 
 @app.command("delete")
