@@ -8,17 +8,15 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from mistudio.console import open_console
 from mistudio.engine.runs import KINDS
 from mistudio.errors import StudioError
 from mistudio.sae.config import TrainerConfig
-from mistudio.training import control_commands, metric_commands, recording_commands, sweeps, views
+from mistudio.training import control_commands, listing_commands, metric_commands, recording_commands, sweeps, views
 from mistudio.training.admission import admit
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.schemas import SourceChoice, TrainingCreate
-from mistudio.training.tables import Training
 
 app = typer.Typer(no_args_is_help=True, help="Train sparse autoencoders.")
 app.command("histograms")(recording_commands.histograms)
@@ -26,6 +24,7 @@ app.command("looks")(recording_commands.looks)
 app.command("environment")(recording_commands.environment)
 app.command("metrics")(metric_commands.metrics)
 control_commands.register(app)
+listing_commands.register(app)
 _COLUMNS = ["id", "name", "job.state", "tokens_trained", "last_metrics.fvu", "last_metrics.l0", "sae_id"]
 
 
@@ -158,14 +157,6 @@ def _follow(console: Any, sweep_id: str) -> None:
             console.emit(views.detail(session, console.settings, made.trainings[0].id))
         else:
             console.emit(made.trainings, table=_COLUMNS, title="trainings")
-
-
-@app.command("list")
-def list_() -> None:
-    """List trainings, newest first."""
-    with open_console() as console, console.reading() as session:
-        found = session.scalars(select(Training).order_by(Training.created_at.desc())).all()
-        console.emit(views.out_many(session, found), table=_COLUMNS, title="trainings")
 
 
 @app.command("show")

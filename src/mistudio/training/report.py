@@ -23,7 +23,7 @@ from mistudio.training.report_figures import Line, curves_svg, pareto_svg, short
 from mistudio.training.views import training_folder
 
 _CURVES = ("fvu", "l0", "dead_fraction", "ce_loss_score", "loss")
-_FIGURES = ("fvu", "explained_variance", "l0", "ce_loss_score", "dead_fraction", "dense_fraction")
+REPORTED = ("fvu", "explained_variance", "l0", "ce_loss_score", "dead_fraction", "dense_fraction")
 _PACKAGES = ("torch", "transformers", "numpy", "safetensors", "tokenizers", "triton")
 _MOST_CURVES = 4
 _POINTS = 240
@@ -64,7 +64,7 @@ def make_report(session: Session, settings: Settings, ids: Sequence[str], title:
     data = compare(session, settings, ids)
     runs = data.trainings
     names = short_names([run.name for run in runs])
-    measures = [one for name in _FIGURES if (one := _figure(data, name)) is not None]
+    measures = [one for name in REPORTED if (one := measured(data, name)) is not None]
     sweeps = {run.sweep_id for run in runs}
     return Report(
         title=title or _title(data, names),
@@ -163,7 +163,7 @@ def _about(data: Comparison, *, alone: bool, sweeps: int) -> list[tuple[str, str
     ]
 
 
-def _figure(data: Comparison, name: str) -> ComparedFigure | None:
+def measured(data: Comparison, name: str) -> ComparedFigure | None:
     """The measure on held-out tokens, or where runs lack it what was last recorded."""
     held = next((one for one in data.figures if one.name == f"held_out.{name}"), None)
     last = next((one for one in data.figures if one.name in (name, f"metric.{name}")), None)
@@ -199,7 +199,7 @@ def _curves(settings: Settings, data: Comparison) -> list[Figure]:
 
 
 def _paretos(data: Comparison) -> list[Figure]:
-    across = _figure(data, "l0")
+    across = measured(data, "l0")
     if across is None or len(data.trainings) < 2:
         return []
     kinds = {run.config.architecture.kind for run in data.trainings}
@@ -213,7 +213,7 @@ def _paretos(data: Comparison) -> list[Figure]:
     ]
     found: list[Figure] = []
     for name, better in (("fvu", "lower"), ("ce_loss_score", "higher")):
-        up = _figure(data, name)
+        up = measured(data, name)
         if up is None:
             continue
         points = [
