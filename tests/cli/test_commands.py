@@ -107,7 +107,7 @@ def test_exit_codes(cli: CommandLine) -> None:
         ("serve", "--prot", "1"),
         ("serve", "--port", "many"),
         ("--set", "port", "jobs", "list"),
-        ("train", "start"),
+        ("train", "show"),
         ("labels", "set", "ex_1", "-1", "x"),
     ):
         done = cli.run(*wrong, expect=2)

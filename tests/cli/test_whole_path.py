@@ -32,7 +32,7 @@ def test_from_a_text_file_to_a_steered_sentence(
 
     start = (
         "train",
-        "start",
+        "--tokens",
         tokens["id"],
         "--hook",
         HOOK,

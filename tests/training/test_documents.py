@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from mistudio.db import Database
+from mistudio.db.migrate import upgrade
+from mistudio.domains import all_domains, import_tables
 from mistudio.sae.config import TrainerConfig
 from mistudio.saes.tables import Sae
 from mistudio.training.copying import command_of, document_of, python_of
@@ -21,6 +25,16 @@ from mistudio.training.schemas import DocumentFault, TrainingCreate
 from mistudio.training.tables import Sweep, Training
 from tests.models.job_runs import run_here
 from tests.training.test_sweeps import start, wanted
+
+
+@pytest.fixture
+def database(settings: Any) -> Iterator[Database]:
+    """As the application has it, so that processes of their own may open it."""
+    found = Database(settings.effective_database_url)
+    upgrade(found, import_tables(all_domains()))
+    yield found
+    found.dispose()
+
 
 TEXT = """\
 name = "first"
@@ -180,6 +194,7 @@ def test_the_document_of_a_request_is_that_request() -> None:
     assert "grad_clip_norm" not in document_of(wanted("tk_1"))["config"], "only what was changed is said"
 
 
+@pytest.mark.slow
 def test_the_command_and_the_program_train_the_same_to_the_bit(
     settings: Any, database: Any, tokens: str, tmp_path: Any
 ) -> None:

@@ -27,7 +27,6 @@ from mistudio.saes.library import open_sae
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
 from mistudio.training import sweeps, views
-from mistudio.training.commands import request_from_options
 from mistudio.training.metrics import metric_series, metrics_csv
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
@@ -293,23 +292,6 @@ def test_a_training_of_the_past_is_shown_whatever_is_asked_today(
     assert sent["config"]["architecture"]["kind"] == "topk"
     assert sent["config"]["architecture"]["k"] == 4
     assert sent["total_steps"] == 32
-
-
-def test_the_command_line_fills_in_which_kind_is_meant() -> None:
-    def config(*assignments: str) -> TrainerConfig:
-        return request_from_options(
-            list(assignments), None, sources=[{"tokenization_id": "tk_1"}], hooks=[HOOK]
-        ).config
-
-    assert config("architecture.k=16").architecture == BatchTopKConfig(k=16)
-    assert config("architecture=jump_relu").architecture == JumpReLUConfig()
-    assert config("architecture=jump_relu", "architecture.target_l0=8").architecture == JumpReLUConfig(
-        target_l0=8
-    )
-    assert config("optimizer.weight_decay=0.1").optimizer.weight_decay == 0.1
-    assert config("optimizer=muon").optimizer.kind == "muon"
-    with pytest.raises(StudioError, match="not valid"):
-        config("architecture=jumprelu")
 
 
 def test_a_skip_connection_is_refused_where_nothing_is_transcoded(tokens: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from rich.console import Console as RichConsole
@@ -17,6 +17,9 @@ from sqlalchemy.orm import Session
 
 from mistudio.db import Database
 from mistudio.settings import LoadedSettings, Settings, load_settings
+
+if TYPE_CHECKING:
+    from mistudio.console.waiting import Watch
 
 
 @dataclass
@@ -60,14 +63,15 @@ class Console:
         with self.database.reading() as session:
             yield session
 
-    def run(self, job_id: str) -> dict[str, Any]:
-        """Run the job to its end with a progress bar on stderr; return its result.
+    def run(self, job_id: str, *, watch: Watch | None = None, pauses: bool = False) -> dict[str, Any]:
+        """Run the job to its end with a progress bar (or `watch`) on stderr; return its result.
 
-        Raises StudioError with the job's own error when it failed, `job_cancelled` when it was cancelled.
+        Ctrl-C cancels it or, where it `pauses`, has it save and wait. Raises StudioError with the job's own error when
+        it failed, `job_cancelled` or `job_paused` when it was.
         """
         from mistudio.console.waiting import run_job
 
-        return run_job(self.database, self.loaded, job_id)
+        return run_job(self.database, self.loaded, job_id, watch=watch, pauses=pauses)
 
     def emit(self, data: Any, *, table: Sequence[str] = (), title: str | None = None) -> None:
         """Print `data` (models, dicts or lists of them): as JSON under --json, else as a table or key/value lines.

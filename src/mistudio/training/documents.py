@@ -101,10 +101,11 @@ def faults_of(error: ValidationError, lines: Mapping[Place, int]) -> list[Docume
             said = "is needed"
         elif item["type"] == "extra_forbidden":
             said = "is no setting here"
-        field = f"{name}: " if name and not said.startswith(name.rpartition(".")[2]) else ""
-        found.append(
-            DocumentFault(line=_line_of(place, lines), field=name or None, message=f"{field}{said}.")
+        joint = (
+            "" if not name or said.startswith(name.rpartition(".")[2]) else " " if said[:3] == "is " else ": "
         )
+        message = f"{name if joint else ''}{joint}{said}."
+        found.append(DocumentFault(line=_line_of(place, lines), field=name or None, message=message))
     return found
 
 

@@ -18,7 +18,7 @@ from mistudio.lm.hooks import parse_hook
 from mistudio.models.library import loading_of, model_folder
 from mistudio.sae.config import TrainerConfig, active_per_token
 from mistudio.settings import Settings
-from mistudio.store import read_metrics
+from mistudio.store import read_metrics, row_bytes
 from mistudio.training.advice import advise
 from mistudio.training.inputs import Inputs, check_inputs
 from mistudio.training.memory import Reading, dictionary_bytes, disk_bytes, memory_parts
@@ -70,8 +70,9 @@ def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate
 
 
 def _reading(settings: Settings, found: Inputs, request: TrainingCreate) -> Reading:
-    if request.cache_id is not None:
-        return Reading(found.d_in, request.held_out_tokens, value=2)
+    if found.cache is not None:
+        value = row_bytes(found.cache.dtype, 64) // 64
+        return Reading(found.d_in, request.held_out_tokens, value, cached_tokens=found.cache.n_tokens or 0)
     loading = loading_of(found.model)
     dtype = {"none": loading.dtype}.get(loading.quantization, loading.quantization)
     footprint = estimate(model_folder(settings, found.model.id), "float32" if dtype == "auto" else dtype)

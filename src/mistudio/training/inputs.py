@@ -31,6 +31,7 @@ class Inputs:
     available: int
     """tokens there are to train on, held-out ones among them"""
     harvest: HarvestSettings
+    cache: ActivationCache | None
 
 
 def check_inputs(session: Session, request: TrainingCreate) -> Inputs:
@@ -61,11 +62,12 @@ def check_inputs(session: Session, request: TrainingCreate) -> Inputs:
         widths[hook] = int(point["d"])
     available = sum(one.n_tokens or 0 for one in tokenizations)
     harvest = request.harvest or HarvestSettings(seed=request.config.seed)
+    cache = None
     if request.cache_id is not None:
         cache = _fitting_cache(session, request)
         available = cache.n_tokens or 0
         harvest = HarvestSettings.model_validate(cache.settings)
-    return Inputs(tokenizations, model, _runs(request), widths, available, harvest)
+    return Inputs(tokenizations, model, _runs(request), widths, available, harvest, cache)
 
 
 def _ready_tokenization(session: Session, tokenization_id: str) -> Tokenization:

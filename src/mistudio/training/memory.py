@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from mistudio.lm.footprint import ModelFootprint
 from mistudio.sae.config import TrainerConfig
 
-PROCESS = 450_000_000
-"""Measured: a process that has imported PyTorch and transformers and loaded nothing."""
+PROCESS = 390_000_000
+"""Measured: a job's process that has imported PyTorch and done a step of nothing, its libraries among it."""
+MODEL_PROCESS = 150_000_000
+"""Measured: what transformers and its libraries add."""
 FLOAT = 4
 POOL_TOKENS = 65_536
 """Activations that are shuffled at a time while the model runs alongside: `engine.sources.POOL_TOKENS`."""
 GROUP_TOKENS = 16_384
 """How many are read at a time: `engine.reading.GROUP_TOKENS`."""
-_WINDOW_TOKENS = 65_536
+WINDOW_TOKENS = 65_536
+"""Rows of a cache that are shuffled at a time: `store.ShuffledBatches`."""
+LOGIT_TOKENS = 256
+"""Tokens of one pass whose logits are compared: `engine.recordings.cross_entropy.LONGEST`."""
 _MOMENTS = {"adam": 2, "muon": 1, "signum": 1}
 """Numbers that an optimiser keeps for each weight."""
 
@@ -29,9 +34,9 @@ def parameters_of(config: TrainerConfig, d_in: int) -> int:
 class Reading:
     """Where activations come from, as far as memory goes.
 
-    widths: by hook point. held_out_tokens: kept for the measure. footprint: of the model that runs alongside, with the
-    tokens of one of its forward passes; None where a cache is read. value: bytes of a number in the pool of shuffled
-    activations, or in the cache.
+    widths: by hook point. held_out_tokens: kept for the measure. value: bytes of a number in the pool of shuffled
+    activations, or in the cache. footprint: of the model that runs alongside, with the tokens of one of its forward
+    passes; None where a cache of `cached_tokens` is read.
     """
 
     widths: Mapping[str, int]
@@ -40,56 +45,68 @@ class Reading:
     footprint: ModelFootprint | None = None
     pass_tokens: int = 0
     context: int = 0
+    cached_tokens: int = 0
 
 
 def memory_parts(runs: Sequence[tuple[TrainerConfig, int]], reading: Reading) -> dict[str, int]:
-    """Bytes at the peak of a training of these SAEs (settings and width of the activations), by what needs them."""
+    """Bytes at the peak of a training of these SAEs (settings and width of the activations), by what needs them.
+
+    Held against measured peaks by the bench (`training/memory-forecast`).
+    """
     widest = sum(reading.widths.values())
-    batch = max(config.batch_size for config, _ in runs)
-    parts = {
-        "process": PROCESS,
-        "activations in flight": 6 * batch * widest * FLOAT,
-        "held-out activations": reading.held_out_tokens * widest * FLOAT,
-    }
-    if reading.footprint is not None:
-        parts["language model"] = reading.footprint.weight_bytes
-        parts["forward pass"] = reading.pass_tokens * reading.footprint.forward_bytes_per_token
-        parts["shuffled activations"] = (POOL_TOKENS + GROUP_TOKENS) * widest * reading.value
+    batch = max(config.batch_size for config, _ in runs) * widest * FLOAT
+    held_out = reading.held_out_tokens * widest * FLOAT
+    model = reading.footprint
+    if model is None:
+        pages = min(reading.cached_tokens, 2 * WINDOW_TOKENS)
+        parts = {
+            "process": PROCESS,
+            # A window is copied out of the mapped file while the next one is read.
+            "shuffled activations": 2 * min(reading.cached_tokens, WINDOW_TOKENS) * widest * reading.value,
+            "pages of the cache": pages * widest * reading.value,
+            "activations in flight": 6 * batch,
+            "held-out activations": held_out,
+        }
     else:
-        parts["shuffled activations"] = 2 * _WINDOW_TOKENS * widest * reading.value
+        compares = reading.held_out_tokens > 0 and any(config.evaluate_every != 0 for config, _ in runs)
+        parts = {
+            "process": PROCESS + MODEL_PROCESS,
+            "language model": model.weight_bytes,
+            # Freed and taken again by every layer, in sizes that leave gaps.
+            "forward pass": 3 * reading.pass_tokens * model.forward_bytes_per_token,
+            "logits with the SAE spliced in": 3 * LOGIT_TOKENS * model.logits_bytes_per_token * compares,
+            "shuffled activations": (POOL_TOKENS + GROUP_TOKENS) * widest * reading.value,
+            "activations in flight": 3 * batch,
+            "held-out activations": 2 * held_out,
+        }
     for config, d_in in runs:
         for name, size in dictionary_bytes(config, d_in).items():
             parts[name] = parts.get(name, 0) + size
     # One dictionary steps after the other: what a step needs for itself is there once.
-    for name in ("gradients", "pre-activations of a batch", "weights in float32"):
-        parts[name] = max(step_bytes(config, d_in)[name] for config, d_in in runs)
+    parts["pre-activations of a batch"] = max(step_bytes(config) for config, _ in runs)
     return {name: size for name, size in parts.items() if size}
 
 
 def dictionary_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
-    """What one dictionary keeps in memory while it learns."""
-    parameters = parameters_of(config, d_in)
+    """What one dictionary keeps in memory while it learns, and at its end beside it."""
+    size = parameters_of(config, d_in) * FLOAT
     return {
-        "SAE weights": parameters * FLOAT,
-        "weights in bfloat16": 2 * parameters if config.precision == "bfloat16" else 0,
-        "optimiser's moments": _MOMENTS[config.optimizer.kind] * parameters * FLOAT,
-        "averaged weights": parameters * FLOAT if config.ema_decay else 0,
+        "SAE weights": size,
+        "gradients": size,
+        "weights in bfloat16": size // 2 if config.precision == "bfloat16" else 0,
+        "optimiser's moments": _MOMENTS[config.optimizer.kind] * size,
+        "averaged weights": size if config.ema_decay else 0,
+        "finished SAE": size,
     }
 
 
-def step_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
-    """What one step of a dictionary needs for itself, and gives back."""
-    half = config.precision == "bfloat16"
-    parameters = parameters_of(config, d_in)
-    return {
-        "gradients": parameters * FLOAT,
-        # A batch may be worked through in parts; bfloat16 halves what a step computes with.
-        "pre-activations of a batch": config.batch_size
-        // config.accumulate
-        * config.d_sae
-        * (2 if half else FLOAT),
-        "weights in float32": 0,
-    }
+def step_bytes(config: TrainerConfig) -> int:
+    """What one step of a dictionary needs for itself: a number for each token and latent.
+
+    Families that keep the strongest latents look for them in bfloat16. A batch may be worked through in parts.
+    """
+    half = config.precision == "bfloat16" or hasattr(config.architecture, "k")
+    return config.batch_size // config.accumulate * config.d_sae * (2 if half else FLOAT)
 
 
 def disk_bytes(config: TrainerConfig, d_in: int) -> int:

@@ -25,7 +25,7 @@ export function Field({
 }) {
   return (
     <div className="min-w-0">
-      <div className="mb-1 flex items-center gap-1 text-xs text-muted">
+      <div className="mb-1 flex min-h-5 items-center gap-1 text-xs text-muted">
         <label htmlFor={id} className="truncate">
           {label}
           {unit && <span className="text-faint"> ({unit})</span>}

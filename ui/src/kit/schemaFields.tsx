@@ -156,7 +156,7 @@ function OneField(props: OneProps) {
   const label = labelOf(name, field.schema, raw);
   const id = `${props.base}${at.replaceAll(".", "-")}`;
   const widget = widgets[at];
-  const tried = severalOf(props, field, label);
+  const tried = severalOf(props, field);
   if (field.kind === "constant" && !widget) return null;
   if (field.kind === "object" && !widget)
     return (
@@ -204,7 +204,7 @@ interface Tried {
 }
 
 /** A field's part in trying several values; undefined where it has none. */
-function severalOf(props: OneProps, field: FieldShape, label: string): Tried | undefined {
+function severalOf(props: OneProps, field: FieldShape): Tried | undefined {
   const { several, at } = props;
   const name = several?.nameOf(at);
   if (!several || !name || !["integer", "number", "choice", "union"].includes(field.kind)) return undefined;
@@ -216,7 +216,7 @@ function severalOf(props: OneProps, field: FieldShape, label: string): Tried | u
     const { [name]: _, ...rest } = several.values;
     several.onChange(rest);
   };
-  const words = values ? `One value of ${label} again` : `Try several values of ${label}: one SAE for each`;
+  const words = values ? "One value again" : "Try several values: one SAE for each";
   const toggle = (
     <IconButton
       label={words}

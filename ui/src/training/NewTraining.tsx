@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { BookmarkPlus } from "lucide-react";
+import { BookmarkPlus, Layers } from "lucide-react";
 import { useState } from "react";
 import { HookPicker } from "@/activations/HookPicker";
 import { api, body } from "@/api/client";
@@ -158,7 +158,13 @@ export function NewTraining() {
   const words = count > 1 ? `Start training ${count} SAEs` : "Start training";
   return (
     <>
-      <PageHeader crumbs={CRUMBS} title="New training" />
+      <PageHeader
+        crumbs={CRUMBS}
+        title="New training"
+        actions={
+          <ViewChoice label="Show the configuration as" views={VIEWS} value={view} onChange={setView} />
+        }
+      />
       <div className="min-h-0 flex-1 overflow-y-auto">
         <div className="grid max-w-[1760px] gap-8 p-5 lg:grid-cols-[minmax(0,1fr)_minmax(320px,400px)]">
           <div className="min-w-0">
@@ -222,68 +228,77 @@ export function NewTraining() {
                     start={words}
                   />
                 ) : (
-                  <SchemaForm
-                    schema={form.schema}
-                    resolve={form.resolve}
-                    value={value}
-                    onChange={change}
-                    basic={BASIC}
-                    kinds={KINDS}
-                    hidden={[
-                      ...HIDDEN,
-                      "template_id",
-                      "grid",
-                      value.cache_id ? "harvest" : "harvest.n_tokens",
-                    ]}
-                    searchable
-                    several={{
-                      nameOf: gridName,
-                      values: grid,
-                      onChange: (values) => change({ ...value, grid: values }),
-                      problems: wrong,
-                      across: {
-                        "config.architecture": (
-                          <AcrossKinds
-                            grid={grid}
-                            onChange={(values) => change({ ...value, grid: values })}
-                          />
+                  <>
+                    <p className="mb-3 flex items-center gap-1.5 text-muted">
+                      <Layers size={12} className="shrink-0 text-faint" aria-hidden="true" />
+                      Beside a setting: try several of its values, one SAE for each, on one pass of the model.
+                    </p>
+                    <SchemaForm
+                      schema={form.schema}
+                      resolve={form.resolve}
+                      value={value}
+                      onChange={change}
+                      basic={BASIC}
+                      kinds={KINDS}
+                      hidden={[
+                        ...HIDDEN,
+                        "template_id",
+                        "grid",
+                        value.cache_id ? "harvest" : "harvest.n_tokens",
+                      ]}
+                      searchable
+                      several={{
+                        nameOf: gridName,
+                        values: grid,
+                        onChange: (values) => change({ ...value, grid: values }),
+                        problems: wrong,
+                        across: {
+                          "config.architecture": (
+                            <AcrossKinds
+                              grid={grid}
+                              onChange={(values) => change({ ...value, grid: values })}
+                            />
+                          ),
+                        },
+                      }}
+                      widgets={{
+                        sources: (input) => <SourcesField {...input} ready={ready} />,
+                        hooks: (input) =>
+                          model.data ? (
+                            <HookPicker {...input} model={model.data} />
+                          ) : (
+                            <SkeletonLines lines={4} />
+                          ),
+                        cache_id: ({ id, value: chosen, onChange, error: refused }) => (
+                          <select
+                            id={id}
+                            className="field"
+                            value={String(chosen ?? "")}
+                            onChange={(event) => onChange(event.target.value || null)}
+                            {...invalid(id, refused)}
+                          >
+                            <option value="">none: the model runs alongside</option>
+                            {serving(value).map((one) => (
+                              <option key={one.id} value={one.id}>
+                                {one.name} ({format.figure(one.n_tokens)} activations)
+                              </option>
+                            ))}
+                          </select>
                         ),
-                      },
-                    }}
-                    widgets={{
-                      sources: (input) => <SourcesField {...input} ready={ready} />,
-                      hooks: (input) =>
-                        model.data ? (
-                          <HookPicker {...input} model={model.data} />
-                        ) : (
-                          <SkeletonLines lines={4} />
-                        ),
-                      cache_id: ({ id, value: chosen, onChange, error: refused }) => (
-                        <select
-                          id={id}
-                          className="field"
-                          value={String(chosen ?? "")}
-                          onChange={(event) => onChange(event.target.value || null)}
-                          {...invalid(id, refused)}
-                        >
-                          <option value="">none: the model runs alongside</option>
-                          {serving(value).map((one) => (
-                            <option key={one.id} value={one.id}>
-                              {one.name} ({format.figure(one.n_tokens)} activations)
-                            </option>
-                          ))}
-                        </select>
-                      ),
-                    }}
-                    submit={words}
-                    onCancel={() => void navigate({ to: "/trainings" })}
-                    onSubmit={begin}
-                  />
+                      }}
+                      submit={words}
+                      onCancel={() => void navigate({ to: "/trainings" })}
+                      onSubmit={begin}
+                    />
+                  </>
                 )}
               </>
             )}
           </div>
-          <aside aria-label="Forecast" className="min-w-0 lg:sticky lg:top-5 lg:self-start">
+          <aside
+            aria-label="Forecast"
+            className="min-w-0 lg:sticky lg:top-5 lg:max-h-[calc(100vh-88px)] lg:self-start lg:overflow-y-auto"
+          >
             <ForecastPanel
               wanted={wanted}
               chosen={hooks.length > 0}

@@ -25,7 +25,7 @@ class _AuxK(Config):
         title="AuxK coefficient",
         description="Weight of the auxiliary loss that lets dead latents model what the live ones leave "
         "over, so that they come back to life. 0 turns it off.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Gao et al. 2024, arXiv 2406.04093, appendix A.2"},
     )
     aux_k: int = Field(
         default=256,
@@ -49,6 +49,7 @@ class TopKConfig(_AuxK):
         title="Active latents (k)",
         description="How many latents may be active on one token. Smaller is sparser and easier to read; "
         "larger reconstructs better.",
+        json_schema_extra={"synonyms": ["target_l0"]},
     )
 
 
@@ -76,6 +77,7 @@ class BatchTopKConfig(_GlobalThreshold):
         title="Active latents (k)",
         description="How many latents are active on a token on average. Smaller is sparser and easier to "
         "read; larger reconstructs better.",
+        json_schema_extra={"synonyms": ["target_l0"]},
     )
 
 
@@ -90,6 +92,7 @@ class MatryoshkaConfig(_GlobalThreshold):
         le=65_536,
         title="Active latents (k)",
         description="How many latents are active on a token on average, over the whole dictionary.",
+        json_schema_extra={"synonyms": ["target_l0"]},
     )
     prefix_fractions: tuple[float, ...] = Field(
         default=(1 / 16, 1 / 8, 1 / 4, 1 / 2),
@@ -133,6 +136,7 @@ class JumpReLUConfig(Config):
         title="Sparsity coefficient",
         description="Weight of the penalty against the squared error; where it starts when a target L0 is "
         "set.",
+        json_schema_extra={"synonyms": ["l1_alpha"]},
     )
     sparsity_warmup_steps: int = Field(
         default=0,
@@ -166,7 +170,7 @@ class JumpReLUConfig(Config):
         le=1000,
         title="Tanh scale (c)",
         description="How steeply the tanh penalty saturates; used by that penalty only.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Anthropic, January 2025 update"},
     )
     pre_act_coefficient: float = Field(
         default=1e-2,
@@ -190,6 +194,7 @@ class GatedConfig(Config):
         le=10_000,
         title="L1 coefficient",
         description="Weight of the penalty on the gate's pre-activations. Larger gives fewer active latents.",
+        json_schema_extra={"synonyms": ["l1_alpha"]},
     )
     l1_warmup_steps: int = Field(
         default=0,
@@ -219,6 +224,7 @@ class StandardConfig(Config):
         title="L1 coefficient",
         description="Weight of the sparsity penalty against the squared error. Larger gives fewer active "
         "latents and a worse reconstruction; the right size depends on the scale of the activations.",
+        json_schema_extra={"source": "Anthropic, April 2024 update", "synonyms": ["l1_alpha"]},
     )
     l1_warmup_steps: int = Field(
         default=0,
@@ -243,7 +249,7 @@ class StandardConfig(Config):
         le=1,
         title="Final p",
         description="Where the exponent of the p_anneal penalty ends; used by that penalty only.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Karvonen et al. 2024, arXiv 2408.00113"},
     )
     p_start: float = Field(
         default=0.2,

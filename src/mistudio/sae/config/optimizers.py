@@ -18,7 +18,7 @@ class AdamConfig(Config):
         lt=1,
         title="Beta 1",
         description="Decay of Adam's running mean of gradients.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Kingma & Ba 2015, arXiv 1412.6980"},
     )
     beta2: float = Field(
         default=0.999,
@@ -26,7 +26,7 @@ class AdamConfig(Config):
         lt=1,
         title="Beta 2",
         description="Decay of Adam's running mean of squared gradients.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Kingma & Ba 2015, arXiv 1412.6980"},
     )
     eps: float = Field(
         default=1e-8,
@@ -34,7 +34,7 @@ class AdamConfig(Config):
         le=1,
         title="Epsilon",
         description="Added to the root of the mean square: weights whose gradients are smaller move less.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Kingma & Ba 2015, arXiv 1412.6980"},
     )
     weight_decay: float = Field(
         default=0.0,
@@ -57,7 +57,7 @@ class MuonConfig(Config):
         lt=1,
         title="Momentum",
         description="Decay of the running mean of gradients.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Jordan et al. 2024"},
     )
     nesterov: bool = Field(
         default=True,
@@ -71,7 +71,7 @@ class MuonConfig(Config):
         le=20,
         title="Newton–Schulz steps",
         description="Iterations that bring the singular values of an update near 1.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Jordan et al. 2024"},
     )
     weight_decay: float = Field(
         default=0.0,
@@ -152,7 +152,7 @@ class Resample(Config):
         le=10,
         title="New encoder's length",
         description="Length of a resampled latent's encoder direction, as a share of the mean among living latents.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Bricken et al. 2023, Towards Monosemanticity"},
     )
 
 

@@ -35,7 +35,7 @@ class TrainerConfig(Config):
         le=4_194_304,
         title="Width of the dictionary",
         description="Number of latents. Usually 8 to 32 times the width of the activations.",
-        json_schema_extra={"unit": "latents"},
+        json_schema_extra={"unit": "latents", "synonyms": ["latent_dim"]},
     )
     total_tokens: int = Field(
         default=10_000_000,
@@ -43,7 +43,7 @@ class TrainerConfig(Config):
         le=10**13,
         title="Training tokens",
         description="Activations seen during the whole training; sets the length of the schedule.",
-        json_schema_extra={"unit": "tokens"},
+        json_schema_extra={"unit": "tokens", "synonyms": ["total_steps (in batches)"]},
     )
     batch_size: int = Field(
         default=4096,
@@ -58,7 +58,12 @@ class TrainerConfig(Config):
         gt=0,
         le=1,
         title="Learning rate",
-        description="The optimiser's step size after warm-up. Wider dictionaries want smaller ones.",
+        description="The optimiser's step size after warm-up. Wider dictionaries want smaller ones: about as 1/√width "
+        "(Gao et al. 2024, arXiv 2406.04093).",
+        json_schema_extra={
+            "source": "2e-4 / √(latents / 16,384), which is 3e-4 at the default width (Gao et al. 2024, arXiv "
+            "2406.04093, figure 3)"
+        },
     )
     warmup_steps: int = Field(
         default=100,
@@ -79,8 +84,9 @@ class TrainerConfig(Config):
         ge=0,
         le=1,
         title="Length of the decay",
-        description="Last part of the training over which the learning rate falls; unused where it is constant.",
-        json_schema_extra={"unit": "share of the steps"},
+        description="Last part of the training over which the learning rate falls; unused where it is constant. A fifth "
+        "is Anthropic's choice (Circuits Updates, April 2024).",
+        json_schema_extra={"unit": "share of the steps", "source": "Anthropic, April 2024 update"},
     )
     optimizer: OptimizerConfig = Field(
         default=AdamConfig(),
@@ -91,6 +97,7 @@ class TrainerConfig(Config):
         default=ByArchitecture(),
         title="Dead latents",
         description="What is done about latents that are never active.",
+        json_schema_extra={"synonyms": ["resample_dead_neurons"]},
     )
     dead_latent_window: int = Field(
         default=1_000_000,
@@ -98,7 +105,7 @@ class TrainerConfig(Config):
         le=10**12,
         title="Dead after",
         description="A latent that has not been active for this many tokens counts as dead.",
-        json_schema_extra={"unit": "tokens"},
+        json_schema_extra={"unit": "tokens", "synonyms": ["dead_neuron_threshold"]},
     )
     seed: int = Field(
         default=0,
@@ -113,7 +120,7 @@ class TrainerConfig(Config):
         le=1_000_000,
         title="Record metrics every",
         description="Steps between two points of the curves.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={"unit": "steps", "synonyms": ["log_interval"]},
     )
     evaluate_every: int | None = Field(
         default=None,
@@ -132,7 +139,7 @@ class TrainerConfig(Config):
         title="Checkpoint every",
         description="Steps between two checkpoints, from which a training can go on. 0 writes none "
         "before the end.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={"unit": "steps", "synonyms": ["checkpoint_interval"]},
     )
     keep_checkpoints: int = Field(
         default=2,
@@ -165,16 +172,16 @@ class TrainerConfig(Config):
         title="Normalise activations",
         description="expected_average_only_in scales all activations by one factor, so that their average "
         "norm becomes the square root of their width: hyperparameters then carry over between layers and "
-        "models, and the factor is folded into the weights at the end. unit_norm gives every token that "
+        "models, and the factor is folded into the weights at the end (Anthropic, Circuits Updates, April 2024). unit_norm gives every token that "
         "norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, "
         "so they stay a part of the dictionary.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Anthropic, April 2024 update"},
     )
     decoder_norm: Literal["unit", "free"] = Field(
         default="unit",
         title="Decoder norms",
-        description="unit keeps every decoder direction at length 1 (gradients along it are removed); free "
-        "lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
+        description="unit keeps every decoder direction at length 1 (gradients along it are removed; Bricken et al. "
+        "2023); free lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
         "the encoder at the end.",
         json_schema_extra=ADVANCED,
     )
@@ -183,8 +190,9 @@ class TrainerConfig(Config):
         gt=0,
         le=100,
         title="Starting decoder norm",
-        description="Length of the decoder directions at the start when decoder norms are free.",
-        json_schema_extra=ADVANCED,
+        description="Length of the decoder directions at the start when decoder norms are free. Anthropic's are from "
+        "0.05 to 1 (Circuits Updates, April 2024).",
+        json_schema_extra=ADVANCED | {"source": "SAELens"},
     )
     decoder_init: Literal["random", "data"] = Field(
         default="random",
@@ -196,26 +204,28 @@ class TrainerConfig(Config):
     decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
         default="geometric_median",
         title="Starting decoder bias",
-        description="Where the decoder bias starts, taken from the first activations seen.",
-        json_schema_extra=ADVANCED,
+        description="Where the decoder bias starts, taken from the first activations seen. The geometric median is that "
+        "of Bricken et al. 2023.",
+        json_schema_extra=ADVANCED | {"source": "Bricken et al. 2023, Towards Monosemanticity"},
     )
     tied_init: bool = Field(
         default=True,
         title="Tied start",
-        description="Start the encoder along the decoder's directions instead of random ones.",
-        json_schema_extra=ADVANCED,
+        description="Start the encoder along the decoder's directions instead of random ones (Anthropic, Circuits "
+        "Updates, April 2024; Gao et al. 2024).",
+        json_schema_extra=ADVANCED | {"source": "Gao et al. 2024, arXiv 2406.04093"},
     )
     apply_b_dec_to_input: bool = Field(
         default=True,
         title="Subtract decoder bias from the input",
-        description="Encode x - b_dec instead of x.",
+        description="Encode x - b_dec instead of x (Bricken et al. 2023).",
         json_schema_extra=ADVANCED,
     )
     skip_connection: bool = Field(
         default=False,
         title="Skip connection",
         description="For transcoders: a linear map from input to output beside the latents, which then need "
-        "not spend themselves on what is linear.",
+        "not spend themselves on what is linear (Paulo, Shabalin & Belrose 2025, arXiv 2501.18823).",
         json_schema_extra=ADVANCED,
     )
     grad_clip_norm: float = Field(
@@ -223,8 +233,9 @@ class TrainerConfig(Config):
         ge=0,
         le=10**6,
         title="Gradient clipping",
-        description="Gradients are scaled down to this total norm when they exceed it. 0 turns it off.",
-        json_schema_extra=ADVANCED,
+        description="Gradients are scaled down to this total norm when they exceed it; 1 is Anthropic's (Circuits "
+        "Updates, April 2024). 0 turns it off.",
+        json_schema_extra=ADVANCED | {"source": "Anthropic, April 2024 update"},
     )
 
     accumulate: int = Field(
@@ -251,7 +262,7 @@ class TrainerConfig(Config):
         lt=1,
         title="Weight averaging",
         description="Decay of a running mean of the weights, which takes their place in the finished dictionary. "
-        "0 turns it off.",
+        "0 turns it off; Gao et al. 2024 take 0.999.",
         json_schema_extra=ADVANCED,
     )
 
