@@ -58,8 +58,7 @@ class TrainerConfig(Config):
         gt=0,
         le=1,
         title="Learning rate",
-        description="The optimiser's step size after warm-up. Wider dictionaries want smaller ones: about as 1/√width "
-        "(Gao et al. 2024, arXiv 2406.04093).",
+        description="The optimiser's step size after warm-up. Wider dictionaries want smaller ones.",
         json_schema_extra={
             "source": "2e-4 / √(latents / 16,384), which is 3e-4 at the default width (Gao et al. 2024, arXiv "
             "2406.04093, figure 3)"
@@ -84,8 +83,7 @@ class TrainerConfig(Config):
         ge=0,
         le=1,
         title="Length of the decay",
-        description="Last part of the training over which the learning rate falls; unused where it is constant. A fifth "
-        "is Anthropic's choice (Circuits Updates, April 2024).",
+        description="Last part of the training over which the learning rate falls; unused where it is constant.",
         json_schema_extra={"unit": "share of the steps", "source": "Anthropic, April 2024 update"},
     )
     optimizer: OptimizerConfig = Field(
@@ -172,7 +170,7 @@ class TrainerConfig(Config):
         title="Normalise activations",
         description="expected_average_only_in scales all activations by one factor, so that their average "
         "norm becomes the square root of their width: hyperparameters then carry over between layers and "
-        "models, and the factor is folded into the weights at the end (Anthropic, Circuits Updates, April 2024). unit_norm gives every token that "
+        "models, and the factor is folded into the weights at the end. unit_norm gives every token that "
         "norm, layer_norm takes off its mean and divides by its deviation; these two act on each token, "
         "so they stay a part of the dictionary.",
         json_schema_extra=ADVANCED | {"source": "Anthropic, April 2024 update"},
@@ -180,8 +178,8 @@ class TrainerConfig(Config):
     decoder_norm: Literal["unit", "free"] = Field(
         default="unit",
         title="Decoder norms",
-        description="unit keeps every decoder direction at length 1 (gradients along it are removed; Bricken et al. "
-        "2023); free lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
+        description="unit keeps every decoder direction at length 1 (gradients along it are removed); free "
+        "lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
         "the encoder at the end.",
         json_schema_extra=ADVANCED,
     )
@@ -190,8 +188,7 @@ class TrainerConfig(Config):
         gt=0,
         le=100,
         title="Starting decoder norm",
-        description="Length of the decoder directions at the start when decoder norms are free. Anthropic's are from "
-        "0.05 to 1 (Circuits Updates, April 2024).",
+        description="Length of the decoder directions at the start when decoder norms are free.",
         json_schema_extra=ADVANCED | {"source": "SAELens"},
     )
     decoder_init: Literal["random", "data"] = Field(
@@ -204,28 +201,26 @@ class TrainerConfig(Config):
     decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
         default="geometric_median",
         title="Starting decoder bias",
-        description="Where the decoder bias starts, taken from the first activations seen. The geometric median is that "
-        "of Bricken et al. 2023.",
+        description="Where the decoder bias starts, taken from the first activations seen.",
         json_schema_extra=ADVANCED | {"source": "Bricken et al. 2023, Towards Monosemanticity"},
     )
     tied_init: bool = Field(
         default=True,
         title="Tied start",
-        description="Start the encoder along the decoder's directions instead of random ones (Anthropic, Circuits "
-        "Updates, April 2024; Gao et al. 2024).",
+        description="Start the encoder along the decoder's directions instead of random ones.",
         json_schema_extra=ADVANCED | {"source": "Gao et al. 2024, arXiv 2406.04093"},
     )
     apply_b_dec_to_input: bool = Field(
         default=True,
         title="Subtract decoder bias from the input",
-        description="Encode x - b_dec instead of x (Bricken et al. 2023).",
+        description="Encode x - b_dec instead of x.",
         json_schema_extra=ADVANCED,
     )
     skip_connection: bool = Field(
         default=False,
         title="Skip connection",
         description="For transcoders: a linear map from input to output beside the latents, which then need "
-        "not spend themselves on what is linear (Paulo, Shabalin & Belrose 2025, arXiv 2501.18823).",
+        "not spend themselves on what is linear.",
         json_schema_extra=ADVANCED,
     )
     grad_clip_norm: float = Field(
@@ -233,8 +228,7 @@ class TrainerConfig(Config):
         ge=0,
         le=10**6,
         title="Gradient clipping",
-        description="Gradients are scaled down to this total norm when they exceed it; 1 is Anthropic's (Circuits "
-        "Updates, April 2024). 0 turns it off.",
+        description="Gradients are scaled down to this total norm when they exceed it. 0 turns it off.",
         json_schema_extra=ADVANCED | {"source": "Anthropic, April 2024 update"},
     )
 
@@ -262,7 +256,7 @@ class TrainerConfig(Config):
         lt=1,
         title="Weight averaging",
         description="Decay of a running mean of the weights, which takes their place in the finished dictionary. "
-        "0 turns it off; Gao et al. 2024 take 0.999.",
+        "0 turns it off.",
         json_schema_extra=ADVANCED,
     )
 
