@@ -19,13 +19,13 @@ domain = Domain(
             name="training.checkpoint_sae",
             work="mistudio.training.checkpoint_work:make_sae",
             params="mistudio.training.control_schemas:CheckpointSaeJob",
-            resource="cpu",
+            resource="io",  # seconds of work, which must not wait for the training that it is about
         ),
         JobKind(
             name="training.compare_checkpoints",
             work="mistudio.training.checkpoint_work:compare",
             params="mistudio.training.control_schemas:CheckpointComparison",
-            resource="cpu",
+            resource="io",
         ),
     ),
     template_kinds=(

@@ -1,6 +1,9 @@
 import { Link } from "@tanstack/react-router";
-import { Code, Facts, ProgressBar, RelativeTime } from "@/kit";
-import { JobCell } from "./JobState";
+import { ArrowDown, ArrowUp } from "lucide-react";
+import type { ReactNode } from "react";
+import { Code, Facts, format, IconButton, ProgressBar, RelativeTime } from "@/kit";
+import { prioritiseJob } from "./actions";
+import { JobCell, waitsFor } from "./JobState";
 import { type Job, useJob } from "./live";
 
 /** Where the page of a job's subject is, for the tables that have one. */
@@ -10,6 +13,7 @@ const PAGES: Record<string, string> = {
   dataset_search: "/datasets/$id",
   models: "/models/$id",
   sweeps: "/sweeps/$id",
+  trainings: "/trainings/$id",
   saes: "/saes/$id",
   extractions: "/features/$id",
 };
@@ -32,6 +36,7 @@ export function JobDetail({
       ) : (
         <JobCell job={job} done />
       )}
+      {waitsFor(job) && <p className="text-muted">{waitsFor(job)}.</p>}
       {job.error && (
         <div role="alert" className="rounded-[6px] bg-failed-wash px-3 py-2">
           <div className="font-medium">{job.error.message}</div>
@@ -53,6 +58,10 @@ export function JobDetail({
             ),
           ],
           ["Attempt", job.attempt],
+          ["Priority", <Priority key="priority" job={job} />],
+          ...(job.memory_bytes
+            ? ([["Expected memory", format.bytes(job.memory_bytes)]] as [string, ReactNode][])
+            : []),
           ["Asked for", <RelativeTime key="created" at={job.created_at} />],
           ["Started", <RelativeTime key="started" at={job.started_at} />],
           ["Ended", <RelativeTime key="finished" at={job.finished_at} />],
@@ -68,5 +77,35 @@ export function JobDetail({
         </Link>
       )}
     </div>
+  );
+}
+
+/** Its place in the queue: higher runs first, and what waits can be moved. */
+function Priority({ job }: { job: Job }) {
+  const waits = job.state === "queued" || job.state === "paused";
+  return (
+    <span className="inline-flex items-center gap-1 tabular-nums">
+      {job.priority}
+      {waits && (
+        <>
+          <IconButton
+            label="Run sooner"
+            size="size-5"
+            disabled={job.priority >= 100}
+            onClick={() => void prioritiseJob(job, Math.min(100, job.priority + 1))}
+          >
+            <ArrowUp size={13} />
+          </IconButton>
+          <IconButton
+            label="Run later"
+            size="size-5"
+            disabled={job.priority <= -100}
+            onClick={() => void prioritiseJob(job, Math.max(-100, job.priority - 1))}
+          >
+            <ArrowDown size={13} />
+          </IconButton>
+        </>
+      )}
+    </span>
   );
 }

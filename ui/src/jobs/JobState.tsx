@@ -3,6 +3,11 @@ import { format, ProgressBar, StateBadge, shareDone, tip } from "@/kit";
 import { pauseJob, resumeJob } from "./actions";
 import { canPause, isActive, type Job, useJob } from "./live";
 
+/** What a job in the queue waits for, where it is not its turn alone. */
+export function waitsFor(job: Job): string | null {
+  return job.state === "queued" && job.memory_bytes && job.stage?.startsWith("Waits ") ? job.stage : null;
+}
+
 /** The state of something in a table cell: ready, or its job's state with the share done, or why it failed. */
 export function JobCell({
   job: embedded,
@@ -26,7 +31,7 @@ export function JobCell({
       </span>
     );
   return (
-    <span className="inline-flex items-center gap-2">
+    <span className="inline-flex items-center gap-2" {...tip(waitsFor(job))}>
       <StateBadge
         state={job.state}
         word={

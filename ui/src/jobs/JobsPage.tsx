@@ -50,6 +50,16 @@ const COLUMNS: Column<Job>[] = [
     sort: "kind",
     cell: (job) => <code>{job.kind}</code>,
   },
+  {
+    id: "priority",
+    header: "Priority",
+    width: "80px",
+    align: "right",
+    sort: "priority",
+    descendingFirst: true,
+    hint: "Higher runs first; what waits can be moved in the panel at the right",
+    cell: (job) => job.priority,
+  },
   { id: "attempt", header: "Attempt", width: "80px", align: "right", cell: (job) => job.attempt },
   { id: "took", header: "Took", width: "110px", align: "right", cell: (job) => <Took job={job} /> },
   {

@@ -18,6 +18,9 @@ const at = (job: Pick<Job, "id">) => ({ params: { path: { job_id: job.id } } });
 export const cancelJob = (job: Pick<Job, "id">) =>
   act(body(api.POST("/api/v1/jobs/{job_id}/cancel", at(job))));
 export const retryJob = (job: Pick<Job, "id">) => act(body(api.POST("/api/v1/jobs/{job_id}/retry", at(job))));
+/** Move a job that waits: higher runs first. */
+export const prioritiseJob = (job: Pick<Job, "id">, priority: number) =>
+  act(body(api.PATCH("/api/v1/jobs/{job_id}", { ...at(job), body: { priority } })));
 /** Leave the queue or the work for now; what is done stays done. */
 export const pauseJob = (job: Pick<Job, "id">) => act(body(api.POST("/api/v1/jobs/{job_id}/pause", at(job))));
 export const resumeJob = (job: Pick<Job, "id">) =>

@@ -42,6 +42,7 @@ function keep(incoming: Job[], { replaceActive = false } = {}): void {
       const [table = ""] = job.subject.split("/");
       // What was being made is there now (or gone): its lists and pages are read again.
       void queryClient.invalidateQueries({ queryKey: [table] });
+      if (table === "sweeps") void queryClient.invalidateQueries({ queryKey: ["trainings"] });
       void queryClient.invalidateQueries({ queryKey: ["jobs"] });
     } else if (!before) void queryClient.invalidateQueries({ queryKey: ["jobs"] });
     if (ended) for (const listener of endings) listener(job);

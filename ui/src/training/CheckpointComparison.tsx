@@ -8,8 +8,8 @@ import {
   Dialog,
   ErrorNote,
   format,
-  Metric,
   type MetricInfo,
+  Num,
   ProgressBar,
   Section,
   SkeletonLines,
@@ -117,10 +117,10 @@ function Result({
             <tr key={name} className="border-b border-line">
               <td className="py-1">{metricInfo(metrics, name).title}</td>
               <td className="text-right">
-                <Metric value={one ?? null} info={metricInfo(metrics, name)} />
+                <Num value={one ?? null} />
               </td>
               <td className="text-right">
-                <Metric value={other ?? null} info={metricInfo(metrics, name)} />
+                <Num value={other ?? null} />
               </td>
               <td className="text-right text-muted">{changeOf(one, other)}</td>
             </tr>

@@ -17,7 +17,6 @@ import {
   IconButton,
   Menu,
   type MenuItem,
-  Metric,
   type MetricInfo,
   Num,
   RelativeTime,
@@ -54,7 +53,6 @@ export function Checkpoints({ training }: { training: TrainingDetail }) {
     placeholderData: keepPreviousData,
   });
   const makeSae = useMakeSae(training);
-  const { act } = useAct();
   const idle = !isActive(job) || job?.state === "paused";
   const at = (step: number) => ({ params: { path: { training_id: training.id, step } } });
 
@@ -151,16 +149,15 @@ export function Checkpoints({ training }: { training: TrainingDetail }) {
         onClose={() => setReturning(null)}
         title={`Go back to step ${format.exact(returning?.step)}?`}
         action="Go back and train"
-        onConfirm={() =>
-          act(() =>
-            body(
-              api.POST("/api/v1/trainings/{training_id}/retry", {
-                params: { path: { training_id: training.id } },
-                body: { checkpoint: returning?.step ?? null },
-              }),
-            ),
-          )
-        }
+        onConfirm={async () => {
+          await body(
+            api.POST("/api/v1/trainings/{training_id}/retry", {
+              params: { path: { training_id: training.id } },
+              body: { checkpoint: returning?.step ?? null },
+            }),
+          );
+          void client.invalidateQueries({ queryKey: ["trainings"] });
+        }}
       >
         <p>
           Curves, changes and checkpoints of later steps are forgotten, and it trains on from there to{" "}
@@ -224,7 +221,7 @@ function columns(
         width: "minmax(90px, 130px)",
         align: "right",
         hint: "Mean over the curve's points since the checkpoint before",
-        cell: (one) => <Metric value={one.metrics[name] ?? null} info={metricInfo(metrics, name)} />,
+        cell: (one) => <Num value={one.metrics[name] ?? null} />,
       }),
     ),
     {

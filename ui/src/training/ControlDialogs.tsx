@@ -252,7 +252,7 @@ function ContinueForm({
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
-      <Field id={id} label="Training tokens in the end" unit="tokens" error={problem}>
+      <Field id={id} label="Train until" unit="tokens" error={problem}>
         <div className="flex items-center gap-2">
           <input
             id={id}
