@@ -14,10 +14,10 @@ const LEFT: MetricInfo = {
   description: "At the present speed, until all tokens have been seen.",
 };
 
-const FIGURES: { name: string; share?: boolean }[] = [
+const FIGURES: { name: string; share?: boolean; title?: string }[] = [
   { name: "fvu" },
   { name: "l0" },
-  { name: "dead_fraction", share: true },
+  { name: "dead_fraction", share: true, title: "Dead latents" },
   { name: "tokens_per_second" },
 ];
 
@@ -30,7 +30,7 @@ export function RunFigures({
   metrics: Record<string, MetricInfo | undefined> | undefined;
 }) {
   const job = useJob(training.job);
-  const running = isActive(job);
+  const running = isActive(job) && job?.state !== "paused";
   const logs = useRunPoints([training.id]).map((run) => run.log);
   useLive(logs);
   const [log] = logs;
@@ -39,8 +39,9 @@ export function RunFigures({
       aria-label="Figures"
       className="grid shrink-0 grid-cols-2 gap-x-6 gap-y-2 border-b border-line px-5 py-2.5 sm:grid-cols-3 lg:grid-cols-5"
     >
-      {FIGURES.map(({ name, share = false }) => {
-        const info = metricInfo(metrics, name);
+      {FIGURES.map(({ name, share = false, title }) => {
+        const known = metricInfo(metrics, name);
+        const info = title ? { ...known, title } : known;
         const newest = log?.last(name) ?? training.last_metrics?.[name];
         const value = name === "tokens_per_second" && running && job?.rate ? job.rate : newest;
         return (

@@ -102,7 +102,7 @@ export class Plot {
       if (!this.#points.has(log))
         this.#points.set(
           log,
-          log.watch(() => this.#soon(drawLive)),
+          log.watch((anew) => this.#soon(anew ? drawSoon : drawLive)),
         );
     this.#soon();
   }
@@ -123,9 +123,16 @@ export class Plot {
     const { host } = this;
     if (host.clientWidth === 0) return;
     this.#dirty = false;
-    const { lines, axis, logX, logY, smoothing, height, theme, unit, sparse } = this.#props;
+    const { lines, axis, logX, smoothing, height, theme, unit, sparse } = this.#props;
     const width = this.#plot ? this.#plot.over.clientWidth : host.clientWidth - 60;
-    this.drawing = drawingOf(lines, { axis, logX, logY, smoothing, zoom: this.group.zoom, width });
+    const options = { axis, logX, logY: this.#props.logY, smoothing, zoom: this.group.zoom, width };
+    this.drawing = drawingOf(lines, options);
+    // What is nowhere positive has no logarithm: it is shown as it is.
+    if (options.logY && this.drawing?.traces.every((trace) => trace.y.every((value) => value === null))) {
+      options.logY = false;
+      this.drawing = drawingOf(lines, options);
+    }
+    const { logY } = options;
     if (!this.drawing) {
       this.#plot?.destroy();
       this.#plot = null;
@@ -139,7 +146,7 @@ export class Plot {
     else {
       this.#plot?.destroy();
       this.#shape = shape;
-      this.#plot = this.#build(this.drawing.traces, data);
+      this.#plot = this.#build(this.drawing.traces, data, logY);
       this.#light();
     }
     // The axis has moved under a pointer that rests.
@@ -147,8 +154,8 @@ export class Plot {
     else this.#point();
   }
 
-  #build(traces: Trace[], data: uPlot.AlignedData): uPlot {
-    const { axis, logX, logY, height, unit, sparse } = this.#props;
+  #build(traces: Trace[], data: uPlot.AlignedData, logY: boolean): uPlot {
+    const { axis, logX, height, unit, sparse } = this.#props;
     const [ink = "", grid = "", strong = ""] = computedColours(this.host, [
       "var(--ink-muted)",
       "var(--line)",
@@ -172,7 +179,12 @@ export class Plot {
         legend: { show: false },
         cursor: {
           y: false,
-          points: { size: 6 },
+          points: {
+            size: (_, series) => {
+              const kind = traces[series - 1]?.kind;
+              return kind === "low" || kind === "high" || kind === "raw" ? 0 : 6;
+            },
+          },
           dataIdx: (self, series, index) => nearestValue(self.data[series], index),
           drag: { x: true, y: false, setScale: false },
           bind: {

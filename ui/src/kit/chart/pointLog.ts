@@ -16,7 +16,7 @@ export class PointLog {
   #room = 0;
   readonly #columns = new Map<string, Float64Array>();
   readonly #views = new Map<string, Float64Array>();
-  readonly #watchers = new Set<() => void>();
+  readonly #watchers = new Set<(anew: boolean) => void>();
   #usual = 0;
 
   get names(): string[] {
@@ -45,7 +45,8 @@ export class PointLog {
     return null;
   }
 
-  watch(watcher: () => void): () => void {
+  /** `watcher` is called after each change, and told whether it was more than points at the end. */
+  watch(watcher: (anew: boolean) => void): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
   }
@@ -58,14 +59,14 @@ export class PointLog {
     this.#room = 0;
     this.#usual = 0;
     this.#add(columns);
-    this.#changed();
+    this.#changed(true);
   }
 
   /** What of these points comes after those there are. */
   append(columns: Columns): void {
     const before = this.length;
     this.#add(columns);
-    if (this.length !== before) this.#changed();
+    if (this.length !== before) this.#changed(before === 0);
   }
 
   /** These points in place of those of the same part of the run: a finer view of it. */
@@ -151,8 +152,8 @@ export class PointLog {
     }
   }
 
-  #changed(): void {
+  #changed(anew: boolean): void {
     this.version++;
-    for (const watcher of this.#watchers) watcher();
+    for (const watcher of this.#watchers) watcher(anew);
   }
 }
