@@ -47,7 +47,7 @@ def test_two_ranks_give_the_curves_of_one(
                 near = pytest.approx(one.history[name], rel=2e-3, abs=1e-4, nan_ok=True)
                 assert values == near, (split, one.name, name)
             folder = tmp_path / split / one.name
-            assert [c.step for c in list_checkpoints(folder)] == [12]
+            assert list_checkpoints(folder)[-1].step == 12
             assert one.sae is not None
             saved = load_sae(folder / "sae")
             torch.testing.assert_close(saved.W_dec, one.sae.W_dec, rtol=1e-2, atol=1e-3)
