@@ -129,6 +129,30 @@ def test_the_text_is_tokenized(window: Window, places: dict[str, str]) -> None:
     places["tokenizations"] = here(window)
 
 
+def the_form_and_its_text_are_one(page: Page) -> None:
+    """What is typed into the text is in the form, faults name their line, and a grid becomes several SAEs and back."""
+    views = page.get_by_role("group", name="Show the configuration as")
+    views.get_by_role("button", name="TOML").click()
+    text = page.get_by_label("Configuration as TOML")
+    expect(text).to_have_value(re.compile(r"d_sae = 512"), timeout=SOON)
+    written = text.input_value()
+    text.fill(written.replace("d_sae = 512", "d_sea = 512"))
+    expect(page.get_by_text("config.d_sea is no setting here")).to_be_visible(timeout=SOON)
+    text.fill(written.replace("seed = 0", "seed = 7") + "\n[grid]\nk = [8, 16]\n")
+    expect(page.get_by_role("button", name="Start training 2 SAEs")).to_be_enabled(timeout=SOON)
+    views.get_by_role("button", name="Command").click()
+    expect(page.get_by_role("region", name="As a command")).to_contain_text("--grid", timeout=SOON)
+    views.get_by_role("button", name="Form").click()
+    expect(page.get_by_label("Active latents (k)")).to_have_value("8, 16")
+    page.get_by_role("button", name="One value again").click()
+    expect(page.get_by_label("Active latents (k)")).to_have_value("16")
+    page.get_by_label("Search settings").fill("random number")
+    expect(page.get_by_text("No setting speaks of")).to_be_visible()
+    page.get_by_label("Search settings").fill("starting weights")
+    expect(page.get_by_label("Seed")).to_have_value("7")
+    page.get_by_label("Search settings").fill("")
+
+
 def test_a_training_is_started_and_its_curves_arrive_live(window: Window, places: dict[str, str]) -> None:
     page = window.page
     page.get_by_role("link", name="Training").click()
@@ -136,8 +160,8 @@ def test_a_training_is_started_and_its_curves_arrive_live(window: Window, places
         page.get_by_role("button", name="New training")
     ).first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("New training")
-    choose(page.get_by_label("Hook point"), HOOK)
-    page.get_by_label("Name").fill("first layers")
+    page.get_by_role("checkbox", name=HOOK, exact=True).check()
+    page.get_by_label("Name", exact=True).fill("first layers")
     page.get_by_label("Width of the dictionary").fill("512")
     page.get_by_label("Training tokens").fill("30000")
     page.get_by_label("Batch size").select_text()
@@ -147,8 +171,10 @@ def test_a_training_is_started_and_its_curves_arrive_live(window: Window, places
     forecast = page.get_by_role("complementary", name="Forecast")
     expect(forecast).to_contain_text("tokens/s", timeout=SOON)
     expect(forecast).to_contain_text("free")
+    expect(forecast).to_contain_text("1 SAE")
     places["new training"] = here(window)
     window.shoot("new-training-filled")
+    the_form_and_its_text_are_one(page)
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("first layers", timeout=SOON)
     places["training"] = here(window).partition("?")[0]

@@ -199,12 +199,6 @@ export function NewTraining() {
                   >
                     Save as template
                   </Button>
-                  <ViewChoice
-                    label="Show the configuration as"
-                    views={VIEWS}
-                    value={view}
-                    onChange={setView}
-                  />
                 </div>
                 <SaveTemplate
                   open={saving}
