@@ -7,7 +7,9 @@ import type { Tokenization } from "./Tokenizations";
 /** Pages of what can be made from a tokenization. */
 const PAGES: Record<string, string> = {
   training: "/trainings/$id",
+  sweep: "/sweeps/$id",
   "activation cache": "/activations/$id",
+  extraction: "/features/$id",
   SAE: "/saes/$id",
 };
 

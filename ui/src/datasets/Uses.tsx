@@ -63,17 +63,20 @@ export function Uses({ dataset }: { dataset: Dataset }) {
   );
 }
 
+/** Pages of what can be made from a data set. */
+const PAGES: Record<string, string> = {
+  trainings: "/trainings/$id",
+  sweeps: "/sweeps/$id",
+  saes: "/saes/$id",
+  activation_caches: "/activations/$id",
+  extractions: "/features/$id",
+};
+
 function Named({ item, dataset }: { item: Item; dataset: Dataset }) {
-  const params = { id: item.id };
-  if (item.table === "trainings")
+  const to = PAGES[item.table];
+  if (to)
     return (
-      <Link to="/trainings/$id" params={params} className="link">
-        {item.name}
-      </Link>
-    );
-  if (item.table === "saes")
-    return (
-      <Link to="/saes/$id" params={params} className="link">
+      <Link to={to} params={{ id: item.id } as never} className="link">
         {item.name}
       </Link>
     );

@@ -73,84 +73,9 @@ function Form({ extraction, onClose }: Props) {
   if (value.source !== "openai") hidden.push("concurrency");
   const chat = models.data?.items.filter((one) => one.ready && one.has_chat_template) ?? [];
   return (
-    <SchemaForm
-      {...schema}
-      value={value}
-      onChange={(next) =>
-        // The model of one source means nothing to another, and contrast asks nobody.
-        setTyped(
-          next.source === value.source
-            ? next
-            : next.source === "contrast"
-              ? { ...next, model: null, prompt: null, template_id: null }
-              : { ...next, model: null },
-        )
-      }
-      basic={BASIC}
-      hidden={hidden}
-      widgets={{
-        source: ({ id, value: chosen, onChange, error }) => (
-          <select
-            id={id}
-            className="field"
-            value={String(chosen)}
-            onChange={(event) => onChange(event.target.value)}
-            {...invalid(id, error)}
-          >
-            {sources.map((one) => (
-              <option key={one.source} value={one.source} disabled={!one.available}>
-                {one.title}
-                {one.available ? "" : " (not set up)"}
-              </option>
-            ))}
-          </select>
-        ),
-        prompt: ({ id, value: chosen, onChange }) => (
-          <PromptFields id={id} value={chosen as LabellingPrompt | null} onChange={onChange} />
-        ),
-        model: ({ id, value: chosen, onChange, error }) =>
-          value.source === "local" ? (
-            <select
-              id={id}
-              className="field"
-              value={String(chosen ?? "")}
-              onChange={(event) => onChange(event.target.value || null)}
-              {...invalid(id, error)}
-            >
-              <option value="">the SAE's own model</option>
-              {chat.map((one) => (
-                <option key={one.id} value={one.id}>
-                  {one.name}
-                </option>
-              ))}
-            </select>
-          ) : (
-            <input
-              id={id}
-              className="field"
-              spellCheck={false}
-              placeholder="the endpoint's name for it"
-              value={String(chosen ?? "")}
-              onChange={(event) => onChange(event.target.value || null)}
-              {...invalid(id, error)}
-            />
-          ),
-      }}
-      submit="Start labelling"
-      onCancel={onClose}
-      onSubmit={async (wanted) => {
-        const made = await body(
-          api.POST("/api/v1/extractions/{extraction_id}/labelling-runs", {
-            params: { path: { extraction_id: extraction.id } },
-            body: wanted as unknown as Wanted,
-          }),
-        );
-        void client.invalidateQueries({ queryKey: ["labelling_runs"] });
-        change({ tab: "labelling", run: made.id, label: undefined }, { push: true });
-      }}
-    >
+    <>
       {value.source !== "contrast" && (
-        <div className="flex items-end gap-3">
+        <div className="mb-4 flex items-start gap-2">
           <StartFrom
             kind="labelling"
             value={value.template_id as string | null | undefined}
@@ -162,25 +87,110 @@ function Form({ extraction, onClose }: Props) {
               )
             }
           />
-          <Button icon={<BookmarkPlus size={14} />} onClick={() => setSaving(true)}>
+          <Button
+            className="mt-5"
+            icon={<BookmarkPlus size={14} />}
+            hint="Keep the prompt and the number of examples under a name"
+            onClick={() => setSaving(true)}
+          >
             Save as template
           </Button>
-          <SaveTemplate
-            open={saving}
-            onClose={() => setSaving(false)}
-            kind="labelling"
-            settings={() => ({
-              ...(value.prompt ? { prompt: value.prompt } : {}),
-              examples: value.examples,
-            })}
-          />
         </div>
       )}
-      <p className="text-muted">
-        {source?.description}
-        {sources.filter((one) => !one.available && one.why_not).map((one) => ` ${one.title}: ${one.why_not}`)}{" "}
-        {format.plural(extraction.labelled, "feature")} of {format.figure(extraction.d_sae)} have a label now.
-      </p>
-    </SchemaForm>
+      <SaveTemplate
+        open={saving}
+        onClose={() => setSaving(false)}
+        kind="labelling"
+        settings={() => ({
+          ...(value.prompt ? { prompt: value.prompt } : {}),
+          examples: value.examples,
+        })}
+      />
+      <SchemaForm
+        {...schema}
+        value={value}
+        onChange={(next) =>
+          // The model of one source means nothing to another, and contrast asks nobody.
+          setTyped(
+            next.source === value.source
+              ? next
+              : next.source === "contrast"
+                ? { ...next, model: null, prompt: null, template_id: null }
+                : { ...next, model: null },
+          )
+        }
+        basic={BASIC}
+        hidden={hidden}
+        widgets={{
+          source: ({ id, value: chosen, onChange, error }) => (
+            <select
+              id={id}
+              className="field"
+              value={String(chosen)}
+              onChange={(event) => onChange(event.target.value)}
+              {...invalid(id, error)}
+            >
+              {sources.map((one) => (
+                <option key={one.source} value={one.source} disabled={!one.available}>
+                  {one.title}
+                  {one.available ? "" : " (not set up)"}
+                </option>
+              ))}
+            </select>
+          ),
+          prompt: ({ id, value: chosen, onChange }) => (
+            <PromptFields id={id} value={chosen as LabellingPrompt | null} onChange={onChange} />
+          ),
+          model: ({ id, value: chosen, onChange, error }) =>
+            value.source === "local" ? (
+              <select
+                id={id}
+                className="field"
+                value={String(chosen ?? "")}
+                onChange={(event) => onChange(event.target.value || null)}
+                {...invalid(id, error)}
+              >
+                <option value="">the SAE's own model</option>
+                {chat.map((one) => (
+                  <option key={one.id} value={one.id}>
+                    {one.name}
+                  </option>
+                ))}
+              </select>
+            ) : (
+              <input
+                id={id}
+                className="field"
+                spellCheck={false}
+                placeholder="the endpoint's name for it"
+                value={String(chosen ?? "")}
+                onChange={(event) => onChange(event.target.value || null)}
+                {...invalid(id, error)}
+              />
+            ),
+        }}
+        submit="Start labelling"
+        onCancel={onClose}
+        onSubmit={async (wanted) => {
+          const made = await body(
+            api.POST("/api/v1/extractions/{extraction_id}/labelling-runs", {
+              params: { path: { extraction_id: extraction.id } },
+              body: wanted as unknown as Wanted,
+            }),
+          );
+          void client.invalidateQueries({ queryKey: ["labelling_runs"] });
+          change({ tab: "labelling", run: made.id, label: undefined }, { push: true });
+        }}
+      >
+        <p className="text-muted">
+          {source?.description}
+          {sources
+            .filter((one) => !one.available && one.why_not)
+            .map((one) => ` ${one.title}: ${one.why_not}`)}{" "}
+          {format.plural(extraction.labelled, "feature")} of {format.figure(extraction.d_sae)} have a label
+          now.
+        </p>
+      </SchemaForm>
+    </>
   );
 }

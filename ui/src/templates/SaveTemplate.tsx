@@ -39,6 +39,7 @@ function Form({ onClose, kind, settings, expected = null }: Props) {
   const [refusal, setRefusal] = useState<Problem | null>(null);
   const submit = async (event: FormEvent) => {
     event.preventDefault();
+    event.stopPropagation(); // the dialog may have been opened from within a form, which this must not send
     setBusy(true);
     try {
       await body(
