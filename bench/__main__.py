@@ -26,6 +26,7 @@ PARTS = {
     "events": "bench.watch:latency",
     "training/frames": "bench.watch:frames",
     "rows": "bench.rows",
+    "training/list-10k": "bench.training_list",
     "sae-step": "bench.sae_step",
     "sae-memory": "bench.sae_memory",
     "tokenize": "bench.tokenization",

@@ -8,10 +8,11 @@ import {
   type Comparison,
   figureOf,
   figureTitle,
+  shortNames,
   USUAL_FIGURES,
   valueWords,
 } from "./comparison";
-import { RunState, type Value } from "./runs";
+import { RunState, shortTitle, type Value } from "./runs";
 
 interface Shown {
   name: string;
@@ -31,19 +32,20 @@ export function CompareFigures({ data }: { data: Comparison }) {
     return [
       ...data.settings.map((setting) => ({
         name: setting.name,
-        title: setting.title,
+        title: shortTitle(setting),
         hint: setting.description,
         values: setting.values,
       })),
       ...figures.map((figure) => ({
         name: figure.name,
         title: figureTitle(figure),
-        hint: `${figure.description}${figure.better ? `\nBetter: ${figure.better}.` : ""}`,
+        hint: `${figure.title}: ${figure.description}\n= ${figure.formula}${figure.better ? `\nBetter: ${figure.better}.` : ""}`,
         values: figure.values,
         figure,
       })),
     ];
   }, [data, all]);
+  const names = shortNames(data.trainings.map((run) => run.name));
   const descending = sort.startsWith("-");
   const sorted = columns.find((column) => column.name === sort.replace(/^-/, ""));
   const order = data.trainings
@@ -131,7 +133,7 @@ export function CompareFigures({ data }: { data: Comparison }) {
                         className="max-w-96 truncate hover:underline"
                         {...tip(run.name)}
                       >
-                        {run.name}
+                        {names[place]}
                       </Link>
                     </span>
                   </th>

@@ -1,11 +1,12 @@
 import { useState } from "react";
 import { format, tip } from "@/kit";
 import { seriesColour } from "@/kit/chart/colours";
-import { type Comparison, valueWords } from "./comparison";
+import { type Comparison, shortNames, valueWords } from "./comparison";
 
 /** The configuration reduced to where the runs differ; what they share is behind a switch. */
 export function CompareSettings({ data }: { data: Comparison }) {
   const [shared, setShared] = useState(false);
+  const names = shortNames(data.trainings.map((run) => run.name));
   const same = Object.entries(data.shared);
   return (
     <div className="min-h-0 flex-1 overflow-auto px-5 pb-5">
@@ -48,7 +49,7 @@ export function CompareSettings({ data }: { data: Comparison }) {
                       className="h-3 w-1 rounded-full"
                       style={{ background: seriesColour(place) }}
                     />
-                    <span className="block max-w-40 truncate">{run.name}</span>
+                    <span className="block max-w-48 truncate">{names[place]}</span>
                   </span>
                 </th>
               ))}

@@ -4,7 +4,7 @@ import { isActive } from "@/jobs/live";
 import { type MetricInfo, Pareto, Tabs, useUrlState } from "@/kit";
 import { CompareFigures } from "./CompareFigures";
 import { CompareSettings } from "./CompareSettings";
-import { type Comparison, figureOf, figureTitle, valueWords } from "./comparison";
+import { type Comparison, figureOf, figureTitle, shortNames, valueWords } from "./comparison";
 import { useTrainingForm } from "./form";
 import { ParallelCoordinates } from "./ParallelCoordinates";
 import { RunCurves } from "./RunCurves";
@@ -60,6 +60,11 @@ function ParetoTab({ data }: { data: Comparison }) {
   const [linear, setLinear] = useUrlState("linear", false);
   const [lit, setLit] = useState<string | null>(null);
   const l0 = figureOf(data, "l0");
+  const names = shortNames(data.trainings.map((run) => run.name));
+  const kinds = new Set(data.trainings.map((run) => run.config.architecture?.kind));
+  const hooks = new Set(data.trainings.map((run) => run.hook));
+  // Runs of one architecture are told apart by where they read.
+  const marks = by || (kinds.size === 1 && hooks.size > 1 ? "hook" : "architecture");
   const plots = AGAINST.flatMap(({ name, better }) => {
     const figure = figureOf(data, name);
     return figure && l0 ? [{ figure, better }] : [];
@@ -67,8 +72,8 @@ function ParetoTab({ data }: { data: Comparison }) {
   const groupOf = (place: number) => {
     const run = data.trainings[place];
     if (!run) return "";
-    if (by === "hook") return run.hook;
-    const setting = data.settings.find((one) => one.name === by);
+    if (marks === "hook") return run.hook;
+    const setting = data.settings.find((one) => one.name === marks && one.name !== "architecture");
     if (setting) return `${setting.title} ${valueWords(setting.name, setting.values[place])}`;
     return valueWords("architecture", run.config.architecture?.kind);
   };
@@ -90,10 +95,10 @@ function ParetoTab({ data }: { data: Comparison }) {
           Marks by
           <select
             className="field w-auto max-w-56"
-            value={by}
+            value={marks}
             onChange={(event) => setBy(event.target.value)}
           >
-            <option value="">Architecture</option>
+            <option value="architecture">Architecture</option>
             {data.settings
               .filter((setting) => setting.name !== "architecture")
               .map((setting) => (
@@ -126,7 +131,16 @@ function ParetoTab({ data }: { data: Comparison }) {
               points={data.trainings.flatMap((run, place) => {
                 const [x, y] = [l0.values[place], figure.values[place]];
                 return typeof x === "number" && typeof y === "number"
-                  ? [{ id: run.id, label: run.name, x, y, group: groupOf(place), detail: detail(place) }]
+                  ? [
+                      {
+                        id: run.id,
+                        label: names[place] ?? run.name,
+                        x,
+                        y,
+                        group: groupOf(place),
+                        detail: detail(place),
+                      },
+                    ]
                   : [];
               })}
               xTitle={`${l0.title} (latents per token)`}

@@ -2,14 +2,15 @@ import { useNavigate } from "@tanstack/react-router";
 import { Check, Columns3, GitCompareArrows, RotateCcw } from "lucide-react";
 import { type KeyboardEvent, type PointerEvent, useMemo, useRef, useState } from "react";
 import { Button, format, Menu, tip, useSearchParams, useUrlState } from "@/kit";
-import { seriesColour } from "@/kit/chart/colours";
+import { seriesColour, seriesDash } from "@/kit/chart/colours";
 import { useWidth } from "@/kit/useWidth";
-import { type Comparison, figureOf, figureTitle, USUAL_FIGURES, valueWords } from "./comparison";
+import { type Comparison, figureOf, figureTitle, shortNames, USUAL_FIGURES, valueWords } from "./comparison";
 import { axisOf, type ParallelAxis, type Span, spansOf, spansText, within } from "./parallel";
+import { shortTitle } from "./runs";
 
 const TOP = 40;
 const BOTTOM = 16;
-const HEIGHT = 400;
+const HEIGHT = 440;
 const MOST = 9;
 
 /** Settings and figures as parallel axes, a line for each run. A part of an axis that is dragged over chooses runs. */
@@ -28,7 +29,7 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
     ];
     return [
       ...data.settings.map((one) =>
-        axisOf(one.name, one.title, one.values, (value) => valueWords(one.name, value)),
+        axisOf(one.name, shortTitle(one), one.values, (value) => valueWords(one.name, value)),
       ),
       ...figures.map((one) =>
         axisOf(one.name, figureTitle(one), one.values, (value) => valueWords(one.name, value)),
@@ -45,6 +46,7 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
   const inside = within(axes, spans, data.trainings.length);
   const found = data.trainings.filter((_, place) => inside[place]);
 
+  const names = shortNames(data.trainings.map((run) => run.name));
   const x = (place: number) =>
     axes.length < 2 ? width / 2 : 60 + (place * (width - 120)) / (axes.length - 1);
   const y = (at: number) => HEIGHT - BOTTOM - at * (HEIGHT - TOP - BOTTOM);
@@ -125,6 +127,7 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
                   return at === null || at === undefined ? null : [x(index), y(at)];
                 })}
                 colour={seriesColour(place)}
+                dash={seriesDash(place)}
                 faint={!inside[place] || (lit !== null && lit !== run.id)}
                 lit={lit === run.id}
                 text={[
@@ -172,7 +175,7 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
                 className="h-0.5 w-3.5 rounded-full"
                 style={{ background: seriesColour(place) }}
               />
-              <span className="max-w-72 truncate">{run.name}</span>
+              <span className="max-w-72 truncate">{names[place]}</span>
             </button>
           </li>
         ))}
@@ -184,6 +187,7 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
 function Line({
   points,
   colour,
+  dash,
   faint,
   lit,
   text,
@@ -192,6 +196,7 @@ function Line({
 }: {
   points: ([number, number] | null)[];
   colour: string;
+  dash: number[];
   faint: boolean;
   lit: boolean;
   text: string;
@@ -218,6 +223,7 @@ function Line({
         fill="none"
         style={{ stroke: colour, opacity: faint ? 0.13 : 0.85 }}
         strokeWidth={lit ? 3 : 1.5}
+        strokeDasharray={dash.join(" ")}
         strokeLinejoin="round"
       />
       {points.map(

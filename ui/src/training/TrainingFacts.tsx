@@ -3,6 +3,7 @@ import { JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
 import { Code, Facts, format, Num, ProgressBar, RelativeTime } from "@/kit";
 import type { Training } from "./form";
+import { RunNotes } from "./RunNotes";
 import { architectureWords } from "./words";
 
 /** What a training is, in short: the side panel of the list. */
@@ -47,6 +48,16 @@ export function TrainingFacts({ training }: { training: Training }) {
               ))}
             </span>,
           ],
+          [
+            "Sweep",
+            training.sweep_size > 1 ? (
+              <Link key="sweep" to="/sweeps/$id" params={{ id: training.sweep_id }} className="link">
+                {format.plural(training.sweep_size, "SAE")} in one pass
+              </Link>
+            ) : (
+              "alone"
+            ),
+          ],
           ["Activations", training.cache_id ? "from a cache" : "the model runs alongside"],
           ["Architecture", architectureWords(config.architecture)],
           ["Width", <Num key="width" value={config.d_sae} unit="latents" />],
@@ -71,7 +82,7 @@ export function TrainingFacts({ training }: { training: Training }) {
           ["Started", <RelativeTime key="created" at={training.created_at} />],
         ]}
       />
-      {training.notes && <p className="whitespace-pre-wrap text-muted">{training.notes}</p>}
+      <RunNotes training={training} />
     </div>
   );
 }

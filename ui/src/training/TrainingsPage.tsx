@@ -199,7 +199,7 @@ function nameColumn(groupField: RunField | undefined, toggle: (row: Row) => void
   return {
     id: "name",
     header: "Name",
-    width: "minmax(220px, 2.4fr)",
+    width: "minmax(250px, 2.6fr)",
     sort: "name",
     cell: (row) => {
       if (row.group)
@@ -228,9 +228,10 @@ function nameColumn(groupField: RunField | undefined, toggle: (row: Row) => void
           <Link
             to="/trainings/$id"
             params={{ id: row.run.id }}
-            className="truncate font-medium hover:underline"
+            className="flex min-w-0 font-medium hover:underline"
+            {...tip(row.run.name)}
           >
-            {row.run.name}
+            <RunName name={row.run.name} />
           </Link>
           {row.run.sweep_size > 1 && (
             <Link
@@ -247,6 +248,18 @@ function nameColumn(groupField: RunField | undefined, toggle: (row: Row) => void
       );
     },
   };
+}
+
+/** Of a name of parts the last tells most: where there is little room the others give way. */
+function RunName({ name }: { name: string }) {
+  const at = name.lastIndexOf(" · ");
+  if (at < 0) return <span className="truncate">{name}</span>;
+  return (
+    <>
+      <span className="min-w-6 shrink-[20] truncate font-normal text-muted">{name.slice(0, at)}</span>
+      <span className="min-w-0 truncate whitespace-pre"> · {name.slice(at + 3)}</span>
+    </>
+  );
 }
 
 function CompareGroup({ filter }: { filter: string }) {

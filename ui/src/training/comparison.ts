@@ -2,7 +2,7 @@
 import type { components } from "@/api/schema";
 import { format } from "@/kit";
 import { architectureName } from "@/saes/architectures";
-import type { Value } from "./runs";
+import { shortTitle, type Value } from "./runs";
 
 export type Comparison = components["schemas"]["Comparison"];
 export type ComparedFigure = Comparison["figures"][number];
@@ -20,7 +20,16 @@ export function figureOf(data: Comparison, name: string): ComparedFigure | undef
 
 /** "FVU", "FVU, held out". */
 export function figureTitle(figure: ComparedFigure): string {
-  return figure.group === "On held-out tokens" ? `${figure.title}, held out` : figure.title;
+  return figure.group === "On held-out tokens" ? `${shortTitle(figure)}, held out` : shortTitle(figure);
+}
+
+/** The runs' names without what all of them begin with, in whole parts between " · ". */
+export function shortNames(names: string[]): string[] {
+  if (names.length < 2) return names;
+  const parts = names.map((name) => name.split(" · "));
+  let shared = 0;
+  while (parts.every((own) => own.length > shared + 1 && own[shared] === parts[0]?.[shared])) shared++;
+  return parts.map((own) => own.slice(shared).join(" · "));
 }
 
 /** The figures that tell most, of those that there are. */

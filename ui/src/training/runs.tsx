@@ -25,7 +25,6 @@ export const USUAL_COLUMNS = [
   "fvu",
   "l0",
   "dead_fraction",
-  "tokens_per_second",
   "created",
 ];
 
@@ -49,11 +48,31 @@ export function useRunFields(): { fields: RunField[]; byName: Map<string, RunFie
   );
 }
 
+/** Heads of columns that would be wider than what stands beneath. */
+const SHORT: Record<string, string> = {
+  d_sae: "Width",
+  d_in: "d_in",
+  k: "k",
+  dead_fraction: "Dead",
+  dense_fraction: "Dense",
+  "held_out.dead_fraction": "Dead",
+  "held_out.dense_fraction": "Dense",
+  explained_variance: "EV",
+  "held_out.explained_variance": "EV",
+  total_tokens: "Tokens",
+  aux_k: "AuxK",
+  target_l0: "Target L0",
+  tokens_per_second: "Speed",
+};
+
+/** What a field is called where there is little room. */
+export const shortTitle = (field: { name: string; title: string }) => SHORT[field.name] ?? field.title;
+
 const WIDTHS: Record<string, string> = {
-  state: "minmax(132px, 1fr)",
-  model: "minmax(90px, 1fr)",
-  hook: "minmax(120px, 1.2fr)",
-  architecture: "minmax(84px, 0.7fr)",
+  state: "minmax(118px, 0.9fr)",
+  model: "minmax(84px, 0.8fr)",
+  hook: "minmax(112px, 1fr)",
+  architecture: "minmax(88px, 0.6fr)",
   tag: "minmax(110px, 1fr)",
   notes: "minmax(140px, 1.4fr)",
   sweep: "minmax(120px, 1fr)",
@@ -67,15 +86,25 @@ const WIDTHS: Record<string, string> = {
 /** A field as a column of the table. */
 export function runColumn(field: RunField, onTag: (tag: string) => void): Column<Row> {
   const right = field.kind === "number";
-  const title = field.title.replace(/^Share of dead latents$/, "Dead");
+  const title = shortTitle(field);
   return {
     id: field.name,
     header: field.group === "On held-out tokens" ? `${title}, held out` : title,
-    width: WIDTHS[field.name] ?? (right ? `${Math.max(64, 18 + title.length * 7)}px` : "minmax(90px, 1fr)"),
+    width:
+      WIDTHS[field.name] ??
+      (right
+        ? `${Math.max(60, 24 + (title.length + (field.group === "On held-out tokens" ? 10 : 0)) * 6.6)}px`
+        : "minmax(90px, 1fr)"),
     align: right ? "right" : "left",
     sort: field.sortable ? field.name : undefined,
     descendingFirst: field.kind === "time" || (right && field.better !== "lower"),
-    hint: [field.title, field.description, field.formula && `= ${field.formula}`, field.unit && `In ${field.unit}.`, `Filter: ${field.name}`]
+    hint: [
+      field.title,
+      field.description,
+      field.formula && `= ${field.formula}`,
+      field.unit && `In ${field.unit}.`,
+      `Filter: ${field.name}`,
+    ]
       .filter(Boolean)
       .join("\n"),
     cell: (row) => {
