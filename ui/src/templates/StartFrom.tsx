@@ -75,7 +75,9 @@ export function StartFrom({
           disabled={found.length === 0}
           onChange={(event) => void onChange(found.find((one) => one.id === event.target.value) ?? null)}
         >
-          <option value="">{found.length === 0 ? "none kept yet" : "none"}</option>
+          <option value="">
+            {templates.isPending ? "loading…" : found.length === 0 ? "none kept yet" : "none"}
+          </option>
           {own.length > 0 && <Group label="Yours" templates={own} />}
           {shipped.length > 0 && <Group label="Built in" templates={shipped} />}
         </select>
