@@ -264,7 +264,7 @@ def test_activations_are_extracted_from_a_click_in_the_tree(window: Window, plac
     expect(forecast).to_contain_text("unknown before the first harvest")
     dialog.get_by_role("button", name="Save as template").click()
     saving = page.get_by_role("dialog", name="Save as template")
-    saving.get_by_label("Name").fill("every layer")
+    saving.get_by_label("Name").fill("all depths")
     saving.get_by_role("button", name="Save template").click()
     expect(saving).to_be_hidden()
     look(window, "harvest-dialog")
@@ -342,7 +342,7 @@ def test_they_can_be_trained_on_and_harvested_again_from_the_template(
     expect(chosen).to_contain_text("first look")
     window.goto("/templates")
     grid = page.get_by_role("grid", name="Templates")
-    grid.get_by_text("every layer").click()
+    grid.get_by_text("all depths").click()
     panel = page.get_by_role("complementary", name="Preview")
     expect(panel).to_contain_text("blocks.*.hook_resid_post")
     look(window, "templates")
@@ -353,9 +353,9 @@ def test_they_can_be_trained_on_and_harvested_again_from_the_template(
     expect(dialog.get_by_role("region", name="Forecast")).to_contain_text("about", timeout=SOON)
     page.go_back()
     panel.get_by_role("button", name="Delete template").click()
-    expect(grid).not_to_contain_text("every layer")
+    expect(grid).not_to_contain_text("all depths")
     page.get_by_role("button", name="Undo").click()
-    expect(grid).to_contain_text("every layer")
+    expect(grid).to_contain_text("all depths")
 
 
 def test_deleting_frees_the_disk_and_says_what_goes(
