@@ -39,6 +39,8 @@ PARTS = {
     "end-to-end/on-the-fly-bfloat16/vs-saelens": "bench.end_to_end:against_saelens_in_bfloat16",
     "end-to-end/from-cache/vs-saelens": "bench.end_to_end:from_cache",
     "sweep": "bench.sweep",
+    "training/memory-forecast": "bench.training_memory",
+    "training/start": "bench.training_start",
     "ground-truth": "bench.ground_truth",
 }
 

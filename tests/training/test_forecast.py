@@ -137,6 +137,9 @@ def test_advice_names_the_setting_and_a_value_that_stills_it(
 def test_advice_on_a_sweep_is_said_once_with_its_count() -> None:
     runs = [(settings_of(learning_rate=0.05, k=k), 512) for k in (16, 32, 64)]
     assert [(one.setting, one.saes) for one in advise(runs, 10**9, 1)] == [("config.learning_rate", 3)]
+    runs = [(settings_of(total_tokens=100_000, dead_latent_window=1_000, k=k), 512) for k in (16, 32)]
+    few = next(one for one in advise(runs, 10**9, 1) if one.setting == "config.total_tokens")
+    assert few.saes == 2 and "16 of 8,192 latents" in few.message, "the worse case stands for both"
 
 
 def test_the_rule_falls_with_the_root_of_the_width() -> None:

@@ -35,9 +35,12 @@ def advise(runs: Iterable[tuple[TrainerConfig, int]], distinct: int, held_out: i
     for config, d_in in runs:
         total += 1
         for one in _of_one(config, d_in, distinct):
-            key = (one.setting, one.message)
+            key = (one.setting, one.message.partition(":")[0])
             before = counts.get(key)
-            counts[key] = one if before is None else before.model_copy(update={"saes": before.saes + 1})
+            if before is not None:  # the worse case stands for both
+                worse = max(before, one, key=lambda advice: advice.suggestion or 0)
+                one = worse.model_copy(update={"saes": before.saes + 1})
+            counts[key] = one
     found = list(counts.values())
     if held_out == 0:
         found.append(

@@ -331,7 +331,9 @@ function UnionField({
       <Field
         id={id}
         label={label}
-        hint={[field.schema.description, variant.schema.description].filter(Boolean).join("\n")}
+        hint={[explain(props.name, field), variant.schema.description?.replaceAll(/\s*\n\s*/g, " ")]
+          .filter(Boolean)
+          .join("\n\n")}
         error={props.errors[at]}
         actions={tried?.toggle}
       >

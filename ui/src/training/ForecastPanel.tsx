@@ -73,7 +73,7 @@ function Figures({ data, onApply }: { data: Forecast; onApply: Apply }) {
             </span>,
           ],
           ["Speed", <Num key="rate" value={data.tokens_per_second} unit="tokens/s" />],
-          ["Known from", format.sentence(data.basis)],
+          ["Known from", data.basis.charAt(0).toUpperCase() + data.basis.slice(1)],
         ]}
       />
       {data.warnings.length > 0 && (
@@ -128,7 +128,7 @@ function Saes({ saes }: { saes: Forecast["saes"] }) {
 
 function Warning({ advice, of, onApply }: { advice: Advice; of: number; onApply: Apply }) {
   const { setting, suggestion } = advice;
-  const name = setting?.slice(setting.lastIndexOf(".") + 1).replaceAll("_", " ");
+  const name = setting?.slice(setting.lastIndexOf(".") + 1);
   return (
     <li className="flex gap-2 rounded-[6px] border border-line bg-surface px-3 py-2">
       <TriangleAlert size={14} aria-label="Warning" className="mt-[3px] shrink-0 text-warning" />
@@ -145,7 +145,7 @@ function Warning({ advice, of, onApply }: { advice: Advice; of: number; onApply:
             className="link mt-0.5 block rounded-[3px]"
             onClick={() => onApply(setting, suggestion)}
           >
-            Set {name} to {format.exact(suggestion)}
+            Set <code>{name}</code> to {format.exact(suggestion)}
           </button>
         )}
       </span>
