@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from mistudio.sae.config import AdamConfig, MuonConfig, OptimizerConfig, SignumConfig
 from mistudio.sae.distributed import Ranks
@@ -42,46 +43,57 @@ class Optimizer(ABC):
 
 
 class Adam(Optimizer):
-    """AdamW in one fused pass (torch.optim.AdamW)."""
+    """AdamW in one fused pass: what torch.optim.AdamW calls, without that class, whose making imports PyTorch's
+    compiler and so puts off the first step of a training by seconds."""
 
     moments = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, parameters: Parameters, config: AdamConfig) -> None:
-        self._parameters = parameters
-        device = next(iter(parameters.values())).device
-        groups = [
-            {"params": [p for p in parameters.values() if p.ndim == 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters.values() if p.ndim == 1], "weight_decay": 0.0},
-        ]
-        self._adam = torch.optim.AdamW(
-            groups, betas=(config.beta1, config.beta2), eps=config.eps, fused=device.type in ("cpu", "cuda")
-        )
+        self._parameters, self._config = parameters, config
+        self._fused = next(iter(parameters.values())).device.type in ("cpu", "cuda")
+        self._state: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        """by weight: both moments, and the steps that they are old"""
 
     def step(self, gradients: dict[str, Tensor], rate: float) -> None:
         """One update."""
-        for name, parameter in self._parameters.items():
-            parameter.grad = gradients[name]
-        for group in self._adam.param_groups:
-            group["lr"] = rate
-        self._adam.step()
+        config = self._config
+        if not self._state:
+            self.expect(0, begin=True)
+        with torch.no_grad():
+            for matrices in (True, False):
+                names = [name for name, p in self._parameters.items() if (p.ndim == 2) == matrices]
+                found = [self._state[name] for name in names]
+                adamw(
+                    [self._parameters[name] for name in names],
+                    [gradients[name] for name in names],
+                    [moments[0] for moments in found],
+                    [moments[1] for moments in found],
+                    [],
+                    [moments[2] for moments in found],
+                    fused=self._fused,
+                    amsgrad=False,
+                    beta1=config.beta1,
+                    beta2=config.beta2,
+                    lr=rate,
+                    weight_decay=config.weight_decay if matrices else 0.0,
+                    eps=config.eps,
+                    maximize=False,
+                )
 
     def state(self) -> dict[str, Tensor]:
         """Both moments of every weight."""
-        state = self._adam.state
         return {
-            f"adam.{name}.{m}": state[p][m]
-            for name, p in self._parameters.items()
-            if p in state
-            for m in self.moments
+            f"adam.{name}.{kind}": moment
+            for name, moments in self._state.items()
+            for kind, moment in zip(self.moments, moments, strict=False)
         }
 
-    def expect(self, steps_done: int) -> None:
-        """Zero moments, counted as `steps_done` steps old."""
-        self._adam.state.clear()
-        for parameter in self._parameters.values() if steps_done else ():
-            count = torch.tensor(float(steps_done), dtype=torch.float32, device=parameter.device)
-            moments = {m: torch.zeros_like(parameter) for m in self.moments}
-            self._adam.state[parameter] = {"step": count, **moments}
+    def expect(self, steps_done: int, *, begin: bool = False) -> None:
+        """Zero moments, counted as `steps_done` steps old; none before the first step, unless it is to `begin`."""
+        self._state = {}
+        for name, p in self._parameters.items() if steps_done or begin else ():
+            count = torch.tensor(float(steps_done), dtype=torch.float32, device=p.device)
+            self._state[name] = (torch.zeros_like(p), torch.zeros_like(p), count)
 
 
 class Signum(Optimizer):
