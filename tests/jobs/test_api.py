@@ -152,8 +152,22 @@ def test_commands(desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatc
     shown = said("show", job_id)
     assert isinstance(shown, dict) and shown["attempt"] == 3
     log = JobLog(log_path(settings, job_id))
-    log.write("hello")
+    log.write("WARNING job: beware")
+    log.write("INFO job: hello")
     log.close()
-    logs = said("logs", job_id, "--tail", "1")
-    assert isinstance(logs, dict) and [line["text"] for line in logs["lines"]] == ["hello"]
+
+    def lines(*options: str) -> list[str]:
+        logs = said("logs", job_id, *options)
+        assert isinstance(logs, dict)
+        return [line["text"] for line in logs["lines"]]
+
+    assert lines("--tail", "1") == ["hello"]
+    assert lines("--level", "warning") == ["beware"]
+    assert lines("--search", "HELL") == ["hello"]
+    monkeypatch.setattr(console_options, "as_json", False)
+    assert run(commands, ["logs", job_id]).stdout.endswith(
+        "Z WARNING job: beware\n" + run(commands, ["logs", job_id, "--tail", "1"]).stdout
+    )
+    assert isinstance(run(commands, ["logs", job_id, "--search", "nowhere"]).exception, StudioError)
+    assert run(commands, ["logs", job_id, "--level", "loud"]).exit_code == 2
     assert isinstance(run(commands, ["show", "jb_no"]).exception, StudioError)

@@ -7,20 +7,22 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
 from mistudio.app import create_app
+from mistudio.console import console_options
 from mistudio.datasets.tables import Tokenization
 from mistudio.datasets.tokenize import open_tokens
 from mistudio.errors import NotFound, StudioError
 from mistudio.settings import LoadedSettings
-from mistudio.training import recordings
+from mistudio.training import commands, recordings
 from mistudio.training.recordings import LooksAsked
 from tests.models.job_runs import run_here
 from tests.training.test_training import request, start
 
 
 def test_a_training_from_a_cache_with_its_model_records_all(
-    settings: Any, database: Any, tokens: str, cache: str
+    settings: Any, database: Any, tokens: str, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training_id, job_id = start(database, request(tokens, cache, evaluate_every=10))
     with database.reading() as session:
@@ -57,6 +59,22 @@ def test_a_training_from_a_cache_with_its_model_records_all(
     assert ran_in.settings["device"] == settings.device
     assert str(settings.data_dir) not in ran_in.model_dump_json()
     assert 0 < result["fvu"] < 1
+
+    monkeypatch.setattr(console_options, "flags", {"data_dir": settings.data_dir})
+    monkeypatch.setattr("mistudio.db.migrate.upgrade", lambda *_: None)  # the tables are there already
+
+    def printed(*arguments: str) -> str:
+        done = CliRunner().invoke(commands.app, [*arguments, training_id])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.stdout.split())
+
+    assert "after step 32" in printed("histograms", "--name", "frequency")
+    assert "‹" in printed("looks")
+    assert "torch 2" in printed("environment")
+    monkeypatch.setattr(console_options, "as_json", True)
+    asked = json.loads(printed("looks", "--ask", "3", "--ask", "5"))
+    assert asked["asked"] == [3, 5]
+    assert len(json.loads(printed("environment"))) == 1
 
 
 def test_over_http(settings: Any, database: Any, tokens: str) -> None:
