@@ -13,20 +13,12 @@ from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.errors import StudioError
 from mistudio.settings import Settings
 from mistudio.store import MetricCurve, archive_metrics, metric_curve, read_metrics
+from mistudio.training.control import change_out
+from mistudio.training.control_schemas import ChangeOut
 from mistudio.training.views import training_folder
 
 _CSV_ROWS = 5_000
 _FIXED = ("step", "tokens", "time")
-
-
-class ChangeOut(BaseModel):
-    """A setting that was changed while the run trained, from the step after `step` on."""
-
-    step: int
-    time: float = Field(description="When, in seconds since 1970.", json_schema_extra={"unit": "s"})
-    name: str = Field(description="The setting's full name, such as `learning_rate` or `architecture.k`.")
-    before: float
-    after: float
 
 
 class MetricSeries(BaseModel):
@@ -55,7 +47,7 @@ def metric_series(
     Plain values for `MetricSeries`. Raises StudioError for a metric that it does not record.
     """
     folder = training_folder(settings, training_id)
-    changes = [vars(change) for change in read_changes(folder)]
+    changes = [change_out(change).model_dump() for change in read_changes(folder)]
     path = folder / METRICS_FILE
     if not path.exists():
         found = MetricCurve({}, 0, 0)

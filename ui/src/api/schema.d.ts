@@ -3437,6 +3437,27 @@ export interface components {
             markdown: string | null;
         };
         /**
+         * ChangeOut
+         * @description A setting that was changed, from the step after `step` on.
+         */
+        ChangeOut: {
+            /** Step */
+            step: number;
+            /**
+             * Time
+             * @description Seconds since 1970.
+             */
+            time: number;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Before */
+            before: number;
+            /** After */
+            after: number;
+        };
+        /**
          * ChangeRequest
          * @description Change a setting of a training that runs, waits or is paused, from its next step on.
          */
@@ -3466,7 +3487,7 @@ export interface components {
          */
         ChangesOut: {
             /** Changes */
-            changes: components["schemas"]["mistudio__training__control_schemas__ChangeOut"][];
+            changes: components["schemas"]["ChangeOut"][];
             /** Live */
             live: components["schemas"]["LiveSetting"][];
             /**
@@ -7369,7 +7390,7 @@ export interface components {
              * Changes
              * @description What was changed while it trained, in order.
              */
-            changes: components["schemas"]["mistudio__training__metrics__ChangeOut"][];
+            changes: components["schemas"]["ChangeOut"][];
         };
         /**
          * ModelChange
@@ -10045,6 +10066,11 @@ export interface components {
              * @description Tokens its metrics were measured on.
              */
             held_out_tokens?: number | null;
+            /**
+             * Checkpoint
+             * @description The step of the checkpoint that it was made of; null for what a training ended with.
+             */
+            checkpoint?: number | null;
         } & {
             [key: string]: unknown;
         };
@@ -10716,49 +10742,6 @@ export interface components {
              * @description GPU memory held; null without a GPU.
              */
             gpu_memory?: number | null;
-        };
-        /**
-         * ChangeOut
-         * @description A setting that was changed, from the step after `step` on.
-         */
-        mistudio__training__control_schemas__ChangeOut: {
-            /** Step */
-            step: number;
-            /**
-             * Time
-             * @description Seconds since 1970.
-             */
-            time: number;
-            /** Name */
-            name: string;
-            /** Title */
-            title: string;
-            /** Before */
-            before: number;
-            /** After */
-            after: number;
-        };
-        /**
-         * ChangeOut
-         * @description A setting that was changed while the run trained, from the step after `step` on.
-         */
-        mistudio__training__metrics__ChangeOut: {
-            /** Step */
-            step: number;
-            /**
-             * Time
-             * @description When, in seconds since 1970.
-             */
-            time: number;
-            /**
-             * Name
-             * @description The setting's full name, such as `learning_rate` or `architecture.k`.
-             */
-            name: string;
-            /** Before */
-            before: number;
-            /** After */
-            after: number;
         };
         /**
          * Problem

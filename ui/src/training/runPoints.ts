@@ -17,6 +17,8 @@ export interface Change {
   /** Seconds since 1970. */
   time: number;
   name: string;
+  /** What the setting is called. */
+  title: string;
   before: number;
   after: number;
 }
@@ -124,6 +126,10 @@ export class RunPoints {
       onSnapshot: () => void this.fetch(),
       onEvent: (event) => {
         if (event.type === "changed") void this.fetch();
+        if (event.type === "change") {
+          this.changes = [...this.changes, event.data as Change];
+          this.#told();
+        }
         if (event.type !== "metrics") return;
         const { columns } = event.data as { columns: Columns };
         this.total += columns.step?.length ?? 0;

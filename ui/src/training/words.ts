@@ -27,16 +27,8 @@ export function architectureWords(architecture: Training["config"]["architecture
   return name;
 }
 
-/** "learning rate 0.0003 → 0.0001": a setting that was changed while the run trained. */
-export function changeWords({
-  name,
-  before,
-  after,
-}: {
-  name: string;
-  before: number;
-  after: number;
-}): string {
-  const short = name.slice(name.lastIndexOf(".") + 1).replaceAll("_", " ");
-  return `${short} ${format.figure(before)} → ${format.figure(after)}`;
+/** "Learning rate 3.00e−4 → 1.00e−4": a setting that was changed while the run trained. */
+export function changeWords(change: { name: string; title?: string; before: number; after: number }): string {
+  const { name, title = name.slice(name.lastIndexOf(".") + 1).replaceAll("_", " ") } = change;
+  return `${title} ${format.figure(change.before)} → ${format.figure(change.after)}`;
 }
