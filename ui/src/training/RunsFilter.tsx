@@ -4,7 +4,7 @@ import { type KeyboardEvent, useEffect, useId, useMemo, useRef, useState } from 
 import { api, body } from "@/api/client";
 import type { Problem } from "@/api/problem";
 import { format, IconButton, tip } from "@/kit";
-import { fieldsFor, operatorsOf, placeAt, quoted } from "./filterCompletion";
+import { fieldsFor, finished, operatorsOf, placeAt, quoted } from "./filterCompletion";
 import type { RunField } from "./runs";
 
 interface Offer {
@@ -43,15 +43,6 @@ export function RunsFilter({
     if (value !== last.current) setText(value);
     last.current = value;
   }, [value]);
-  useEffect(() => {
-    if (text === last.current) return;
-    const timer = setTimeout(() => {
-      last.current = text;
-      onChange(text);
-    }, 300);
-    return () => clearTimeout(timer);
-  }, [text, onChange]);
-
   const names = useMemo(
     () =>
       new Set(fields.flatMap((field) => [field.name, ...field.aliases]).map((name) => name.toLowerCase())),
@@ -87,6 +78,16 @@ export function RunsFilter({
       .map(([one, about]) => ({ insert: `${quoted(one)} `, label: one, about, from: place.from }));
   }
   const shown = open && offers.length > 0;
+  // What is being chosen from the list is not a condition yet: until then the ones before it count.
+  const ready = shown && caret === text.length ? finished(text, place) : text;
+  useEffect(() => {
+    if (ready === last.current) return;
+    const timer = setTimeout(() => {
+      last.current = ready;
+      onChange(ready);
+    }, 300);
+    return () => clearTimeout(timer);
+  }, [ready, onChange]);
 
   const take = (offer: Offer) => {
     const next = text.slice(0, offer.from) + offer.insert + text.slice(caret).replace(/^ /, "");

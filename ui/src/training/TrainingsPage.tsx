@@ -70,7 +70,7 @@ export function TrainingsPage() {
   useRefetchOn("trainings", ["trainings"]);
   const problem = list.error?.code === "filter_invalid" ? list.error : null;
   const source = useGroupedRows(
-    problem ? { ...list, error: null } : list,
+    problem ? { ...list, total: list.total ?? 0, error: null } : list,
     group ? groups.data?.groups : undefined,
     closed,
   );
@@ -172,7 +172,7 @@ export function TrainingsPage() {
             previewed={open || null}
             bulk={(rows, clear) => <RunsBulk rows={rows} clear={clear} />}
             empty={
-              filter ? (
+              problem ? null : filter ? (
                 <p className="px-5 py-10 text-center text-muted">
                   No run fits <code>{filter}</code>.
                 </p>
@@ -256,8 +256,8 @@ function RunName({ name }: { name: string }) {
   if (at < 0) return <span className="truncate">{name}</span>;
   return (
     <>
-      <span className="min-w-6 shrink-[20] truncate font-normal text-muted">{name.slice(0, at)}</span>
-      <span className="min-w-0 truncate whitespace-pre"> · {name.slice(at + 3)}</span>
+      <span className="min-w-0 truncate font-normal text-muted">{name.slice(0, at)}</span>
+      <span className="max-w-[82%] shrink-0 truncate whitespace-pre"> · {name.slice(at + 3)}</span>
     </>
   );
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fieldsFor, placeAt, quoted, withCondition } from "./filterCompletion";
+import { fieldsFor, finished, placeAt, quoted, withCondition } from "./filterCompletion";
 
 const names = new Set(["fvu", "layer", "model", "held_out.fvu"]);
 const at = (text: string) => placeAt(text, text.length, names);
@@ -27,6 +27,16 @@ describe("what may stand at the caret", () => {
       field("x", "Layer"),
     ]);
     expect(found.map((one) => one.name)).toEqual(["l0", "x", "model"]);
+  });
+
+  it("leaves out what has no value yet", () => {
+    const done = (text: string) => finished(text, at(text));
+    expect(done("layer:6 fv")).toBe("layer:6");
+    expect(done("layer:6 OR fvu")).toBe("layer:6");
+    expect(done("layer:6 -model:")).toBe("layer:6");
+    expect(done("layer:6 model:py")).toBe("layer:6 model:py");
+    expect(done("layer:6 ")).toBe("layer:6 ");
+    expect(done("fvu")).toBe("");
   });
 
   it("writes values and conditions as the server reads them", () => {

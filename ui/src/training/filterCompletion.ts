@@ -38,6 +38,15 @@ export function placeAt(text: string, caret: number, names: ReadonlySet<string>)
   return { kind: "field", from: caret - start.length, start };
 }
 
+/** The filter without the condition at its end that has no value yet. */
+export function finished(text: string, place: Place | null): string {
+  if (place?.kind === "operator" || (place?.kind === "field" && place.start !== ""))
+    return text.replace(/[^\s()]*$/, "").replace(/(^|\s)(OR)?\s*$/, "");
+  if (place?.kind === "value" && place.start === "" && !text.endsWith(","))
+    return text.replace(/[^\s()]*$/, "").replace(/(^|\s)(OR)?\s*$/, "");
+  return text;
+}
+
 /** Fields whose name or title a beginning fits, the best first. */
 export function fieldsFor(start: string, fields: readonly Known[], most = 12): Known[] {
   const wanted = start.toLowerCase();

@@ -80,6 +80,9 @@ const WIDTHS: Record<string, string> = {
   tokenization: "minmax(110px, 1fr)",
   tokens_per_second: "104px",
   id: "170px",
+  disk: "84px",
+  duration: "104px",
+  memory_bytes: "84px",
   sae: "60px",
 };
 
@@ -126,7 +129,9 @@ function Cell({ field, run, onTag }: { field: RunField; run: ListedRun; onTag: (
   if (field.name === "state") return <RunState run={run} />;
   if (field.group === "Last recorded") return <Live field={field} run={run} />;
   if (field.name === "tag") return <Tags tags={run.tags} onTag={onTag} />;
-  if (field.name === "hook" || field.name === "id") return <code>{String(value)}</code>;
+  if (field.name === "id") return <code>{String(value)}</code>;
+  if (field.name === "hook")
+    return <code {...tip(run.hook)}>{run.hook.replace(/^blocks\./, "").replace("hook_", "")}</code>;
   if (field.name === "sae")
     return value ? (
       <Link to="/saes/$id" params={{ id: String(value) }} className="link">
