@@ -88,7 +88,7 @@ function Form({ extraction, onClose }: Props) {
             }
           />
           <Button
-            className="mt-5"
+            className="mt-6"
             icon={<BookmarkPlus size={14} />}
             hint="Keep the prompt and the number of examples under a name"
             onClick={() => setSaving(true)}
