@@ -21,7 +21,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch._dynamo  # pyright: ignore[reportUnusedImport]  (optimisers import it when made)
 
 from mistudio.engine import Progress, Run, settings, train_runs
 from mistudio.engine.changes import Wanted, read_changes

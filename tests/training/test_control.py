@@ -12,6 +12,7 @@ from mistudio.engine.checkpoints import METRICS_FILE
 from mistudio.errors import Conflict, StudioError
 from mistudio.jobs import JobInterrupted
 from mistudio.jobs.tables import Job, JobMessage
+from mistudio.saes.library import saes_out
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
 from mistudio.training import checkpoints, control, sweeps, views
@@ -184,9 +185,10 @@ def test_checkpoints_are_listed_deleted_opened_and_compared(
     made, _ = run_here(settings, database, job.id)
     with database.reading() as session:
         row = session.get_one(Sae, made["sae_id"])
-        assert (row.training_id, row.origin["step"], row.hook) == (training_id, 20, training.hook)
+        assert (row.training_id, row.origin["checkpoint"], row.hook) == (training_id, 20, training.hook)
         assert row.metrics["fvu"] == pytest.approx(listed[1].metrics["fvu"])
         assert views.detail(session, settings, training_id).sae_id is None
+        assert saes_out(session, [row])[0].origin.checkpoint == 20  # pyright: ignore[reportAttributeAccessIssue]
     tensors = weights(settings, database, made["sae_id"])
     assert tensors["W_dec"].norm(dim=1) == pytest.approx(torch.ones(64), abs=1e-5)
 

@@ -20,6 +20,10 @@ class TrainedOrigin(BaseModel):
     kind: Literal["trained"] = "trained"
     tokens: int | None = Field(default=None, description="Tokens it was trained on.")
     held_out_tokens: int | None = Field(default=None, description="Tokens its metrics were measured on.")
+    checkpoint: int | None = Field(
+        default=None,
+        description="The step of the checkpoint that it was made of; null for what a training ended with.",
+    )
 
 
 class ImportedOrigin(BaseModel):

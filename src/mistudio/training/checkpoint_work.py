@@ -46,7 +46,7 @@ def make_sae(context: JobContext, params: CheckpointSaeJob) -> dict[str, Any]:
             model_id=model_id,
             hook=training.hook,
             metrics=found.metrics,
-            origin={"kind": "checkpoint", "step": params.step, "tokens": found.tokens},
+            origin={"kind": "trained", "checkpoint": params.step, "tokens": found.tokens},
         )
         sae_id = made.id
     context.progress(1, 1, "SAEs")

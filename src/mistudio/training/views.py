@@ -69,7 +69,7 @@ def out_many(session: Session, trainings: Sequence[Training]) -> list[TrainingOu
         session,
         select(Sae.training_id, Sae.id)
         # one that was made of a checkpoint is not what the training ended with
-        .where(Sae.training_id.in_(ids), Sae.origin["kind"].as_string() != "checkpoint")
+        .where(Sae.training_id.in_(ids), Sae.origin["checkpoint"].as_integer().is_(None))
         .order_by(Sae.created_at),
     )
     views: list[TrainingOut] = []

@@ -50,6 +50,7 @@ function Origin({ sae }: { sae: Sae }) {
       ) : (
         "trained here"
       )}
+      {origin.checkpoint != null && `, checkpoint of step ${format.exact(origin.checkpoint)}`}
       {origin.tokens ? `, on ${format.figure(origin.tokens)} tokens` : ""}
     </>
   );
