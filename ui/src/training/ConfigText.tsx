@@ -207,6 +207,7 @@ function Editor({
           className="min-w-0 flex-1 resize-none overflow-x-auto bg-transparent px-3 py-2 whitespace-pre outline-none"
           rows={Math.max(lines.length, 12)}
           spellCheck={false}
+          placeholder="Paste a configuration, or choose hook points in the form."
           wrap="off"
           value={text}
           onChange={(event) => onChange(event.target.value)}

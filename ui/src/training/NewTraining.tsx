@@ -172,7 +172,7 @@ export function NewTraining() {
             {!loaded && !error && <SkeletonLines lines={8} />}
             {loaded && (
               <>
-                <div className="mb-4 flex flex-wrap items-end gap-2">
+                <div className="mb-4 flex flex-wrap items-start gap-2">
                   <StartFrom
                     kind="training"
                     first={search.template ? String(search.template) : undefined}
@@ -195,6 +195,7 @@ export function NewTraining() {
                     icon={<BookmarkPlus size={14} />}
                     disabled={!valid}
                     hint="Keep hyperparameters and settings under a name"
+                    className="mt-6"
                     onClick={() => setSaving(true)}
                   >
                     Save as template
