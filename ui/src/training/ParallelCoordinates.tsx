@@ -162,7 +162,7 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
           <li key={run.id} className={inside[place] ? "" : "opacity-40"}>
             <button
               type="button"
-              className="flex items-center gap-1.5 rounded-[4px] px-1 text-xs hover:bg-hover"
+              className="flex h-6 items-center gap-1.5 rounded-[4px] px-1 text-xs hover:bg-hover"
               onPointerEnter={() => setLit(run.id)}
               onPointerLeave={() => setLit(null)}
               onFocus={() => setLit(run.id)}

@@ -133,7 +133,7 @@ export function RunsFilter({
     setActive(-1);
   };
   return (
-    <div className="relative min-w-0 flex-1 lg:max-w-3xl">
+    <div className="relative min-w-0 flex-[1_1_260px] lg:max-w-3xl">
       <ListFilter
         size={14}
         aria-hidden="true"
