@@ -69,7 +69,7 @@ class Sampler:
         self._thread.join(timeout=2)
 
     def samples(self, seconds: float = HISTORY_SECONDS) -> list[Sample]:
-        """The samples of the last `seconds`, oldest first."""
+        """The samples of the last `seconds`, oldest first; processes are those of the newest only."""
         since = time.time() - seconds
         return [sample for sample in list(self._samples) if sample.at >= since]
 
@@ -90,6 +90,9 @@ class Sampler:
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             try:
                 sample = machine.sample()
+                if self._samples:
+                    # Nobody asks which processes ran then, and an hour of them is most of what would be kept.
+                    self._samples[-1] = self._samples[-1].model_copy(update={"processes": []})
                 self._samples.append(sample)
                 for channel in channels(sample):
                     self._publisher.publish(channel, "sample", reading(sample, channel))
