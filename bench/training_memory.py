@@ -20,8 +20,9 @@ from mistudio.training.schemas import TrainingCreate
 from mistudio.training.sweeps import create_sweep, sweep_job
 
 GOAL = 0.15
-LENGTH = 12
-"""batches of a training: all that a longer one needs is there after them"""
+LENGTH = 24
+"""batches of 4,096 of a training from a cache, which takes it into the second window of shuffled rows, and half as many
+alongside the model, whose first pool is there before the first step: a longer training needs no more"""
 
 
 def cases(tokenization_id: str, cache_id: str | None) -> dict[str, TrainingCreate]:
@@ -29,7 +30,13 @@ def cases(tokenization_id: str, cache_id: str | None) -> dict[str, TrainingCreat
 
     def case(hooks: int, d_sae: int, batch: int = 4096, cached: bool = False, **more: Any) -> TrainingCreate:
         grid = more.pop("grid", {})
-        config = {"d_sae": d_sae, "batch_size": batch, "total_tokens": LENGTH * batch, "log_every": 1, **more}
+        config = {
+            "d_sae": d_sae,
+            "batch_size": batch,
+            "total_tokens": LENGTH * 4096 // (1 if cached else 2),
+            "log_every": 1,
+            **more,
+        }
         return TrainingCreate.model_validate(
             {
                 "sources": [{"tokenization_id": tokenization_id}],

@@ -36,7 +36,10 @@ def test_memory_is_counted_for_what_the_settings_ask_for() -> None:
     assert parts(ema_decay=0.9)["averaged weights"] == weights
     assert parts(precision="bfloat16")["weights in bfloat16"] == weights // 2
     assert 2 * parts(accumulate=2)["pre-activations of a batch"] == adam["pre-activations of a batch"]
-    assert parts(architecture="gated")["pre-activations of a batch"] == 2 * adam["pre-activations of a batch"]
+    assert (
+        parts(architecture="jump_relu")["pre-activations of a batch"]
+        == 2 * adam["pre-activations of a batch"]
+    )
 
 
 def test_a_sweep_keeps_every_dictionary_and_steps_one_at_a_time() -> None:

@@ -101,12 +101,15 @@ def dictionary_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
 
 
 def step_bytes(config: TrainerConfig) -> int:
-    """What one step of a dictionary needs for itself: a number for each token and latent.
+    """What one step of a dictionary needs for itself: numbers for each token and latent.
 
-    Families that keep the strongest latents look for them in bfloat16. A batch may be worked through in parts.
+    Families that keep the strongest latents look for them in bfloat16; JumpReLU needs its pre-activations once; the
+    penalties of gated and standard SAEs have a gradient at every latent, and so several such arrays (measured). A batch
+    may be worked through in parts.
     """
     half = config.precision == "bfloat16" or hasattr(config.architecture, "k")
-    return config.batch_size // config.accumulate * config.d_sae * (2 if half else FLOAT)
+    arrays = 6 if config.architecture.kind in ("gated", "standard") else 1
+    return arrays * (config.batch_size // config.accumulate * config.d_sae * (2 if half else FLOAT))
 
 
 def disk_bytes(config: TrainerConfig, d_in: int) -> int:
