@@ -103,6 +103,8 @@ def test_latents_over_the_training(window: Window, server: Server, training: str
     assert window.axe() == []
     window.set_theme("dark")
     window.goto(f"/trainings/{training}?tab=latents")
+    expect(frequency).to_be_visible()
+    expect(early.get_by_role("list", name=re.compile("^Latent ")).first).to_be_visible()
     window.shoot("run-latents-dark")
     assert window.axe() == []
 
