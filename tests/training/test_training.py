@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mistudio.engine.run_folder import METRICS_FILE, list_checkpoints
+from mistudio.engine.checkpoints import METRICS_FILE, list_checkpoints
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.jobs import JobCancelled, JobInterrupted
 from mistudio.sae.config import (

@@ -22,8 +22,7 @@ from typing import Any
 
 from mistudio.engine.changes import read_changes
 from mistudio.engine.checkpoints import METRICS_FILE as METRICS_FILE
-from mistudio.engine.checkpoints import RESULT_FILE, delete_checkpoint
-from mistudio.engine.checkpoints import list_checkpoints as list_checkpoints
+from mistudio.engine.checkpoints import RESULT_FILE
 from mistudio.engine.errors import EngineError
 from mistudio.sae.config import TrainerConfig
 from mistudio.sae.config.live import LENGTH, differences
@@ -104,12 +103,6 @@ def _differences(found: Any, wanted: Any, place: str = "") -> list[str]:
             for name in _differences(found.get(key), wanted.get(key), f"{place}.{key}" if place else key)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         ]
     return [] if found == wanted else [place]
-
-
-def drop_checkpoints(folder: Path, *, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints."""
-    for checkpoint in list_checkpoints(folder)[:-keep]:
-        delete_checkpoint(checkpoint)
 
 
 OnPoints = Callable[[list[dict[str, float]]], None]

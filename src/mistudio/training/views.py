@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from mistudio.datasets.tables import Dataset, Tokenization
-from mistudio.engine.run_folder import list_checkpoints
+from mistudio.engine.checkpoints import list_checkpoints
 from mistudio.engine.runs import stored_settings
 from mistudio.errors import NotFound
 from mistudio.jobs import JobOut, latest_jobs
