@@ -186,8 +186,8 @@ def save_view(
     name: Annotated[str, typer.Argument(help="What it is called.")],
     filter: Filter = "",
     columns: Annotated[str, typer.Option(help="Fields with commas between.")] = "",
-    sort: Annotated[str, typer.Option()] = "-created",
-    group: Annotated[str, typer.Option()] = "",
+    sort: Annotated[str, typer.Option(help="Fields, - before one for descending.")] = "-created",
+    group: Annotated[str, typer.Option(help="Field by whose values runs are grouped.")] = "",
 ) -> None:
     """Keep a way of looking at the list under a name; it appears in the app too."""
     names = [one.strip() for one in columns.split(",") if one.strip()]
