@@ -10,44 +10,28 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.server import Server
+from tests.e2e.tiny import HOOK, tiny_server, tiny_tokens
 from tests.e2e.window import Window, open_window
 
 pytestmark = pytest.mark.timeout(600)
 
-HOOK = "blocks.1.hook_resid_post"
-
 
 @pytest.fixture(scope="module")
 def server(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("recordings")
-    text = folder / "text.txt"
-    sources = sorted(Path(__file__).parents[1].glob("*.py"))
-    text.write_text("\n\n".join(path.read_text("utf-8") for path in sources) * 2)
-    server = Server(folder, {"import_folders": [str(tiny_llama_folder.parent), str(folder)]})
-    server.start()
-    yield server
-    server.stop()
+    with tiny_server(tmp_path_factory.mktemp("recordings"), tiny_llama_folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def training(server: Server, tiny_llama_folder: Path) -> str:
     """The id of a finished training."""
-    model = server.ask("POST", "/models", {"source": {"kind": "folder", "path": str(tiny_llama_folder)}})
-    text = str(server.data_dir.parent / "text.txt")
-    dataset = server.ask("POST", "/datasets", {"source": {"kind": "text", "path": text}})
-    server.wait_for_jobs()
-    tokenization = server.ask(
-        "POST",
-        f"/datasets/{dataset['id']}/tokenizations",
-        {"model_id": model["id"], "settings": {"context_length": 32, "max_tokens": 12_000}},
-    )
-    server.wait_for_jobs()
+    tokens = tiny_tokens(server, tiny_llama_folder, 12_000)
     sweep = server.ask(
         "POST",
         "/trainings",
         {
             "name": "Recorded",
-            "sources": [{"tokenization_id": tokenization["id"]}],
+            "sources": [{"tokenization_id": tokens}],
             "hooks": [HOOK],
             "held_out_tokens": 512,
             "config": {
