@@ -1,28 +1,15 @@
-/** Dialogs that steer a run: other values while it trains, more tokens, a run like it with some settings changed. */
+/** Dialogs that steer a run: other values while it trains, and more tokens. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
 import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
-import {
-  Button,
-  Dialog,
-  ErrorNote,
-  Field,
-  type FormValue,
-  format,
-  invalid,
-  SchemaForm,
-  SkeletonLines,
-} from "@/kit";
-import { flatten, settingWords } from "./differences";
-import { type TrainingDetail, useTrainingForm } from "./form";
-import { changeWords, KINDS } from "./words";
+import { Button, Dialog, ErrorNote, Field, format, invalid, SkeletonLines } from "@/kit";
+import type { TrainingDetail } from "./form";
+import { changeWords } from "./words";
 
 type LiveSetting = components["schemas"]["LiveSetting"];
-type Wanted = components["schemas"]["TrainingCreate"];
 
 /** Reads a number as it is typed, "3e-4" too; null where it is none. */
 function numberOf(text: string): number | null {
@@ -293,123 +280,6 @@ function ContinueForm({
       </div>
     </form>
   );
-}
-
-const NOT_CLONED = [
-  "sources",
-  "hooks",
-  "cache_id",
-  "harvest",
-  "grid",
-  "template_id",
-  "config.skip_connection",
-];
-const CLONE_BASIC = [
-  "name",
-  "config.architecture",
-  "config.d_sae",
-  "config.total_tokens",
-  "config.batch_size",
-  "config.learning_rate",
-];
-
-/** A run on the same activations with some settings changed; the difference stands beside the form as one types. */
-export function CloneDialog({
-  training,
-  open,
-  onClose,
-}: {
-  training: TrainingDetail;
-  open: boolean;
-  onClose: () => void;
-}) {
-  return (
-    <Dialog
-      open={open}
-      onClose={onClose}
-      title={`Clone “${training.name}”`}
-      description={`The same tokens and hook point, ${training.hook}.`}
-      wide="page"
-    >
-      <CloneForm training={training} onClose={onClose} />
-    </Dialog>
-  );
-}
-
-function CloneForm({ training, onClose }: { training: TrainingDetail; onClose: () => void }) {
-  const form = useTrainingForm();
-  const client = useQueryClient();
-  const navigate = useNavigate();
-  const [value, setValue] = useState<FormValue>(() => ({
-    name: `${training.name} (clone)`.slice(0, 200),
-    sources: training.sources.map((one) => ({ tokenization_id: one.tokenization_id, weight: one.weight })),
-    hooks: [training.hook],
-    cache_id: training.cache_id,
-    harvest: training.cache_id ? null : (training.harvest as unknown as FormValue),
-    held_out_tokens: training.held_out_tokens,
-    config: training.config as unknown as FormValue,
-    grid: {},
-    template_id: null,
-  }));
-  if (!form) return <SkeletonLines lines={8} />;
-  const changes = settingChanges(training, value);
-  const begin = async (chosen: FormValue) => {
-    const made = await body(api.POST("/api/v1/trainings", { body: chosen as unknown as Wanted }));
-    void client.invalidateQueries({ queryKey: ["trainings"] });
-    onClose();
-    const [first] = made.trainings;
-    if (first) await navigate({ to: "/trainings/$id", params: { id: first.id } });
-  };
-  return (
-    <div className="grid gap-6 lg:grid-cols-[minmax(0,1fr)_300px]">
-      <div className="min-w-0">
-        <SchemaForm
-          schema={form.schema}
-          resolve={form.resolve}
-          value={value}
-          onChange={setValue}
-          basic={CLONE_BASIC}
-          kinds={KINDS}
-          hidden={NOT_CLONED}
-          searchable
-          onSubmit={begin}
-          submit="Start the clone"
-          onCancel={onClose}
-        />
-      </div>
-      <aside className="min-w-0 lg:sticky lg:top-0 lg:self-start">
-        <h3 className="mb-2 font-medium">
-          {changes.length === 0 ? "Nothing changed yet" : format.plural(changes.length, "change")}
-        </h3>
-        {changes.length === 0 ? (
-          <p className="text-muted">As it stands this repeats the run to the bit.</p>
-        ) : (
-          <ul className="flex flex-col gap-1">
-            {changes.map((one) => (
-              <li key={one.path} className="rounded-[5px] bg-accent-wash px-2 py-1">
-                <div className="text-xs break-words text-muted">{one.path}</div>
-                <div className="break-words tabular-nums">
-                  <s className="text-muted">{one.before}</s> → <b className="font-medium">{one.after}</b>
-                </div>
-              </li>
-            ))}
-          </ul>
-        )}
-      </aside>
-    </div>
-  );
-}
-
-function settingChanges(training: TrainingDetail, value: FormValue) {
-  const before = new Map([...flatten(training.config), ["held_out_tokens", training.held_out_tokens]]);
-  const after = new Map([...flatten(value.config), ["held_out_tokens", value.held_out_tokens]]);
-  return [...new Set([...before.keys(), ...after.keys()])]
-    .filter((path) => settingWords(before.get(path)) !== settingWords(after.get(path)))
-    .map((path) => ({
-      path,
-      before: settingWords(before.get(path)),
-      after: settingWords(after.get(path)),
-    }));
 }
 
 /** Does something, says what went wrong if it did, and looks at all runs anew. */

@@ -21,7 +21,8 @@ import { Button, ConfirmDialog, format, IconButton, Menu, type MenuItem, RenameD
 import { useExtract } from "@/saes/useExtract";
 import { expectedOf } from "@/templates/expected";
 import { SaveTemplate } from "@/templates/SaveTemplate";
-import { ChangeDialog, CloneDialog, ContinueDialog, useAct } from "./ControlDialogs";
+import { CloneDialog } from "./CloneDialog";
+import { ChangeDialog, ContinueDialog, useAct } from "./ControlDialogs";
 import type { TrainingDetail } from "./form";
 
 /** What one may do with a run in its present state. */
