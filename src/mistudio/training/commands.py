@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import select
 from typer.core import TyperGroup
 
 from mistudio.console import Console, open_console
 from mistudio.errors import StudioError
 from mistudio.training import (
     control_commands,
+    listing_commands,
     metric_commands,
     recording_commands,
     sweeps,
@@ -22,7 +22,6 @@ from mistudio.training.admission import admit
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.live_table import LiveTable
 from mistudio.training.requests import request_of
-from mistudio.training.tables import Training
 
 
 class _StartsByDefault(TyperGroup):
@@ -46,6 +45,7 @@ app.command("looks")(recording_commands.looks)
 app.command("environment")(recording_commands.environment)
 app.command("metrics")(metric_commands.metrics)
 control_commands.register(app)
+listing_commands.register(app)
 _COLUMNS = ["id", "name", "job.state", "tokens_trained", "last_metrics.fvu", "last_metrics.l0", "sae_id"]
 
 
@@ -148,14 +148,6 @@ def _follow(console: Console, sweep_id: str) -> None:
             console.emit(views.detail(session, console.settings, made.trainings[0].id))
         else:
             console.emit(made.trainings, table=_COLUMNS, title="trainings")
-
-
-@app.command("list")
-def list_() -> None:
-    """List trainings, newest first."""
-    with open_console() as console, console.reading() as session:
-        found = session.scalars(select(Training).order_by(Training.created_at.desc())).all()
-        console.emit(views.out_many(session, found), table=_COLUMNS, title="trainings")
 
 
 @app.command("show")
