@@ -2,7 +2,6 @@ import { io } from "socket.io-client";
 import { getJson, queryClient } from "./client";
 import { Live, type Transport } from "./live";
 import type { ChannelEvent, Joined } from "./sequence";
-import { startWaking } from "./waking";
 
 const socket = io({
   path: "/socket.io",
@@ -53,7 +52,5 @@ const transport: Transport = {
 
 /** The application's one event connection. */
 export const live = new Live(transport, (channel) => getJson<Joined>(`/api/v1/state/${channel}`));
-
-startWaking(() => live.wake());
 
 live.onReturn = () => void queryClient.invalidateQueries();
