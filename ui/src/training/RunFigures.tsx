@@ -14,6 +14,13 @@ const LEFT: MetricInfo = {
   description: "At the present speed, until all tokens have been seen.",
 };
 
+const MEDIAN: MetricInfo = {
+  title: "Speed",
+  unit: "tokens/s",
+  formula: "median of Δ tokens / Δ seconds",
+  description: "Tokens trained on per second between two recorded points: the median of the run.",
+};
+
 const FIGURES: { name: string; share?: boolean; title?: string }[] = [
   { name: "fvu" },
   { name: "l0" },
@@ -41,9 +48,15 @@ export function RunFigures({
     >
       {FIGURES.map(({ name, share = false, title }) => {
         const known = metricInfo(metrics, name);
-        const info = title ? { ...known, title } : known;
+        const info = name === "tokens_per_second" && !running ? MEDIAN : title ? { ...known, title } : known;
         const newest = log?.last(name) ?? training.last_metrics?.[name];
-        const value = name === "tokens_per_second" && running && job?.rate ? job.rate : newest;
+        // The last two points may lie on either side of an evaluation; what a run did as a rule is its median.
+        const value =
+          name !== "tokens_per_second"
+            ? newest
+            : running && job?.rate
+              ? job.rate
+              : (middle(log?.column(name)) ?? newest);
         return (
           <div key={name} className="flex min-w-0 items-end gap-3">
             <Metric info={info} value={value} share={share} />
@@ -66,6 +79,14 @@ export function RunFigures({
       </div>
     </section>
   );
+}
+
+/** The median of what is known. */
+function middle(values: ArrayLike<number> | undefined): number | undefined {
+  const known = Array.from(values ?? [])
+    .filter((value) => !Number.isNaN(value))
+    .sort((one, other) => one - other);
+  return known[Math.floor(known.length / 2)];
 }
 
 /** The whole course in few points, without the gaps. */
