@@ -73,7 +73,7 @@ def test_jobs_are_listed_shown_cancelled_and_their_logs_read(
         and "succeeded" in cli.run("jobs", "show", done["id"]).stdout
     )
 
-    log = cli.json("jobs", "logs", done["id"])["log"]
+    log = " ".join(line["text"] for line in cli.json("jobs", "logs", done["id"])["lines"])
     assert "succeeded" in log and "Loading weights" not in log
     assert cli.run("jobs", "logs", done["id"], "--tail", "1").stdout.count("\n") == 1
     assert "succeeded" in cli.refused("jobs", "cancel", done["id"])

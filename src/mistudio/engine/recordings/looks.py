@@ -51,8 +51,8 @@ def read_look(folder: Path, step: int) -> dict[str, Any] | None:
 
 
 def write_look(folder: Path, look: dict[str, Any]) -> None:
-    """Keep a look; raises FileNotFoundError when the run's folder is gone."""
-    with atomic_file(_path(folder, int(look["step"])), make_parents=False) as file:
+    """Keep a look. A folder that was deleted is made anew: others of the same sweep train on, and theirs must not fail."""
+    with atomic_file(_path(folder, int(look["step"]))) as file:
         file.write(json.dumps(look, separators=(",", ":")).encode())
 
 
