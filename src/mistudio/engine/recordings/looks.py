@@ -51,7 +51,7 @@ def read_look(folder: Path, step: int) -> dict[str, Any] | None:
 
 
 def write_look(folder: Path, look: dict[str, Any]) -> None:
-    """Keep a look. A folder that was deleted is made anew: others of the same sweep train on, and theirs must not fail."""
+    """Keep a look. A deleted folder is made anew: others of the same sweep train on, and must not fail for it."""
     with atomic_file(_path(folder, int(look["step"]))) as file:
         file.write(json.dumps(look, separators=(",", ":")).encode())
 
