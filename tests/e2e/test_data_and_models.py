@@ -337,7 +337,9 @@ def test_they_can_be_trained_on_and_harvested_again_from_the_template(
     page.get_by_role("table").first.get_by_role("button", name="blocks.1.hook_resid_post").click()
     page.get_by_role("link", name="Train on it").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("New training")
-    expect(page.get_by_role("checkbox", name="blocks.1.hook_resid_post", exact=True)).to_be_checked(timeout=SOON)
+    expect(page.get_by_role("checkbox", name="blocks.1.hook_resid_post", exact=True)).to_be_checked(
+        timeout=SOON
+    )
     chosen = page.get_by_label("Activation cache").locator("option:checked")
     expect(chosen).to_contain_text("first look")
     window.goto("/templates")
