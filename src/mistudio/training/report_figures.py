@@ -6,11 +6,11 @@ of Okabe and Ito, told apart by the colour-blind; from the ninth run on lines ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from mistudio.engine.axis import Axis
 from mistudio.engine.evaluation.pareto import Point, frontier
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#A04000", "#444444")
@@ -56,8 +56,8 @@ def curves_svg(title: str, x_title: str, lines: Sequence[Line]) -> str:
     if not values:
         return ""
     wide = min(values) > 0 and max(values) / min(values) > 10
-    across = _Scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT, logarithmic=False, margin=0.0)
-    up = _Scale(min(values), max(values), _HEIGHT - _BOTTOM, _TOP, logarithmic=wide)
+    across = _axis(xs, _LEFT, _WIDTH - _RIGHT, margin=0.0)
+    up = _axis(values, _HEIGHT - _BOTTOM, _TOP, logarithmic=wide)
     parts = [_frame(across, up, title, x_title)]
     for line, points in known:
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
@@ -77,12 +77,8 @@ def pareto_svg(title: str, x_title: str, points: Sequence[Point], *, better: str
         return ""
     sign = 1.0 if better == "higher" else -1.0
     logarithmic = min(point.x for point in points) > 0
-    across = _Scale(
-        min(p.x for p in points), max(p.x for p in points), _LEFT, _WIDTH - _RIGHT, logarithmic=logarithmic
-    )
-    up = _Scale(
-        min(p.y for p in points), max(p.y for p in points), _HEIGHT - _BOTTOM, _TOP, logarithmic=False
-    )
+    across = _axis([p.x for p in points], _LEFT, _WIDTH - _RIGHT, logarithmic=logarithmic)
+    up = _axis([p.y for p in points], _HEIGHT - _BOTTOM, _TOP)
     front = frontier(Point(p.x, sign * p.y, p.label, p.group) for p in points)
     way = " ".join(f"{across(p.x):.1f},{up(sign * p.y):.1f}" for p in front)
     parts = [
@@ -119,47 +115,21 @@ def short(value: float) -> str:
     return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
 
 
-class _Scale:
-    """Maps values to pixels from `start` to `end`, with round ticks."""
-
-    def __init__(
-        self, low: float, high: float, start: float, end: float, *, logarithmic: bool, margin: float = 0.06
-    ) -> None:
-        self._log, self._start, self._end = logarithmic, start, end
-        low, high = (math.log10(one) if logarithmic else one for one in (low, high))
-        apart = margin * (high - low) if high > low else abs(high) * 0.05 or 0.5
-        self._low, self._high = low - apart, high + apart
-
-    def __call__(self, value: float) -> float:
-        place = math.log10(value) if self._log else value
-        return self._start + (place - self._low) / (self._high - self._low) * (self._end - self._start)
-
-    def ticks(self) -> list[float]:
-        """Round values within the axis."""
-        if self._log:
-            low, high = 10**self._low, 10**self._high
-            decades = range(math.floor(self._low), math.ceil(self._high) + 1)
-            for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
-                found = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
-                if len(found) >= 3:
-                    return found
-            return _round_values(low, high)
-        return _round_values(self._low, self._high)
-
-
-def _round_values(low: float, high: float) -> list[float]:
-    rough = (high - low) / 4
-    unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(times * unit for times in (1, 2, 5, 10) if times * unit >= rough)
-    return [round(n * step, 12) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
 def _dash(place: int) -> str:
     dash = _DASHES[place // len(COLOURS) % len(_DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
-def _frame(across: _Scale, up: _Scale, title: str, x_title: str) -> str:
+def _axis(
+    values: Sequence[float], start: float, end: float, *, logarithmic: bool = False, margin: float = 0.06
+) -> Axis:
+    """An axis of these small figures: few ticks."""
+    return Axis(
+        min(values), max(values), start, end, logarithmic=logarithmic, margin=margin, flat=0.5, intervals=4
+    )
+
+
+def _frame(across: Axis, up: Axis, title: str, x_title: str) -> str:
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = [f'<text x="{_LEFT}" y="14" font-size="11" font-weight="600">{escape(title)}</text>']
     for tick in across.ticks():

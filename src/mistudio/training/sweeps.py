@@ -108,9 +108,8 @@ def resume_sweep(session: Session, found: Sweep) -> None:
         jobs.resume(session, job.id)
     elif job is not None and job.state in ("failed", "cancelled"):
         jobs.retry(session, job.id)
-    elif (
-        job is None or job.state == "succeeded"
-    ):  # stopped early and kept: a new job takes up its checkpoints
+    elif job is None or job.state == "succeeded":
+        # Stopped early and kept: a new job takes up its checkpoints.
         submit_sweep(session, found)
     else:
         raise Conflict("training_under_way", f"“{found.name}” is {job.state} already.")

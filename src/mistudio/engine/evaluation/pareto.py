@@ -6,11 +6,11 @@ Okabe and Ito, told apart by the colour-blind; groups differ in their marks as w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
+from mistudio.engine.axis import Axis
 from mistudio.engine.errors import EngineError
 from mistudio.engine.evaluation.infos import EVALUATION_METRICS
 from mistudio.engine.evaluation.report import Report
@@ -74,8 +74,9 @@ def pareto_svg(
     ]
     if not points:
         raise NothingToPlot(f"None of the reports has both {x} and {y}.", "Measure both first.")
-    across = _Axis([p.x for p in points], _LEFT, WIDTH - _RIGHT, logarithmic=all(p.x > 0 for p in points))
-    up = _Axis([p.y for p in points], HEIGHT - _BOTTOM, _TOP, logarithmic=False)
+    xs, ys = [p.x for p in points], [p.y for p in points]
+    across = Axis(min(xs), max(xs), _LEFT, WIDTH - _RIGHT, logarithmic=all(x > 0 for x in xs))
+    up = Axis(min(ys), max(ys), HEIGHT - _BOTTOM, _TOP, logarithmic=False)
     parts = [_frame(across, up, x, y, title)]
     best = frontier(points)
     line = " ".join(f"{across(p.x):.1f},{up(p.y):.1f}" for p in best)
@@ -107,41 +108,7 @@ def _group(report: Report, several: bool) -> str:
     return f"{report.architecture}, {' + '.join(report.writes)}" if several else report.architecture
 
 
-class _Axis:
-    """Maps values to pixels from `start` to `end`, with round ticks."""
-
-    def __init__(self, values: list[float], start: float, end: float, *, logarithmic: bool) -> None:
-        self._log, self._start, self._end = logarithmic, start, end
-        low, high = (math.log10(v) if logarithmic else v for v in (min(values), max(values)))
-        margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.1
-        self._low, self._high = low - margin, high + margin
-
-    def __call__(self, value: float) -> float:
-        place = math.log10(value) if self._log else value
-        return self._start + (place - self._low) / (self._high - self._low) * (self._end - self._start)
-
-    def ticks(self) -> list[float]:
-        """Round values within the axis."""
-        if self._log:
-            low, high = 10**self._low, 10**self._high
-            decades = range(math.floor(self._low), math.ceil(self._high) + 1)
-            for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
-                found = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
-                if len(found) >= 4:
-                    return found
-            return self._linear(low, high)
-        return self._linear(self._low, self._high)
-
-    @staticmethod
-    def _linear(low: float, high: float) -> list[float]:
-        rough = (high - low) / 5
-        unit = 10.0 ** math.floor(math.log10(rough))
-        step = next(s * unit for s in (1, 2, 5, 10) if s * unit >= rough)
-        first = math.ceil(low / step)
-        return [round(n * step, 10) for n in range(first, math.floor(high / step) + 1)]
-
-
-def _frame(across: _Axis, up: _Axis, x: str, y: str, title: str) -> str:
+def _frame(across: Axis, up: Axis, x: str, y: str, title: str) -> str:
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
     lines: list[str] = []
     for tick in across.ticks():
