@@ -46,7 +46,14 @@ def test_kept_columns_outlive_the_columns_of_the_data_set(
         filters={"drop_pattern": "row 7 "},
     )
     run_here(settings, database, job_id)
+    older, job_id = make(settings, database, data, tiny_model, context_length=8, packing="one_per_row")
+    run_here(settings, database, job_id)
     shutil.rmtree(library.dataset_folder(settings, dataset_id))
+    # As those were that were made before columns were copied: wanted, and not there.
+    made_before = get(database, older)
+    made_before.settings = made_before.settings | {"metadata_columns": columns}
+    unkept = tokenizations.page_of_sequences(settings, made_before, offset=0, limit=100)
+    assert unkept.items and all(not any(one.metadata.values()) for one in unkept.items)
     page = tokenizations.page_of_sequences(settings, get(database, key), offset=0, limit=100)
     assert page.total is not None and page.total > 400  # rows are longer than a sequence
     assert {one.row for one in page.items} >= {0, 6, 8} and 7 not in {one.row for one in page.items}

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
+from mistudio.datasets.kept_columns import FILE as KEPT_FILE
 from mistudio.datasets.kept_columns import KeptColumns
 from mistudio.datasets.library import choose_text_column, get_dataset, ready_dataset
 from mistudio.datasets.packing import Packer
@@ -188,7 +189,8 @@ def page_of_sequences(
     store = open_tokens(settings, tokenization)
     tokenizer = open_tokenizer(settings, tokenization.model_id)
     columns = TokenizationSettings.model_validate(tokenization.settings).metadata_columns
-    kept = KeptColumns(store.folder) if columns else None
+    # Tokenizations of the time before columns were copied have none, and stay readable.
+    kept = KeptColumns(store.folder) if columns and (store.folder / KEPT_FILE).exists() else None
     start = min(offset, store.n_sequences)
     end = min(store.n_sequences, offset + limit)
     sources = store.sources(start, max(start, end))
