@@ -52,7 +52,7 @@ api: $(VENV)/.dev ui/node_modules/.installed ## Generate the OpenAPI document an
 
 ui: $(STATIC) ## Build the web UI into the package
 
-bench: $(VENV)-bench/.ready ## Measure against peers (ROWS='sae-step/*' runs a part)
+bench: $(VENV)-bench/.ready $(VENV)-bench/.browser $(STATIC) ## Measure against peers (ROWS='sae-step/*' runs a part)
 	$(VENV)-bench/bin/python -m bench --rows '$(ROWS)' $(ARGS)
 
 lock: $(VENV)/.dev ## Write the installed versions to requirements/lock.txt
@@ -84,7 +84,9 @@ $(VENV)/.dev: $(VENV)/.runtime
 
 # Chromium from the npm registry: runs without root, apt or a browser download of its own.
 $(VENV)/.browser: $(VENV)/.runtime
-	npm install --silent --no-save --no-package-lock --prefix $(VENV)/browser @sparticuz/chromium@153
+$(VENV)-bench/.browser: $(VENV)-bench/.ready
+%/.browser:
+	npm install --silent --no-save --no-package-lock --prefix $*/browser @sparticuz/chromium@153
 	@touch $@
 
 $(VENV)-bench/.ready: bench/requirements.txt $(LOCK) pyproject.toml
