@@ -53,6 +53,7 @@ def cases(tokenization_id: str, cache_id: str | None) -> dict[str, TrainingCreat
         "one from a cache": case(1, 9216, cached=True, architecture={"kind": "topk", "k": 32}),
         "a wide one from a cache": case(1, 32_768, cached=True),
         "JumpReLU from a cache": case(1, 9216, cached=True, architecture={"kind": "jump_relu"}),
+        "standard from a cache": case(1, 9216, cached=True, architecture={"kind": "standard"}),
         "gated from a cache": case(1, 9216, 2048, cached=True, architecture={"kind": "gated"}),
         "Matryoshka in bfloat16 from a cache": case(
             1, 16_384, 2048, cached=True, architecture={"kind": "matryoshka"}, precision="bfloat16"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from mistudio.lm.footprint import ModelFootprint
 from mistudio.sae.config import TrainerConfig
 
-PROCESS = 390_000_000
-"""Measured: a job's process that has imported PyTorch and done a step of nothing, its libraries among it."""
-MODEL_PROCESS = 150_000_000
+PROCESS = 340_000_000
+"""Measured: a job's process that has imported PyTorch and steps, its libraries and their buffers among it."""
+MODEL_PROCESS = 190_000_000
 """Measured: what transformers and its libraries add."""
 FLOAT = 4
 POOL_TOKENS = 65_536
@@ -21,8 +21,14 @@ WINDOW_TOKENS = 65_536
 """Rows of a cache that are shuffled at a time: `store.ShuffledBatches`."""
 LOGIT_TOKENS = 256
 """Tokens of one pass whose logits are compared: `engine.recordings.cross_entropy.LONGEST`."""
+SEARCH_BLOCK_BYTES = 24 * 2**20
+"""Pre-activations that are searched for active latents at a time: `sae.kernels.block_rows`."""
 _MOMENTS = {"adam": 2, "muon": 1, "signum": 1}
 """Numbers that an optimiser keeps for each weight."""
+_STEP_BYTES = {"jump_relu": 4, "gated": 36, "standard": 12}
+"""Bytes for each token and latent of a batch, of architectures that do not say how many latents are active."""
+_WITHIN_A_STEP = ("gradients",)
+"""Dictionaries step one after the other, so one of them has these at a time."""
 
 
 def parameters_of(config: TrainerConfig, d_in: int) -> int:
@@ -81,35 +87,38 @@ def memory_parts(runs: Sequence[tuple[TrainerConfig, int]], reading: Reading) ->
         }
     for config, d_in in runs:
         for name, size in dictionary_bytes(config, d_in).items():
-            parts[name] = parts.get(name, 0) + size
-    # One dictionary steps after the other: what a step needs for itself is there once.
+            before = parts.get(name, 0)
+            parts[name] = max(before, size) if name in _WITHIN_A_STEP else before + size
     parts["pre-activations of a batch"] = max(step_bytes(config) for config, _ in runs)
     return {name: size for name, size in parts.items() if size}
 
 
 def dictionary_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
-    """What one dictionary keeps in memory while it learns, and at its end beside it."""
+    """What one dictionary keeps in memory while it learns, and the gradients of its step.
+
+    Its finished form takes the place of the gradients after the last step, and as many bytes.
+    """
     size = parameters_of(config, d_in) * FLOAT
+    half = size // 2 if config.precision == "bfloat16" else 0
     return {
         "SAE weights": size,
-        "gradients": size,
-        "weights in bfloat16": size // 2 if config.precision == "bfloat16" else 0,
+        "gradients": size + half,
+        "weights in bfloat16": half,
         "optimiser's moments": _MOMENTS[config.optimizer.kind] * size,
         "averaged weights": size if config.ema_decay else 0,
-        "finished SAE": size,
     }
 
 
 def step_bytes(config: TrainerConfig) -> int:
-    """What one step of a dictionary needs for itself: numbers for each token and latent.
+    """What one step of a dictionary needs for itself beside its gradients.
 
-    Families that keep the strongest latents look for them in bfloat16; JumpReLU needs its pre-activations once; the
-    penalties of gated and standard SAEs have a gradient at every latent, and so several such arrays (measured). A batch
-    may be worked through in parts.
+    All families look for active latents in blocks of tokens. Those that keep the strongest find a number of them that
+    is small; of the others, a share of `sae.kernels.SPARSE_PAYS_BELOW` may be active before the step is done densely,
+    with several numbers for each of them, counted here for each token and latent (measured). A batch may be worked
+    through in parts.
     """
-    half = config.precision == "bfloat16" or hasattr(config.architecture, "k")
-    arrays = 6 if config.architecture.kind in ("gated", "standard") else 1
-    return arrays * (config.batch_size // config.accumulate * config.d_sae * (2 if half else FLOAT))
+    entries = config.batch_size // config.accumulate * config.d_sae
+    return SEARCH_BLOCK_BYTES + int(_STEP_BYTES.get(config.architecture.kind, 0) * entries)
 
 
 def disk_bytes(config: TrainerConfig, d_in: int) -> int:
