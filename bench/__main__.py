@@ -25,6 +25,7 @@ PARTS = {
     "metrics": "bench.watch:serving",
     "events": "bench.watch:latency",
     "training/frames": "bench.watch:frames",
+    "training/back": "bench.watch:back",
     "rows": "bench.rows",
     "training/list-10k": "bench.training_list",
     "sae-step": "bench.sae_step",

@@ -1,9 +1,10 @@
-"""`metrics/…`, `events/…`, `training/frames`: from a run's step to the screen.
+"""`metrics/…`, `events/…`, `training/frames`, `training/back`: from a run's step to the screen.
 
 `metrics/serve-1m` is the real route over a log of a million points. `events/latency-20-runs` is a real server, job
 processes that stream 20 runs, and a real Socket.IO client that follows them all: the time from a job's publishing to
 the client's receiving. `training/frames` is headless Chromium, without a GPU, on the page of a sweep of eight runs with
-20,000 points each while more points stream in: how many animation frames it gets a second.
+20,000 points each while more points stream in: how many animation frames it gets a second. `training/back` is how long
+that page shows an old state after the network is back, or the server that was restarted answers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 SERVE_GOAL_MS = 100.0
 LATENCY_GOAL_MS = 250.0
 FRAMES_GOAL = 50.0
+BACK_GOAL_SECONDS = 2.0
 
 
 def serving(quick: bool) -> list[dict[str, Any]]:
@@ -152,6 +154,73 @@ def frames(quick: bool) -> list[dict[str, Any]]:
     return [row("training/frames", got, "frames/s", FRAMES_GOAL, got >= FRAMES_GOAL, note)]
 
 
+def back(quick: bool) -> list[dict[str, Any]]:
+    """The worst of several times each; every time the run has another number of points when the page is back."""
+    from playwright.sync_api import sync_playwright
+    from tests.e2e.chromium import ARGUMENTS, executable
+
+    took: dict[str, list[float]] = {"network": [], "server": []}
+    with tempfile.TemporaryDirectory(prefix="mistudio-bench-") as scratch:
+        data_dir = Path(scratch)
+        (run,) = prepare(data_dir, 1)
+        from bench.streaming import write_points
+        from mistudio.store import MetricLog
+
+        folder, points = data_dir / "trainings" / run, 20_000
+        write_points(folder, points)
+
+        def step_back() -> int:
+            kept = last_step(folder) - 1_000
+            with MetricLog(folder / "metrics.bin", []) as log:
+                log.truncate_after(kept)
+            return kept
+
+        def go_on(url: str, finished: int) -> int:
+            first = last_step(folder)
+            submit(data_dir, [run], rate=20, seconds=2, first_step=first)
+            wait_for(url, "succeeded", finished)
+            return last_step(folder)
+
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
+            page = browser.new_page()
+            port = None
+            for again in range(1 + (3 if quick else 7)):
+                with server(data_dir, {"plugins": ["bench.streaming"]}, port) as url:
+                    began = time.monotonic()
+                    port = int(url.rsplit(":", 1)[1])
+                    if not again:
+                        page.goto(f"{url}/trainings/{run}")
+                    wait_until_drawn(page, points)
+                    if again:
+                        took["server"].append(time.monotonic() - began)
+                    page.context.set_offline(True)
+                    points = go_on(url, again + 1)
+                    page.context.set_offline(False)
+                    began = time.monotonic()
+                    wait_until_drawn(page, points)
+                    took["network"].append(time.monotonic() - began)
+                points = step_back()
+                page.wait_for_timeout(5_000 * again)
+            browser.close()
+    worst = max(max(times) for times in took.values())
+    note = "; ".join(
+        f"{name} {statistics.median(times):.2f} s, worst {max(times):.2f} of {len(times)}"
+        for name, times in took.items()
+    )
+    return [row("training/back", worst, "s", BACK_GOAL_SECONDS, worst < BACK_GOAL_SECONDS, note)]
+
+
+def last_step(folder: Path) -> int:
+    from mistudio.store import read_metrics
+
+    return int(read_metrics(folder / "metrics.bin")["step"][-1])
+
+
+def wait_until_drawn(page: Any, points: int) -> None:
+    page.locator(f'[data-total="{points}"]').first.wait_for(timeout=60_000)
+
+
 def drawn(page: Any) -> int:
     """How many points the page says that the runs have."""
     words = page.get_by_text(re.compile(r"points\.$")).first.get_attribute("data-total")
@@ -232,15 +301,24 @@ def median_ms(url: str, repeats: int = 9) -> float:
 
 
 @contextmanager
-def server(data_dir: Path, settings: dict[str, Any] | None = None) -> Iterator[str]:
-    """`mistudio serve` on this data folder."""
+def server(data_dir: Path, settings: dict[str, Any] | None = None, port: int | None = None) -> Iterator[str]:
+    """`mistudio serve` on this data folder, at a free port or the given one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MISTUDIO_")}
     for name, value in (settings or {}).items():
         environment[f"MISTUDIO_{name.upper()}"] = json.dumps(value)
     root = Path(__file__).parents[1]
     environment["PYTHONPATH"] = str(root)
     process = subprocess.Popen(
-        [sys.executable, "-m", "mistudio.cli", "--data-dir", str(data_dir), "serve", "--port", "0"],
+        [
+            sys.executable,
+            "-m",
+            "mistudio.cli",
+            "--data-dir",
+            str(data_dir),
+            "serve",
+            "--port",
+            str(port or 0),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -268,7 +346,7 @@ def row(name: str, ours: float, unit: str, goal: float, holds: bool, note: str) 
     """A line of the table."""
     return {
         "name": name,
-        "ours": round(ours, 1),
+        "ours": round(ours, 2),
         "peer": None,
         "unit": unit,
         "ratio": None,
@@ -279,7 +357,7 @@ def row(name: str, ours: float, unit: str, goal: float, holds: bool, note: str) 
 
 
 if __name__ == "__main__":
-    chosen = {"serving": serving, "latency": latency, "frames": frames}
+    chosen = {"serving": serving, "latency": latency, "frames": frames, "back": back}
     for name in [one for one in sys.argv[1:] if one in chosen] or chosen:
         for line in chosen[name](quick="--quick" in sys.argv):
             print(line)
