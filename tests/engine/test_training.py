@@ -138,7 +138,7 @@ def test_smaller_batches_take_more_steps_on_the_same_rows(source: ModelSource) -
     trained = train_runs(source, [small, large])
     assert [one.steps for one in trained] == [47, 24]
     assert same(trained[1], train_runs(source, [large])[0])
-    with pytest.raises(SettingsRefused, match=r"divide the largest of them, 256.*has 100"):
+    with pytest.raises(SettingsRefused, match=r"divide the 256 of a shared batch.*has 100"):
         train_runs(source, [replace(small, config=settings(CONFIG, batch_size=100)), large])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import select
 
 from mistudio.datasets.library import add_dataset
@@ -13,6 +14,7 @@ from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenizations import add_tokenization
 from mistudio.errors import Conflict, StudioError
+from mistudio.jobs import JobInterrupted
 from mistudio.models.deletion import delete_owner, users_of
 from mistudio.sae.config import TopKConfig, TrainerConfig
 from mistudio.saes.placement import training_of
@@ -23,6 +25,7 @@ from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Sweep, Training
 from tests.models.job_runs import run_here
 from tests.training.conftest import HOOK
+from tests.training.test_training import weights
 
 LOWER = "blocks.0.hook_resid_post"
 CONFIG = TrainerConfig(
@@ -127,6 +130,33 @@ def test_one_of_several_may_be_deleted_while_all_run(settings: Any, database: An
         sweeps.delete_trainings(session, settings, [trainings[1].id])
     with database.reading() as session:
         assert session.get(Sweep, sweep.id) is None
+
+
+def test_the_rest_goes_on_in_the_order_it_began_in(settings: Any, database: Any, tokens: str) -> None:
+    """Its order is that of the largest batch and of both hook points, whose outliers are left out everywhere."""
+    request = wanted(
+        tokens,
+        hooks=[LOWER, HOOK],
+        grid={"batch_size": [256, 64], "learning_rate": [3e-3]},
+        harvest={"outlier_multiple": 1.1, "seed": 2},
+    )
+    _, whole, job_id = start(database, request)
+    expected, _ = run_here(settings, database, job_id)
+    _, members, job_id = start(database, request)
+
+    def interrupt(progress: dict[str, Any], asked: Any) -> None:
+        if progress["stage"] == "Train" and progress["done"] >= 2_000:
+            asked.interrupt.set()
+
+    with pytest.raises(JobInterrupted):
+        run_here(settings, database, job_id, on_progress=interrupt)
+    with database.session() as session:
+        sweeps.delete_trainings(session, settings, [one.id for one in members[:3]])
+    found, _ = run_here(settings, database, job_id)
+    ours = weights(settings, database, found["saes"].pop(members[3].id))
+    theirs = weights(settings, database, expected["saes"][whole[3].id])
+    assert found["saes"] == {}
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_one_that_diverges_ends_alone_and_says_so(settings: Any, database: Any, tokens: str) -> None:

@@ -281,18 +281,18 @@ def named_apart(runs: Sequence[Run]) -> list[Run]:
     return found
 
 
-def shared_batch_size(runs: Sequence[Run]) -> int:
-    """Activations in a batch that feeds all runs: the largest of their batch sizes.
+def shared_batch_size(runs: Sequence[Run], wanted: int | None = None) -> int:
+    """Activations in a batch that feeds all runs: `wanted`, or the largest of their batch sizes.
 
     Raises SettingsRefused when one does not divide it, or when there are no runs.
     """
     if not runs:
         raise SettingsRefused("There is nothing to train: no runs were given.")
-    largest = max(run.config.batch_size for run in runs)
+    shared = max(run.config.batch_size for run in runs) if wanted is None else wanted
     for run in runs:
-        if largest % run.config.batch_size:
+        if shared % run.config.batch_size:
             raise SettingsRefused(
-                f"Runs that share activations need batch sizes that divide the largest of them, {largest:,}; "
+                f"Runs that share activations need batch sizes that divide the {shared:,} of a shared batch; "
                 f"“{run.title}” has {run.config.batch_size:,}."
             )
-    return largest
+    return shared

@@ -37,6 +37,7 @@ def train_runs(
     *,
     folders: Sequence[Path] | None = None,
     seed: int | None = None,
+    batch_size: int | None = None,
     device: torch.device | str | None = None,
     progress: OnProgress | None = None,
     on_points: OnPoints | None = None,
@@ -51,9 +52,9 @@ def train_runs(
 ) -> list[TrainedSAE]:
     """Train all `runs` on the activations of `source`, in lockstep, and measure each on the held-out ones.
 
-    The source is read in batches of the largest `batch_size` among the runs; a run with a smaller one takes several
-    steps on each, so every batch size must divide the largest. Runs may end at different numbers of tokens. A run that
-    diverges stops alone: see `TrainedSAE.error`.
+    The source is read in batches of `batch_size`, by default the largest among the runs; a run with a smaller one takes
+    several steps on each, so every run's batch size must divide it. Runs may end at different numbers of tokens. A run
+    that diverges stops alone: see `TrainedSAE.error`.
 
     folders: one for each run, for its curves, its checkpoints (every `checkpoint_every` steps) and the finished
         dictionary. A call with the same runs and folders goes on where an earlier one was stopped or killed, to the
@@ -61,6 +62,8 @@ def train_runs(
         `save_finished` is False. Runs whose `total_tokens` have grown since go on from where they ended, under the
         schedule of the longer training from there: its learning rate rises again where the shorter one's had decayed.
     seed: of the order of the activations; the first run's `config.seed` by default. A run's own seed sets its weights.
+    batch_size: in which the source is read. Runs of which others were dropped since they began go on in the order that
+        they began in when this and the seed are given as they were.
     device: where the dictionaries are trained; by default where the model is, or a GPU when a cache is read.
     progress: called after each batch with tokens, rate and time left. What it raises ends the training; when that is
         one of `saved_on`, all runs are checkpointed first.
@@ -76,7 +79,7 @@ def train_runs(
     Raises SettingsRefused, RunRefused (a folder holds another run), and what the source raises.
     """
     runs = named_apart(runs)
-    batch_size = shared_batch_size(runs)
+    batch_size = shared_batch_size(runs, batch_size)
     sites = [_site(run, source) for run in runs]
     refuse_idle_ranks(runs, ranks, split)
     seed = runs[0].config.seed if seed is None else seed

@@ -5,9 +5,25 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from mistudio.jobs.memory import refuse_what_never_fits
+from mistudio.models.announce import Publisher, announce
 from mistudio.settings import Settings
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.schemas import TrainingCreate
+from mistudio.training.sweeps import create_sweep
+from mistudio.training.tables import Sweep
+from mistudio.training.views import TABLE
+
+
+def start_sweep(
+    session: Session, settings: Settings, request: TrainingCreate, events: Publisher | None = None
+) -> Sweep:
+    """Queue these trainings where they fit, and tell clients of them. Raises as `admit` and `create_sweep`."""
+    needed = admit(session, settings, request)
+    made = create_sweep(session, request, memory_bytes=needed)
+    for training in made.trainings:
+        if events is not None:
+            announce(session, events, TABLE, training.id, "created")
+    return made
 
 
 def admit(session: Session, settings: Settings, request: TrainingCreate) -> int:

@@ -27,13 +27,18 @@ def open_source(context: JobContext, sweep_id: str) -> ActivationSource:
     with context.database.reading() as session:
         sweep = get_sweep(session, sweep_id)
         members = list(sweep.trainings)
+    harvest = HarvestSettings.model_validate(sweep.harvest)
+    hooks = [training.hook for training in members]
+    if harvest.outlier_multiple is not None:
+        # a token that is an outlier at one hook point is left out at all, even where nothing is trained there any more
+        hooks = [*sweep.stream.get("hooks", []), *hooks]
     return open_activations(
         context.settings,
         context.database,
         weights={source.tokenization_id: source.weight for source in sweep.sources},
-        hooks=list(dict.fromkeys(training.hook for training in members)),
+        hooks=list(dict.fromkeys(hooks)),
         cache_id=sweep.cache_id,
-        harvest=HarvestSettings.model_validate(sweep.harvest),
+        harvest=harvest,
         held_out_tokens=sweep.held_out_tokens,
         device=context.device,
         spliced=any(training.config.get("evaluate_every") for training in members),

@@ -18,7 +18,7 @@ from mistudio.training import (
     sweeps,
     views,
 )
-from mistudio.training.admission import admit
+from mistudio.training.admission import start_sweep
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.live_table import LiveTable
 from mistudio.training.requests import request_of
@@ -112,8 +112,7 @@ def start(
                 console.emit(forecast_sweep(session, console.settings, request))
                 return
         with console.session() as session:
-            needed = admit(session, console.settings, request)
-            sweep_id = sweeps.create_sweep(session, request, memory_bytes=needed).id
+            sweep_id = start_sweep(session, console.settings, request).id
         _follow(console, sweep_id)
 
 

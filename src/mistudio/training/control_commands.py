@@ -10,7 +10,7 @@ import typer
 from mistudio.console import Console, open_console
 from mistudio.errors import StudioError
 from mistudio.training import checkpoints, control, sweeps, views
-from mistudio.training.admission import admit
+from mistudio.training.admission import start_sweep
 from mistudio.training.control_schemas import (
     ChangeRequest,
     CheckpointComparison,
@@ -116,9 +116,7 @@ def clone(
         with console.session() as session:
             request = CloneRequest(name=name, set=assignments(changed or []))
             wanted = control.clone_request(session, training, request)
-            needed = admit(session, console.settings, wanted)
-            made = sweeps.create_sweep(session, wanted, memory_bytes=needed)
-            new = made.trainings[0].id
+            new = start_sweep(session, console.settings, wanted).trainings[0].id
         _wait(console, new)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from mistudio.jobs import JobOut
-from mistudio.training import checkpoints, control, sweeps, views
-from mistudio.training.admission import admit
+from mistudio.models.announce import announce
+from mistudio.training import checkpoints, control, views
+from mistudio.training.admission import start_sweep
 from mistudio.training.control_schemas import (
     ChangeRequest,
     ChangesOut,
@@ -60,7 +61,7 @@ def retry_training(
 ) -> TrainingOut:
     """Queue it again from its newest checkpoint, or from an earlier one: what came later is then forgotten."""
     training = control.retry(session, settings, training_id, request.checkpoint)
-    studio.events.publish(f"trainings/{training_id}", "changed", {"id": training_id})
+    announce(session, studio.events, views.TABLE, training_id, "changed")
     return views.out_many(session, [training])[0]
 
 
@@ -76,7 +77,7 @@ def continue_training(
 ) -> TrainingOut:
     """Give it more tokens and queue it again, under the schedule of a training of that length."""
     training = control.continue_longer(session, settings, training_id, request)
-    studio.events.publish(f"trainings/{training_id}", "changed", {"id": training_id})
+    announce(session, studio.events, views.TABLE, training_id, "changed")
     return views.out_many(session, [training])[0]
 
 
@@ -92,11 +93,7 @@ def clone_training(
 ) -> SweepOut:
     """Queue a training on the same activations with some settings changed."""
     wanted = control.clone_request(session, training_id, request)
-    needed = admit(session, settings, wanted)
-    made = views.sweep_out(session, sweeps.create_sweep(session, wanted, memory_bytes=needed))
-    for training in made.trainings:
-        studio.events.publish("trainings", "created", {"id": training.id})
-    return made
+    return views.sweep_out(session, start_sweep(session, settings, wanted, studio.events))
 
 
 @router.get(
@@ -148,7 +145,7 @@ def delete_training_checkpoint(
 ) -> Response:
     """The newest one stays while the training may go on from it."""
     checkpoints.delete(session, settings, training_id, step)
-    studio.events.publish(f"trainings/{training_id}", "changed", {"id": training_id})
+    announce(session, studio.events, views.TABLE, training_id, "changed")
     return Response(status_code=204)
 
 

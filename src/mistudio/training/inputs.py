@@ -26,6 +26,8 @@ class Inputs:
     tokenizations: list[Tokenization]
     model: Model
     runs: list[Run]
+    batch_size: int
+    """activations in a batch that feeds all runs"""
     d_in: dict[str, int]
     """widths by hook point"""
     available: int
@@ -67,7 +69,8 @@ def check_inputs(session: Session, request: TrainingCreate) -> Inputs:
         cache = _fitting_cache(session, request)
         available = cache.n_tokens or 0
         harvest = HarvestSettings.model_validate(cache.settings)
-    return Inputs(tokenizations, model, _runs(request), widths, available, harvest, cache)
+    runs, batch_size = _runs(request)
+    return Inputs(tokenizations, model, runs, batch_size, widths, available, harvest, cache)
 
 
 def _ready_tokenization(session: Session, tokenization_id: str) -> Tokenization:
@@ -97,8 +100,8 @@ def _fitting_cache(session: Session, request: TrainingCreate) -> ActivationCache
     return cache
 
 
-def _runs(request: TrainingCreate) -> list[Run]:
-    """Every hook point with every combination of the grid, within what one stream can feed."""
+def _runs(request: TrainingCreate) -> tuple[list[Run], int]:
+    """Every hook point with every combination of the grid, and the size of the batches that can feed them all."""
     count = len(request.hooks)
     for values in request.grid.values():
         count *= len(values)
@@ -113,9 +116,9 @@ def _runs(request: TrainingCreate) -> list[Run]:
         runs = [
             run for hook in request.hooks for run in sweep(Run(hook, config=request.config), request.grid)
         ]
-        shared_batch_size(runs)
+        batch_size = shared_batch_size(runs)
     except SettingsRefused as error:
         raise StudioError(
             "invalid_input", error.message, hint=error.hint, status=422, fields={"grid": error.message}
         ) from error
-    return runs
+    return runs, batch_size

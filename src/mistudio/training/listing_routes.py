@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from mistudio.models.announce import after_commit
 from mistudio.training import bulk, listing, saved_views
 from mistudio.training.comparison_routes import router as comparison_router
 from mistudio.training.fields import all_fields
@@ -113,7 +114,7 @@ def list_ids(
 def change_many(session: SessionDep, studio: StudioDep, request: BulkChange) -> Changed:
     """Add and remove tags, set or take the star. All or none."""
     count = bulk.change_many(session, request)
-    studio.events.publish("trainings", "changed", {"ids": request.ids[:100]})
+    after_commit(session, lambda: studio.events.publish("trainings", "changed", {"ids": request.ids[:100]}))
     return Changed(count=count)
 
 
@@ -125,7 +126,7 @@ def delete_many(
 ) -> Changed:
     """Remove rows, curves and checkpoints; a job that trains nothing else is cancelled. SAEs stay."""
     count = bulk.delete_many(session, settings, request.ids)
-    studio.events.publish("trainings", "deleted", {"ids": request.ids[:100]})
+    after_commit(session, lambda: studio.events.publish("trainings", "deleted", {"ids": request.ids[:100]}))
     return Changed(count=count)
 
 
@@ -145,7 +146,7 @@ def list_views(session: ReadingDep) -> list[ViewOut]:
 def add_view(session: SessionDep, studio: StudioDep, request: ViewCreate) -> ViewOut:
     """Keep filter, columns, order and groups under a name."""
     made = saved_views.add_view(session, request)
-    studio.events.publish("trainings", "views", {"id": made.id})
+    after_commit(session, lambda: studio.events.publish("trainings", "views", {"id": made.id}))
     return ViewOut.model_validate(made)
 
 
@@ -158,7 +159,7 @@ def add_view(session: SessionDep, studio: StudioDep, request: ViewCreate) -> Vie
 def change_view(session: SessionDep, studio: StudioDep, view_id: str, request: ViewUpdate) -> ViewOut:
     """Rename it, or let it show something else."""
     changed = saved_views.change_view(session, view_id, request)
-    studio.events.publish("trainings", "views", {"id": view_id})
+    after_commit(session, lambda: studio.events.publish("trainings", "views", {"id": view_id}))
     return ViewOut.model_validate(changed)
 
 
@@ -168,5 +169,5 @@ def change_view(session: SessionDep, studio: StudioDep, view_id: str, request: V
 def delete_view(session: SessionDep, studio: StudioDep, view_id: str) -> Response:
     """Trainings are not touched."""
     saved_views.delete_view(session, view_id)
-    studio.events.publish("trainings", "views", {"id": view_id})
+    after_commit(session, lambda: studio.events.publish("trainings", "views", {"id": view_id}))
     return Response(status_code=204)

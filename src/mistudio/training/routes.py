@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from mistudio.models.announce import announce
 from mistudio.training import sweeps, views
-from mistudio.training.admission import admit
+from mistudio.training.admission import start_sweep
 from mistudio.training.configure_routes import router as configure_router
 from mistudio.training.control_routes import router as control_router
 from mistudio.training.listing_routes import router as listing_router
@@ -39,11 +40,7 @@ def create_trainings(
     session: SessionDep, studio: StudioDep, settings: SettingsDep, request: TrainingCreate
 ) -> SweepOut:
     """Queue one pass over the activations that trains every hook point with every combination of the grid."""
-    needed = admit(session, settings, request)
-    made = views.sweep_out(session, sweeps.create_sweep(session, request, memory_bytes=needed))
-    for training in made.trainings:
-        studio.events.publish("trainings", "created", {"id": training.id})
-    return made
+    return views.sweep_out(session, start_sweep(session, settings, request, studio.events))
 
 
 @router.get("/sweeps/{sweep_id}", response_model=SweepOut, summary="A sweep", responses=problems(404))
@@ -74,7 +71,7 @@ def update_training(
     for name, value in request.model_dump(exclude_none=True).items():
         setattr(training, name, value)
     session.flush()
-    studio.events.publish(f"trainings/{training_id}", "changed", {"id": training_id})
+    announce(session, studio.events, views.TABLE, training_id, "changed")
     return views.out_many(session, [training])[0]
 
 
@@ -114,7 +111,7 @@ def delete_training(
 ) -> Response:
     """Remove its row, points and checkpoints; a job that trains nothing else is cancelled. The SAE it made stays."""
     sweeps.delete_trainings(session, settings, [training_id])
-    studio.events.publish("trainings", "deleted", {"id": training_id})
+    announce(session, studio.events, views.TABLE, training_id, "deleted")
     return Response(status_code=204)
 
 

@@ -34,12 +34,11 @@ def create_sweep(session: Session, request: TrainingCreate, *, memory_bytes: int
         use_template(session, request.template_id, "training")
     check_trackers(request.trackers)
     found = check_inputs(session, request)
-    largest = max(run.config.batch_size for run in found.runs)
-    if found.available - request.held_out_tokens < largest:
+    if found.available - request.held_out_tokens < found.batch_size:
         raise StudioError(
             "too_few_tokens",
             f"There are {found.available:,} tokens, {request.held_out_tokens:,} of them held out: not enough for one "
-            f"batch of {largest:,}.",
+            f"batch of {found.batch_size:,}.",
             hint="Use more text, a smaller batch, or hold out less.",
             fields={"held_out_tokens": "leaves too few tokens to train on"},
         )
@@ -51,6 +50,7 @@ def create_sweep(session: Session, request: TrainingCreate, *, memory_bytes: int
         harvest=found.harvest.model_dump(mode="json"),
         held_out_tokens=request.held_out_tokens,
         trackers=[{"kind": kind, "project": request.tracker_project} for kind in request.trackers],
+        stream={"seed": request.config.seed, "batch_size": found.batch_size, "hooks": request.hooks},
         sources=[
             SweepSource(position=at, tokenization_id=source.tokenization_id, weight=source.weight)
             for at, source in enumerate(request.sources)

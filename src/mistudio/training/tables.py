@@ -30,6 +30,9 @@ class Sweep(Base):
     harvest: Mapped[dict[str, Any]]
     held_out_tokens: Mapped[int] = mapped_column(Integer)
     trackers: Mapped[list[Any]] = mapped_column(default=list)
+    # seed, batch_size and hooks: what fixes the order of the activations beside tokens and harvest settings. That of
+    # all its trainings when it began: those that are left when some were deleted go on in the same order.
+    stream: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
     sources: Mapped[list[SweepSource]] = relationship(

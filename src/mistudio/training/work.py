@@ -55,6 +55,8 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
             open_source(context, params.sweep_id),
             [Run(one.hook, config=TrainerConfig.model_validate(one.config), name=one.id) for one in members],
             folders=folders,
+            seed=sweep.stream.get("seed"),
+            batch_size=sweep.stream.get("batch_size"),
             device=context.device,
             progress=watched.progress,
             on_points=watched.points,
