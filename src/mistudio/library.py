@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from mistudio.engine.progress import OnProgress, Pace, progress_bar
+from mistudio.engine.progress import OnProgress, Pace
+from mistudio.engine.progress_bars import progress_bar
 from mistudio.engine.run_folder import folder_of
 from mistudio.engine.runs import Run, SettingsRefused, named_apart
 from mistudio.engine.runs import settings as settings_of

@@ -1,12 +1,10 @@
-"""How far long work is, how fast, and for how long still; shown in terminals and notebooks. Imports no PyTorch."""
+"""How far long work is, how fast, and for how long still. Imports no PyTorch."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _WINDOW_SECONDS = 20.0
@@ -50,48 +48,3 @@ class Pace:
         rate = (done - before) / (now - began) if now > began and done > before else None
         left = None if rate is None or self._total is None else max(self._total - done, 0) / rate
         self._report(Progress(self._stage, done, self._total, self._unit, rate, left, note))
-
-
-@contextmanager
-def progress_bar(shown: bool | OnProgress | None = None) -> Generator[OnProgress | None]:
-    """A receiver of reports that draws a bar in a terminal or a notebook.
-
-    shown: False draws nothing, True draws whatever the output is, None only where a person looks (a terminal or a
-    notebook); a function of your own is used as it is.
-    """
-    if callable(shown):
-        yield shown
-        return
-    in_notebook = "ipykernel" in sys.modules
-    if not (shown or (shown is None and (in_notebook or sys.stderr.isatty()))):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=not in_notebook, force_jupyter=in_notebook or None)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[amount]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=console) as bars:
-        tasks = {}
-
-        def receive(report: Progress) -> None:
-            if report.stage not in tasks:
-                tasks[report.stage] = bars.add_task(report.stage, total=report.total, amount="", note="")
-            rate = f" · {report.rate:,.0f}/s" if report.rate else ""
-            amount = f"{report.done:,} {report.unit}{rate}"
-            bars.update(
-                tasks[report.stage],
-                completed=report.done,
-                total=report.total,
-                amount=amount,
-                note=report.note,
-            )
-
-        yield receive

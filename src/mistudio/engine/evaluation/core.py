@@ -21,7 +21,8 @@ from mistudio.engine.evaluation.structure import (
     histogram,
     max_decoder_cosines,
 )
-from mistudio.engine.progress import OnProgress, Progress, progress_bar
+from mistudio.engine.progress import OnProgress, Progress
+from mistudio.engine.progress_bars import progress_bar
 from mistudio.engine.sequences import Tokens, as_sequences
 from mistudio.lm.harvesting import harvest
 from mistudio.lm.model import LanguageModel
