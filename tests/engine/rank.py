@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import torch
 
 from mistudio.engine import Run, settings, train_runs
+from mistudio.engine.changes import Wanted
 from mistudio.engine.distributed import SpreadSource, joined
 from mistudio.lm import load_language_model
 from tests.engine.conftest import some_tokens
@@ -34,6 +37,14 @@ RUNS = [
 ]
 SOURCE = {"held_out_tokens": 200, "pool_tokens": 1024}
 
+
+def asked() -> Callable[[], list[Wanted]]:
+    """Asks once, after six batches, for another learning rate of all and another sparsity of the first."""
+    calls = count()
+    wanted = [Wanted("learning_rate", 1e-3), Wanted("k", 8, RUNS[0].name)]
+    return lambda: wanted if next(calls) == 6 else []
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[2])
@@ -42,7 +53,14 @@ if __name__ == "__main__":
         source = SpreadSource(model, some_tokens(300), [HOOK], ranks=place.ranks, **SOURCE)
         for split in ("batch", "latents"):
             folders = [folder / split / run.name for run in RUNS]
-            trained = train_runs(source, RUNS, folders=folders, ranks=place.ranks, split=split)
+            trained = train_runs(
+                source,
+                RUNS,
+                folders=folders,
+                ranks=place.ranks,
+                split=split,
+                changes=asked() if place.ranks.rank == 0 else list,  # the first one's wishes count
+            )
             if place.ranks.rank == 0:
                 curves = [
                     {k: v for k, v in one.history.items() if k not in ("time", "tokens_per_second")}

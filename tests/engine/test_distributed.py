@@ -36,7 +36,9 @@ def test_two_ranks_give_the_curves_of_one(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     source = ModelSource(model, some_tokens(300), [rank.HOOK], **rank.SOURCE)
-    alone = train_runs(source, rank.RUNS)
+    alone = train_runs(source, rank.RUNS, changes=rank.asked())
+    assert [round(value, 4) for value in alone[0].history["learning_rate"][5:7]] == [0.003, 0.001]
+    assert [round(value) for value in alone[0].history["l0"][5:7]] == [4, 8]
     for split in ("batch", "latents"):
         together = json.loads((tmp_path / split).with_suffix(".json").read_text())
         for ours, one in zip(together, alone, strict=True):

@@ -74,7 +74,7 @@ def train_runs(
         (`sae.config.live`). Each is noted in the run's folder (`engine.changes`) and told to `on_change`; what cannot
         change is logged.
     ranks, split: the processes that train together (`engine.distributed`): all make this call, and each steps on its
-        part of every batch, or keeps its part of the latents. The first writes the folders.
+        part of every batch, or keeps its part of the latents. The first writes the folders and is asked for `changes`.
 
     Raises SettingsRefused, RunRefused (a folder holds another run), and what the source raises.
     """
@@ -84,8 +84,6 @@ def train_runs(
     refuse_idle_ranks(runs, ranks, split)
     seed = runs[0].config.seed if seed is None else seed
     where = torch.device(device) if device is not None else _device_of(source)
-    if changes is not None and ranks.size > 1:
-        raise SettingsRefused("Settings of a training by several processes cannot change while it runs.")
     started = [run.config for run in runs]
     if folders is not None:
         started = [
@@ -116,7 +114,7 @@ def train_runs(
             )
             for folder, run in zip(folders, runs, strict=True):
                 add_environment(folder, found | {"seed": run.config.seed})
-        between = _Between(live, changes, lambda: ranks.any(stop()))
+        between = _Between(live, changes, stop, ranks)
         stopped = _train(source, live, batch_size, seed, progress, between, saved_on)
         for one in live:
             one.checkpoint()
@@ -174,12 +172,23 @@ def _train(
 class _Between:
     """What is asked between two batches."""
 
-    def __init__(self, live: Sequence[LiveRun], changes: Changes | None, stop: Callable[[], bool]) -> None:
-        self._live, self._changes, self.stop = live, changes, stop
+    def __init__(
+        self, live: Sequence[LiveRun], changes: Changes | None, stop: Callable[[], bool], ranks: Ranks
+    ) -> None:
+        self._live, self._changes, self._stop, self._ranks = live, changes, stop, ranks
+
+    def stop(self) -> bool:
+        """Whether any rank was asked to end here."""
+        return self._ranks.any(self._stop())
 
     def change(self) -> None:
-        """Make the changes that are wanted now."""
-        for wanted in self._changes() if self._changes is not None else ():
+        """Make the changes that are wanted now: those that the first rank is asked for, at one step on all ranks."""
+        if self._changes is None:
+            return
+        asked = self._changes() if self._ranks.rank == 0 else ()
+        if not self._ranks.any(bool(asked)):
+            return
+        for wanted in self._ranks.of_first(asked):
             for one in self._live:
                 if wanted.run in ("", one.run.name):
                     one.change(wanted)

@@ -44,6 +44,10 @@ class Ranks:
         """Whether it is true on any rank."""
         return mine
 
+    def of_first(self, mine: Any) -> Any:
+        """What the first rank gives, on every rank; anything that can be pickled."""
+        return mine
+
     def wait(self) -> None:
         """Until every rank is here."""
 
@@ -97,6 +101,13 @@ class Group(Ranks):
         """Whether it is true on any rank."""
         device = "cuda" if dist.get_backend(self._group) == "nccl" else "cpu"
         return bool(self.sum(torch.tensor(float(mine), device=device)) > 0)
+
+    def of_first(self, mine: Any) -> Any:
+        """What the first rank gives, on every rank; anything that can be pickled."""
+        told = [mine]
+        first = 0 if self._group is None else dist.get_global_rank(self._group, 0)
+        dist.broadcast_object_list(told, first, self._group)
+        return told[0]
 
     def wait(self) -> None:
         """Until every rank is here."""
