@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,13 +17,13 @@ from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenizations import add_tokenization
 from mistudio.errors import Conflict, StudioError
-from mistudio.jobs import JobInterrupted
+from mistudio.jobs import Job, JobInterrupted
 from mistudio.models.deletion import delete_owner, users_of
 from mistudio.sae.config import TopKConfig, TrainerConfig
 from mistudio.saes.placement import training_of
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
-from mistudio.training import sweeps, views
+from mistudio.training import bulk, sweeps, views
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Sweep, Training
 from tests.models.job_runs import run_here
@@ -157,6 +160,42 @@ def test_the_rest_goes_on_in_the_order_it_began_in(settings: Any, database: Any,
     theirs = weights(settings, database, expected["saes"][whole[3].id])
     assert found["saes"] == {}
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_many_are_deleted_while_another_runs(settings: Any, database: Any, tokens: str) -> None:
+    _, (runs,), job_id = start(database, wanted(tokens))
+    doomed = [start(database, wanted(tokens)) for _ in range(4)]
+    folders = [views.training_folder(settings, members[0].id) for _, members, _ in doomed]
+    (folders[0] / "checkpoints").mkdir(parents=True)
+    for number in range(3_000):
+        (folders[0] / "checkpoints" / str(number)).touch()
+    running, deleted = Event(), Event()
+
+    def watch(progress: dict[str, Any], _: Any) -> None:
+        if progress["stage"] == "Train" and progress["done"]:
+            running.set()
+            if progress["done"] > 3_500:
+                assert deleted.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run_here, settings, database, job_id, on_progress=watch)
+        try:
+            assert running.wait(60)
+            began = time.thread_time()  # of the processor, which a busy machine does not lengthen
+            with database.session() as session:
+                bulk.delete_many(session, settings, [members[0].id for _, members, _ in doomed])
+            seconds = time.thread_time() - began
+        finally:
+            deleted.set()
+        result, _ = future.result()
+    assert seconds < 1
+    assert not any(folder.exists() for folder in folders)
+    assert set(result["saes"]) == {runs.id}
+    with database.reading() as session:
+        assert session.scalars(select(Training.id)).all() == [runs.id]
+        assert not {id for _, _, id in doomed} & set(
+            session.scalars(select(Job.id).where(Job.state == "queued"))
+        )
 
 
 def test_one_that_diverges_ends_alone_and_says_so(settings: Any, database: Any, tokens: str) -> None:
