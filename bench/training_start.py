@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.training_data import HOOKS, Studio, studio
+from mistudio.engine.progress import FIRST_ROWS
 from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.jobs import await_job, get_job, request_stop
 from mistudio.jobs.local import LocalDispatcher
@@ -95,7 +96,7 @@ def started(made: Studio, *, cached: bool) -> dict[str, float]:
             stage = get_job(session, job_id).stage
         if stage is not None:
             found.setdefault("process", time.monotonic() - begun)
-        if stage == "Train":
+        if stage in (FIRST_ROWS, "Train"):
             found.setdefault("loaded", time.monotonic() - begun)
         if path.exists() and len((points := read_metrics(path))["time"]):
             found["first step"] = float(points["time"][0]) - wall

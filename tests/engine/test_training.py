@@ -30,6 +30,7 @@ from mistudio.engine import (
     train_runs,
 )
 from mistudio.engine.checkpoints import list_checkpoints
+from mistudio.engine.progress import FIRST_ROWS, HELD_OUT_ROWS
 from mistudio.engine.sources import Batch
 from mistudio.lm import LanguageModel, load_language_model
 from mistudio.sae import Trainer, TrainingDiverged
@@ -95,6 +96,33 @@ def test_runs_trained_together_are_those_trained_alone(either: Any) -> None:
         assert one.history["loss"] == alone.history["loss"]
     assert [one.tokens for one in together] == [6_000, 6_000, 6_000, 4_000]
     assert all(one.history["fvu"][-1] < 0.9 * one.history["fvu"][0] for one in together)
+
+
+def test_what_the_model_reads_before_the_first_step_is_reported(source: ModelSource) -> None:
+    seen: list[Progress] = []
+    train_runs(source, [Run(RESIDUAL, config=settings(CONFIG, total_tokens=512))], progress=seen.append)
+    assert list(dict.fromkeys(one.stage for one in seen)) == [
+        FIRST_ROWS,
+        "Train",
+        HELD_OUT_ROWS,
+        "Measure on held-out tokens",
+    ]
+    for stage in (FIRST_ROWS, HELD_OUT_ROWS):
+        rows = [(one.done, one.total) for one in seen if one.stage == stage]
+        done = [at for at, _ in rows]
+        assert done == sorted(done) and len(set(done)) > 2 and done[0] == 0
+        assert {total for _, total in rows} == {done[-1]}, "the total is known from the start"
+    assert next(one.done for one in seen if one.stage == "Train") == 0
+
+    class LeavingError(Exception):
+        pass
+
+    def leave(report: Progress) -> None:
+        if report.stage == FIRST_ROWS and report.done:
+            raise LeavingError
+
+    with pytest.raises(LeavingError):
+        train_runs(source, [Run(RESIDUAL, config=CONFIG)], progress=leave)
 
 
 def test_one_pass_of_the_model_feeds_all_runs(source: ModelSource) -> None:

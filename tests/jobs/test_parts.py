@@ -52,6 +52,23 @@ def test_the_pace_follows_a_change_of_speed_and_starts_anew_with_a_stage() -> No
     assert pace.rate is None
 
 
+def test_work_in_bursts_has_a_steady_rate_and_says_what_goes_on_between_them() -> None:
+    pace, at, done = Pace(), 0.0, 0.0
+    pace.update(0, 1e6, "tokens", "Train", at)
+    for burst in range(10):
+        for _ in range(4):
+            at, done = at + 0.75, done + 1_000
+            pace.update(done, 1e6, "tokens", "Train", at)
+        fast = pace.rate or 0.0
+        for _ in range(14):
+            at += 2
+            pace.update(done, 1e6, "tokens", "Train", at, "reading")
+        assert pace.columns()["stage"] == "Train, reading"
+        assert burst < 3 or 0.75 * 4_000 / 31 < (pace.rate or 0.0) < fast < 1.35 * 4_000 / 31
+    pace.update(done + 1, 1e6, "tokens", "Train", at + 1)
+    assert pace.columns()["stage"] == "Train"
+
+
 def given_slowly(*arguments: Any, **named: Any) -> Any:
     """Like `given`, for what touches the disk: no deadline."""
     return lambda test: settings(deadline=None)(given(*arguments, **named)(test))

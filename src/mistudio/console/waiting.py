@@ -157,7 +157,7 @@ class _Lines:
         self._at, self._said = 0.0, ("", "")
 
     def show(self, job: Job) -> None:
-        said = (job.stage or "", job.state)
+        said = ((job.stage or "").partition(", ")[0], job.state)
         now = time.monotonic()
         if said != self._said or now - self._at >= _LINE_SECONDS:
             self._at, self._said = now, said

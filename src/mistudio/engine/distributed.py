@@ -14,7 +14,7 @@ the latents are spread instead). A `CacheSource` needs no spreading.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,17 @@ class SpreadSource(ModelSource):
         self._ranks = ranks
         super().__init__(*given, **settings)
 
-    def read(self, chosen: Ids, next: int, into: dict[str, Tensor]) -> ActivationChunk:
+    def read(
+        self,
+        chosen: Ids,
+        next: int,
+        into: dict[str, Tensor],
+        passed: Callable[[int], None] | None = None,
+    ) -> ActivationChunk:
         """The activations that count of the `chosen` sequences, read together."""
         ranks, size = self._ranks, self.settings.batch_sequences
         if ranks.size == 1:
-            return super().read(chosen, next, into)
+            return super().read(chosen, next, into, passed)
         _, lengths = self.sequences.take(chosen)
         chosen = chosen[np.argsort(-lengths, kind="stable")]
         first, last = ranks.span(-(-len(chosen) // size))
@@ -65,6 +71,8 @@ class SpreadSource(ModelSource):
             torch.cat(ranks.gather(t.to(device))).cpu() for t in (part.sequences, part.positions, part.tokens)
         ]
         counts = ranks.sum(torch.tensor([*vars(part.counts).values()], device=device)).tolist()
+        if passed is not None:
+            passed(len(where[0]))
         return ActivationChunk(found, where[0], where[1], where[2], next, HarvestCounts(*counts))
 
     def _nothing(self, next: int) -> ActivationChunk:

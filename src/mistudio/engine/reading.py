@@ -5,7 +5,7 @@ Caches are filled with it, and a training without a cache reads it directly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,10 +90,12 @@ def read_chunk(
     next: int = 0,
     *,
     into: dict[str, Tensor] | None = None,
+    passed: Callable[[int], None] | None = None,
 ) -> ActivationChunk:
     """The activations that count of the `chosen` sequences, in memory at once.
 
     `into`: buffers, per hook `[at least the sequences' tokens, d]`, whose first rows they are written to.
+    `passed`: told after each pass of the model how many there are so far.
     Raises ActivationsRefused naming the hook and the place where an activation is NaN or infinite.
     """
     from mistudio.lm import harvest
@@ -138,6 +140,8 @@ def read_chunk(
         which.append(batch.sequence_index[row])
         positions.append(place)
         kept_ids.append(batch.tokens[mask])
+        if passed is not None:
+            passed(end)
     chunk = ActivationChunk(
         {hook: buffers[hook][: counts.kept] for hook in hooks},
         torch.from_numpy(np.asarray(chosen, np.int64))[torch.cat(which)],

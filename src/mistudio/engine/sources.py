@@ -89,6 +89,10 @@ class ModelSource:
         self.on_chunk: Callable[[int, int, ActivationChunk], None] | None = None
         """Sees every group of activations that is read: epoch, number of sequences read before it, activations (they
         are overwritten after the call)."""
+        self.on_rows: Callable[[int, int], None] | None = None
+        """Told after each pass of the model how many activations are read of those that it reads at a stretch: a
+        pool, or what is held out. What it raises goes through to the reader."""
+        self._pool_rows: int | None = None
         self.metadata_given = dict(metadata or {})
         self.training_sequences, self.held_out_sequences = self._split(held_out_tokens)
         self._held_out_tokens = held_out_tokens
@@ -210,15 +214,34 @@ class ModelSource:
             }
         n = 0
         self._origins = []
+        if self.on_rows is not None:
+            self._expect(order[at:], size)
+        if (telling := self._telling(0, len(order) - at)) is not None:
+            telling(0)
         while n < self.pool_tokens and at < len(order):
             chosen = order[at : at + size]
             room = {hook: pool[n:] for hook, pool in self._buffers.items()}
-            chunk = self.read(chosen, at + len(chosen), room)
+            chunk = self.read(chosen, at + len(chosen), room, self._telling(n, len(order) - at))
             if self.on_chunk is not None:
                 self.on_chunk(epoch, at, chunk)
             self._origins.append((chunk.sequences, chunk.positions, chunk.tokens))
             n, at = n + chunk.counts.kept, chunk.next
         return n, at
+
+    def _expect(self, order: Ids, size: int) -> None:
+        """Count the activations of a pool, in groups of `size` sequences, once: of the same text, one is like the
+        next."""
+        if self._pool_rows is None:
+            enough = len(self._countable(order, self.pool_tokens))
+            self._pool_rows = int(self._countable(order[: -(-enough // size) * size], None).sum())
+
+    def _telling(self, before: int, sequences: int) -> Callable[[int], None] | None:
+        """What tells `on_rows` of a group, with `before` rows of the pool read and so many sequences left."""
+        tell = self.on_rows
+        if tell is None:
+            return None
+        total = min(self._pool_rows or 0, before + sequences * self.sequences.context)
+        return lambda found: tell(before + found, max(total, before + found))
 
     def sample(self, n: int, at: int) -> Sample | None:
         """The first rows of the pool that batches are drawn from now."""
@@ -233,18 +256,36 @@ class ModelSource:
         found = sequences_up_to(self.sequences, self.held_out_sequences, n_tokens)
         return (self.model, found) if found else None
 
-    def read(self, chosen: Ids, next: int, into: dict[str, Tensor]) -> ActivationChunk:
+    def read(
+        self,
+        chosen: Ids,
+        next: int,
+        into: dict[str, Tensor],
+        passed: Callable[[int], None] | None = None,
+    ) -> ActivationChunk:
         """The activations that count of the `chosen` sequences, in the first rows of these buffers."""
         hooks = list(self.hooks)
-        return read_chunk(self.model, self.sequences, hooks, self.settings, chosen, next, into=into)
+        return read_chunk(
+            self.model, self.sequences, hooks, self.settings, chosen, next, into=into, passed=passed
+        )
 
     def held_out(self, n: int | None = None) -> dict[str, Tensor] | None:
         """Activations of the held-out sequences, per hook `[m, d]` float32 on the CPU: at most `n` rows (default: as
         many as were asked to be held out)."""
         if not len(self.held_out_sequences):
             return None
+        tell = self.on_rows
+        total = 0
+        if tell is not None:
+            total = int(self._countable(self.held_out_sequences, None).sum())
+            tell(0, total)
         found = read_chunk(
-            self.model, self.sequences, list(self.hooks), self.settings, self.held_out_sequences
+            self.model,
+            self.sequences,
+            list(self.hooks),
+            self.settings,
+            self.held_out_sequences,
+            passed=None if tell is None else lambda rows: tell(rows, max(total, rows)),
         )
         m = self._held_out_tokens if n is None else min(n, self._held_out_tokens)
         return {hook: rows[:m].cpu() for hook, rows in found.activations.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +16,10 @@ from mistudio.engine.checkpoints import METRICS_FILE, RESULT_FILE
 from mistudio.engine.distributed import refuse_idle_ranks
 from mistudio.engine.live_run import LiveRun, OnChange, OnPoints, Rows
 from mistudio.engine.prefetching import AHEAD, prefetched
-from mistudio.engine.progress import OnProgress, Pace
+from mistudio.engine.progress import FIRST_ROWS, HELD_OUT_ROWS, OnProgress, Pace, ReadingPace
 from mistudio.engine.recordings.cross_entropy import spliced_loss_of
 from mistudio.engine.recordings.environment import add_environment, environment
-from mistudio.engine.recordings.recorder import Recorder
+from mistudio.engine.recordings.recorder import Recorder, splice_together
 from mistudio.engine.run_folder import Curves, begin, finished, write_json
 from mistudio.engine.runs import Run, SettingsRefused, named_apart, shared_batch_size
 from mistudio.engine.sources import ActivationSource, Batch, CacheSource, ModelSource
@@ -141,22 +141,35 @@ def _train(
         return False
     pace = Pace(progress, "Train", total)
     number = first.batches
-    pace.at(min(number * batch_size, total))
+    begun = min(number * batch_size, total)
+    reading = ReadingPace(progress, FIRST_ROWS, pace)
     between.change()
     batches = source.batches(batch_size, seed, first.position)
-    ahead = 0 if _runs_model(source) else AHEAD
+    model_source = _model_source(source)
+    # A model shares the processor with the training: a thread gains nothing, and would read a last pool that nobody
+    # wants.
+    ahead = 0 if model_source is not None else AHEAD
+    if model_source is None:
+        reading.done = begun
+        pace.at(begun)
     try:
-        with closing(prefetched(batches, ahead)) as stream:
+        with _told_of_rows(model_source, reading), closing(prefetched(batches, ahead)) as stream:
             for batch in stream:
+                if reading.done is None:
+                    pace.at(begun)
                 number += 1
                 seen = Rows(batch, live[0].device)
-                for one in live:
-                    if one.active and one.batches < number:
-                        one.take(batch, seen)
+                taking = [one for one in live if one.active and one.batches < number]
+                for one in taking:
+                    one.take(batch, seen)
+                splice_together([one.recorder for one in taking])
+                for one in taking:
+                    one.settle(batch)
                 running = [one for one in live if one.active]
                 newest = next((one.curves.last for one in running if one.curves.last), {})
-                note = f"FVU {newest['fvu']:.3f}, L0 {newest['l0']:.0f}" if newest else ""
-                pace.at(min(number * batch_size, total), note)
+                reading.note = f"FVU {newest['fvu']:.3f}, L0 {newest['l0']:.0f}" if newest else ""
+                reading.done = min(number * batch_size, total)
+                pace.at(reading.done, reading.note)
                 if not running:
                     return False
                 if between.stop():
@@ -201,9 +214,10 @@ def _results(
     progress: OnProgress | None,
     save_finished: bool,
 ) -> list[TrainedSAE]:
+    with _told_of_rows(_model_source(source), ReadingPace(progress, HELD_OUT_ROWS)):
+        held_out = source.held_out()
     pace = Pace(progress, "Measure on held-out tokens", len(live), "dictionaries")
     pace.at(0)
-    held_out = source.held_out()
     found: list[TrainedSAE] = []
     for one in live:
         trainer, run = one.trainer, one.run
@@ -289,15 +303,27 @@ def _site(run: Run, source: ActivationSource) -> tuple[int, int | None]:
     return sum(widths), source.hooks[run.writes[0]] if run.transcodes else None
 
 
-def _runs_model(source: ActivationSource) -> bool:
-    """Whether batches cost passes of a model. It then shares the processor with the training: a thread gains nothing,
-    and would read a last pool that nobody wants."""
-    return isinstance(getattr(source, "source", source), ModelSource)
+def _model_source(source: ActivationSource) -> ModelSource | None:
+    """The source that runs a model, where batches cost passes of one."""
+    inner: Any = getattr(source, "source", source)
+    return inner if isinstance(inner, ModelSource) else None
+
+
+@contextmanager
+def _told_of_rows(source: ModelSource | None, reading: ReadingPace) -> Generator[None]:
+    """`reading` is told of what `source` reads inside."""
+    if source is None:
+        yield
+        return
+    source.on_rows = reading.at
+    try:
+        yield
+    finally:
+        source.on_rows = None
 
 
 def _device_of(source: ActivationSource) -> torch.device:
-    inner: Any = getattr(source, "source", source)
-    if isinstance(inner, ModelSource):
+    if (inner := _model_source(source)) is not None:
         return inner.model.device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -81,16 +81,23 @@ class JobContext:
             raise JobInterrupted
 
     def progress(
-        self, done: float, total: float | None = None, unit: str | None = None, stage: str | None = None
+        self,
+        done: float,
+        total: float | None = None,
+        unit: str | None = None,
+        stage: str | None = None,
+        doing: str = "",
     ) -> None:
         """Say how far the present stage is, in `unit`s; rate and time left are derived. Checks like `check`.
 
-        `unit` and `stage` stay what they were when left out; the count starts anew with a new stage.
+        `unit` and `stage` stay what they were when left out; the count starts anew with a new stage. `doing` says
+        what goes on while `done` stands still for long; it is shown behind the stage.
         """
         self.check()
         self._unit = unit or self._unit
         self._stage = stage or self._stage
         now = {"done": done, "total": total, "unit": self._unit, "stage": self._stage, "at": time.monotonic()}
+        now["doing"] = doing
         self.reporter.latest("progress", {"progress": now})
 
     def log(self, message: str, level: Literal["debug", "info", "warning", "error"] = "info") -> None:

@@ -14,7 +14,8 @@ class Pace:
     """Progress of one run. `rate` is in units a second, `seconds_left` counts for the present stage.
 
     The rate is the units done over the time taken, both summed with weights that fade by a factor e every ten
-    seconds; it starts anew with each stage, and what was done before this run began does not count.
+    seconds, or three times its pauses where the work comes in bursts; it starts anew with each stage, and what was
+    done before this run began does not count. `doing` is what goes on inside a stage when a unit takes long.
     """
 
     done: float | None = None
@@ -22,11 +23,14 @@ class Pace:
     unit: str | None = None
     stage: str | None = None
     rate: float | None = None
+    doing: str = ""
 
     def __post_init__(self) -> None:
         self._at: float | None = None
         self._units = 0.0
         self._seconds = 0.0
+        self._moved = 0.0
+        self._pause = 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -36,23 +40,39 @@ class Pace:
         return max(0.0, self.total - self.done) / self.rate
 
     def update(
-        self, done: float, total: float | None, unit: str | None, stage: str | None, at: float
+        self,
+        done: float,
+        total: float | None,
+        unit: str | None,
+        stage: str | None,
+        at: float,
+        doing: str = "",
     ) -> None:
         """Take in one report, made at `at` seconds of a steady clock."""
         same = (unit, stage) == (self.unit, self.stage) and self.done is not None and done >= self.done
         if not same:
-            self._units = self._seconds = 0.0
+            self._units = self._seconds = self._pause = 0.0
             self.rate = None
         elif self._at is not None and at > self._at and self.done is not None:
-            fade = math.exp(-(at - self._at) / SMOOTHING_SECONDS)
+            fade = math.exp(-(at - self._at) / self._smoothing(at))
             self._units = self._units * fade + (done - self.done)
             self._seconds = self._seconds * fade + (at - self._at)
             self.rate = self._units / self._seconds
         elif self._at is not None:
             self._units += done - (self.done or 0.0)  # several reports at one instant
+        if not same or done != self.done or self._at is None:
+            self._moved = at
         self.done, self.total, self.unit, self.stage, self._at = done, total, unit, stage, at
+        self.doing = doing
+
+    def _smoothing(self, at: float) -> float:
+        """Seconds over which the rate is smoothed at the report of `at`. A pause is forgotten in ten of its lengths."""
+        if self._pause and self._at is not None:
+            self._pause *= math.exp(-(at - self._at) / (10 * self._pause))
+        self._pause = max(self._pause, at - self._moved)
+        return max(SMOOTHING_SECONDS, 3 * self._pause)
 
     def columns(self) -> dict[str, Any]:
         """The values of the job's progress columns."""
-        names = ("done", "total", "unit", "stage", "rate", "seconds_left")
-        return {name: getattr(self, name) for name in names}
+        shown = {name: getattr(self, name) for name in ("done", "total", "unit", "rate", "seconds_left")}
+        return shown | {"stage": f"{self.stage}, {self.doing}" if self.stage and self.doing else self.stage}

@@ -15,7 +15,9 @@ from pathlib import Path
 from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from mistudio.console.waiting import figures
 from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.jobs import Job
 from mistudio.settings import Settings
@@ -77,12 +79,13 @@ class LiveTable:
         if self._live is not None:
             self._live.update(self._table(job))
             return
-        now, said = time.monotonic(), f"{job.state} {job.stage or ''}"
+        stage, _, _ = (job.stage or "").partition(", ")
+        now, said = time.monotonic(), f"{job.state} {stage}".strip()
         if said == self._said and now - self._said_at < _LINE_SECONDS:
             return
         self._said, self._said_at = said, now
         if job.state != "running" or not any(sae.step for sae in self._saes):
-            sys.stderr.write(f"{job.title}: {said}".strip() + "\n")
+            sys.stderr.write(f"{job.title}: {said}{_amount(job)}\n")
         for sae in self._saes if job.state == "running" else ():
             if sae.step:
                 step = f"step {sae.step:,}/{sae.total_steps:,}"
@@ -99,7 +102,8 @@ class LiveTable:
     def _table(self, job: Job) -> Table:
         rate, left = _pace(job)
         stage = job.stage if job.state == "running" and job.stage else job.state
-        grid = Table(title=f"{job.title} · {stage}", title_justify="left", box=None, pad_edge=False)
+        title = Text(f"{job.title} · {stage}{_amount(job)}")
+        grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for column in ("SAE", "Step", "FVU", "L0", "Dead", "Speed", "Left"):
             grid.add_column(column, justify="left" if column == "SAE" else "right", no_wrap=column != "SAE")
         for sae in self._saes:
@@ -119,14 +123,26 @@ class LiveTable:
         )
 
 
+def _amount(job: Job) -> str:
+    """How far a stage is that no SAE has a step in, with rate and time left."""
+    if job.state != "running" or job.unit in (None, "tokens") or not job.total:
+        return ""
+    return f": {figures(job)}"
+
+
 def _pace(job: Job) -> tuple[str, str]:
     """Tokens a second and the time left, as far as they are known."""
     rate = f"{job.rate:,.0f} tokens/s" if job.rate and job.unit == "tokens" else ""
-    if job.seconds_left is None or job.state != "running":
+    if job.seconds_left is None or job.state != "running" or job.unit != "tokens":
         return rate, ""
-    seconds = round(job.seconds_left)
-    hours = f"{seconds // 3600}:" if seconds >= 3600 else ""
-    return rate, f"{hours}{seconds // 60 % 60:0{2 if hours else 1}d}:{seconds % 60:02d}"
+    return rate, _clock(job.seconds_left)
+
+
+def _clock(seconds: float) -> str:
+    """0:20, or 1:02:03 from an hour on."""
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    return f"{hours}{whole // 60 % 60:0{2 if hours else 1}d}:{whole % 60:02d}"
 
 
 def _shared_start(names: list[str]) -> int:
