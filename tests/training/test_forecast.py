@@ -121,6 +121,7 @@ def test_settings_as_they_come_give_no_warnings() -> None:
         ({"distinct": 1_000_000}, "config.total_tokens", "each is seen 10.0 times"),
         ({"d_sae": 256}, "config.d_sae", "compresses"),
         ({"held_out": 0}, "held_out_tokens", "not measured"),
+        ({"held_out": 0, "evaluate_every": 50}, "held_out_tokens", "no curve of CE recovered"),
     ],
 )
 def test_advice_names_the_setting_and_a_value_that_stills_it(

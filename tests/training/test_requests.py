@@ -71,6 +71,25 @@ def test_the_later_beats_the_earlier(database: Any, tmp_path: Path) -> None:
     assert found.template_id is not None
 
 
+def test_a_templates_grid_is_tried_but_for_what_options_set(database: Any) -> None:
+    register_template_kinds(template_kinds(all_domains()))
+    kept = {"config": {"d_sae": 256}, "grid": {"k": [4, 8], "learning_rate": [1e-4, 1e-3]}}
+    with database.session() as session:
+        add_template(session, TemplateCreate(kind="training", name="both", body=kept))
+        found = request_of(
+            session,
+            None,
+            template="both",
+            sources=["tk_1"],
+            hooks=[HOOK],
+            settings=["architecture.k=16"],
+            cache_id="ac_1",
+        )
+    assert found.grid == {"learning_rate": [1e-4, 1e-3]}
+    assert found.config.architecture == BatchTopKConfig(k=16)
+    assert found.harvest is None, "a cache was harvested under its own settings"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

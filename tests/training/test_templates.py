@@ -11,8 +11,9 @@ from mistudio.errors import NotFound, StudioError
 from mistudio.templates.kinds import register_template_kinds
 from mistudio.templates.library import add_template, get_template
 from mistudio.templates.schemas import TemplateCreate
-from mistudio.training.schemas import TrainingCreate
+from mistudio.training.schemas import TrainingCreate, TrainingTemplate
 from mistudio.training.sweeps import create_sweep
+from mistudio.training.views import asked_of, settings_kept
 from tests.training.conftest import HOOK
 
 
@@ -34,6 +35,7 @@ def test_a_training_starts_from_a_template_and_is_counted(database: Any, tokens:
             "template_id": template.id,
         }
         training = create_sweep(session, TrainingCreate.model_validate(wanted)).trainings[0]
+        assert settings_kept(training) == asked_of(training.sweep) == TrainingTemplate.model_validate(kept)
         assert training.config["architecture"]["k"] == 4 and training.config["d_sae"] == 64
         assert get_template(session, template.id).uses == 1
     with database.session() as session:
@@ -43,9 +45,37 @@ def test_a_training_starts_from_a_template_and_is_counted(database: Any, tokens:
             create_sweep(session, TrainingCreate.model_validate({**wanted, "template_id": wrong}))
 
 
+def test_a_sweep_is_kept_with_its_grid_and_started_again(database: Any, tokens: str) -> None:
+    config = {"d_sae": 64, "batch_size": 256, "architecture": {"kind": "topk", "k": 4, "aux_k": 7}}
+    grid = {"architecture": ["batch_topk", "topk"], "learning_rate": [1e-4, 1e-3]}
+    request = {"sources": [{"tokenization_id": tokens}], "held_out_tokens": 512, "config": config}
+
+    def start(session: Any, asked: dict[str, Any]) -> Any:
+        return create_sweep(session, TrainingCreate.model_validate(request | {"hooks": [HOOK]} | asked))
+
+    with database.session() as session:
+        kept = asked_of(start(session, {"grid": grid}))
+        assert kept is not None and kept.grid == grid
+        wanted = TemplateCreate(kind="training", name="four", body=kept.model_dump(mode="json"))
+        template = add_template(session, wanted)
+        again = start(session, template.body | {"template_id": template.id})
+        assert [one.config["architecture"]["kind"] for one in again.trainings] == [
+            "batch_topk",
+            "batch_topk",
+            "topk",
+            "topk",
+        ]
+        assert again.trainings[3].config["architecture"]["aux_k"] == 7
+        assert asked_of(again) == kept
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
+        ({"grid": {"k": []}}, "body"),
+        ({"grid": {"sparsity": [1]}}, "body"),
+        ({"grid": {"hook": [HOOK]}}, "body"),
+        ({"grid": {"seed": list(range(300))}}, "body"),
         ({"config": {"d_sae": 0}}, "body.config.d_sae"),
         ({"config": {"skip_connection": True}}, "body"),
         ({"harvest": {"n_tokens": 5}}, "body"),

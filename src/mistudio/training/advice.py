@@ -5,7 +5,7 @@ Rules of thumb, each with its reason; none of them refuses anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mistudio.sae.config import TrainerConfig, active_per_token
 from mistudio.training.schemas import Advice
@@ -25,7 +25,7 @@ def rule_of_learning_rate(d_sae: int) -> float:
     return LEARNING_RATE / (d_sae / 2**14) ** 0.5
 
 
-def advise(runs: Iterable[tuple[TrainerConfig, int]], distinct: int, held_out: int) -> list[Advice]:
+def advise(runs: Sequence[tuple[TrainerConfig, int]], distinct: int, held_out: int) -> list[Advice]:
     """What is to be said of these SAEs (settings and width of the activations), each thing once.
 
     distinct: tokens there are to train on. held_out: tokens that are kept for the measure.
@@ -42,7 +42,18 @@ def advise(runs: Iterable[tuple[TrainerConfig, int]], distinct: int, held_out: i
                 one = worse.model_copy(update={"saes": before.saes + 1})
             counts[key] = one
     found = list(counts.values())
-    if held_out == 0:
+    spliced = sum(bool(config.evaluate_every) for config, _ in runs)
+    if held_out == 0 and spliced:
+        found.append(
+            Advice(
+                message="Splicing into the model is measured on held-out tokens, and none is held out: there would be "
+                "no curve of CE recovered. Hold some out, or set “Splice into the model every” to 0.",
+                setting="held_out_tokens",
+                suggestion=16_384,
+                saes=spliced,
+            )
+        )
+    elif held_out == 0:
         found.append(
             Advice(
                 message="Nothing is held out, so the finished SAE is not measured on tokens that it has not seen.",

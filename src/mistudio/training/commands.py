@@ -9,7 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from mistudio.console import Console, open_console
-from mistudio.errors import StudioError
+from mistudio.errors import Conflict, StudioError
+from mistudio.templates.library import add_template
+from mistudio.templates.schemas import TemplateCreate, TemplateOut
 from mistudio.training import (
     control_commands,
     listing_commands,
@@ -154,6 +156,38 @@ def show(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) ->
     """Show one training."""
     with open_console() as console, console.reading() as session:
         console.emit(views.detail(session, console.settings, training))
+
+
+@app.command("keep")
+def keep(
+    training: Annotated[str, typer.Argument(help="Training (tr_…).")],
+    name: Annotated[str, typer.Argument(help="What to call the template.")],
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Keep what its whole sweep was asked for, with the grid.")
+    ] = False,
+    description: Annotated[str, typer.Option(help="What it is good for.")] = "",
+    favourite: Annotated[bool, typer.Option("--favourite", help="List it before the others.")] = False,
+) -> None:
+    """Save a run's settings as a template, from which `mistudio train --template` starts."""
+    with open_console() as console:
+        with console.session() as session:
+            found = views.get_training(session, training)
+            kept = views.asked_of(found.sweep) if sweep else views.settings_kept(found)
+            if kept is None:
+                raise Conflict(
+                    "settings_not_kept",
+                    f"The settings of “{found.sweep.name}” are not known as a whole any more, or refused today.",
+                    hint="Leave --sweep out to keep those of the one run." if sweep else None,
+                )
+            wanted = TemplateCreate(
+                kind="training",
+                name=name,
+                description=description,
+                favourite=favourite,
+                body=kept.model_dump(mode="json"),
+            )
+            made = TemplateOut.model_validate(add_template(session, wanted))
+        console.emit(made)
 
 
 @app.command("stop")

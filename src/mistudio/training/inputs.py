@@ -13,10 +13,7 @@ from mistudio.engine.runs import Run, SettingsRefused, shared_batch_size, sweep
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.lm.hooks import place_of
 from mistudio.models.tables import Model
-from mistudio.training.schemas import TrainingCreate
-
-MOST_TRAININGS = 256
-"""SAEs of one sweep: more would neither fit into memory nor on a screen."""
+from mistudio.training.schemas import MOST_TRAININGS, TrainingCreate
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,16 @@ def request_of(
     if template is not None:
         found = find_template(session, template, "training")
         body = {**found.body, "template_id": found.id}
+        if fixed.get("cache_id") is not None:
+            body.pop("harvest", None)  # a cache was harvested under its own settings
     lines: dict[Any, int] = {}
     if file is not None:
         document = read_document(_text_of(file), "json" if file.suffix.lower() == ".json" else "toml")
         if document.body is None:
             raise _refused(file, document.faults)
         lines = dict(document.lines)
+        if document.body.get("cache_id"):
+            body.pop("harvest", None)
         body = _over(body, document.body)
     if sources:
         body["sources"] = [_source(one) for one in sources]
@@ -55,13 +59,19 @@ def request_of(
     body |= {name: value for name, value in fixed.items() if value is not None}
     if harvest:
         body["harvest"] = {**(body.get("harvest") or {}), **assignments(harvest)}
+    values = assignments(settings)
+    if body.get("grid"):  # one value, said later than several, stands in their place
+        said = {name.rpartition(".")[2] for name in values}
+        body["grid"] = {
+            name: tried for name, tried in body["grid"].items() if name.rpartition(".")[2] not in said
+        }
     if grid:
         body["grid"] = {
             **(body.get("grid") or {}),
             **{name: _values(text) for name, text in map(_pair, grid)},
         }
     if settings:
-        body = {**body, "config": _changed(file, body, settings, lines)}
+        body = {**body, "config": _changed(file, body, values, lines)}
     try:
         return TrainingCreate.model_validate(kinds_given(body))
     except ValidationError as error:
@@ -74,13 +84,13 @@ class _Settings(BaseModel):
     config: TrainerConfig = TrainerConfig()
 
 
-def _changed(file: Path | None, body: Body, settings: Sequence[str], lines: dict[Any, int]) -> TrainerConfig:
+def _changed(file: Path | None, body: Body, values: Body, lines: dict[Any, int]) -> TrainerConfig:
     """The file's and template's settings with those of the options."""
     try:
         before = _Settings.model_validate(kinds_given(body)).config
     except ValidationError as error:
         raise _refused(file, faults_of(error, lines)) from error
-    return settings_of(before, **assignments(settings))
+    return settings_of(before, **values)
 
 
 def _over(below: Body, above: Body) -> Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,9 +16,23 @@ from pydantic import (
 )
 
 from mistudio.activations.schemas import HarvestSettings
+from mistudio.engine.runs import Run, SettingsRefused, shared_batch_size, sweep
 from mistudio.jobs import JobOut
 from mistudio.sae.config import TrainerConfig
 from mistudio.training.trackers import TrackerKind
+
+MOST_TRAININGS = 256
+"""SAEs of one sweep: more would neither fit into memory nor on a screen."""
+
+Grid = Annotated[
+    dict[str, list[Any]],
+    Field(
+        default_factory=dict[str, list[Any]],
+        title="Grid",
+        description='Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for '
+        "each combination, at each hook point, on the same pass of the model.",
+    ),
+]
 
 
 class SourceChoice(BaseModel):
@@ -79,12 +94,7 @@ class TrainingCreate(BaseModel):
         json_schema_extra={"unit": "tokens"},
     )
     config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
-    grid: dict[str, list[Any]] = Field(
-        default_factory=dict[str, list[Any]],
-        title="Grid",
-        description='Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for '
-        "each combination, at each hook point, on the same pass of the model.",
-    )
+    grid: Grid
     trackers: list[TrackerKind] = Field(
         default_factory=list[TrackerKind],
         max_length=3,
@@ -141,8 +151,15 @@ class TrainingTemplate(BaseModel):
         json_schema_extra={"advanced": True},
     )
     held_out_tokens: int = Field(
-        default=16_384, ge=0, le=10_000_000, title="Held-out tokens", json_schema_extra={"unit": "tokens"}
+        default=16_384,
+        ge=0,
+        le=10_000_000,
+        title="Held-out tokens",
+        description="Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured "
+        "on them.",
+        json_schema_extra={"unit": "tokens"},
     )
+    grid: Grid
 
     @model_validator(mode="after")
     def _of_an_autoencoder(self) -> TrainingTemplate:
@@ -150,7 +167,24 @@ class TrainingTemplate(BaseModel):
             raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
         if self.config.skip_connection:
             raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")
+        if wrong := grid_fault(self.config, self.grid):
+            raise ValueError(f"grid: {wrong}")
         return self
+
+
+def grid_fault(config: TrainerConfig, grid: dict[str, list[Any]]) -> str | None:
+    """What is wrong with the values that are to be tried at one hook point, in one sentence; None where nothing is."""
+    count = prod(len(values) for values in grid.values())
+    if count > MOST_TRAININGS:
+        return f"{count:,} SAEs are more than the {MOST_TRAININGS} of one run."
+    places = {"hook", "hook_out", "hooks"} & grid.keys()
+    if places:
+        return f"{min(places)} is no hyperparameter: a template keeps none."
+    try:
+        shared_batch_size(sweep(Run(hook="any", config=config), grid))
+    except SettingsRefused as error:
+        return error.message
+    return None
 
 
 class TrainingUpdate(BaseModel):
@@ -233,6 +267,10 @@ class SweepOut(BaseModel):
     created_at: datetime
     trainings: list[TrainingOut]
     job: JobOut | None
+    asked: TrainingTemplate | None = Field(
+        description="Hyperparameters and grid as they were asked for, to be kept as a template; null for a sweep "
+        "whose settings would be refused today, or of a version that did not note them."
+    )
 
 
 class TrainingDetail(TrainingOut):

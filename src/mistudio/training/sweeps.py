@@ -49,6 +49,7 @@ def create_sweep(session: Session, request: TrainingCreate, *, memory_bytes: int
         cache_id=request.cache_id,
         harvest=found.harvest.model_dump(mode="json"),
         held_out_tokens=request.held_out_tokens,
+        asked=request.model_dump(mode="json", include={"config", "grid"}),
         trackers=[{"kind": kind, "project": request.tracker_project} for kind in request.trackers],
         stream={"seed": request.config.seed, "batch_size": found.batch_size, "hooks": request.hooks},
         sources=[

@@ -33,6 +33,8 @@ class Sweep(Base):
     # seed, batch_size and hooks: what fixes the order of the activations beside tokens and harvest settings. That of
     # all its trainings when it began: those that are left when some were deleted go on in the same order.
     stream: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # config and grid: the hyperparameters that were asked for. Empty for old sweeps of several trainings.
+    asked: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
 
     sources: Mapped[list[SweepSource]] = relationship(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
@@ -18,7 +19,14 @@ from mistudio.models.tables import Model
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
 from mistudio.store import folder_bytes, owner_folder
-from mistudio.training.schemas import CheckpointOut, SourceOut, SweepOut, TrainingDetail, TrainingOut
+from mistudio.training.schemas import (
+    CheckpointOut,
+    SourceOut,
+    SweepOut,
+    TrainingDetail,
+    TrainingOut,
+    TrainingTemplate,
+)
 from mistudio.training.tables import Sweep, SweepSource, Training
 
 TABLE = "trainings"
@@ -133,7 +141,28 @@ def sweep_out(session: Session, sweep: Sweep) -> SweepOut:
         created_at=sweep.created_at,
         trainings=out_many(session, trainings),
         job=JobOut.model_validate(job) if job is not None else None,
+        asked=asked_of(sweep),
     )
+
+
+def asked_of(sweep: Sweep) -> TrainingTemplate | None:
+    """A sweep's hyperparameters and grid, as a template keeps them; None where they are unknown or outdated."""
+    return _kept(sweep, sweep.asked) if sweep.asked else None
+
+
+def settings_kept(training: Training) -> TrainingTemplate | None:
+    """One run's settings as a template keeps them; None for such as would be refused today."""
+    return _kept(training.sweep, {"config": training.config})
+
+
+def _kept(sweep: Sweep, asked: dict[str, Any]) -> TrainingTemplate | None:
+    kept = {**asked, "held_out_tokens": sweep.held_out_tokens}
+    if sweep.cache_id is None:
+        kept["harvest"] = {**sweep.harvest, "n_tokens": None}
+    try:
+        return TrainingTemplate.model_validate(kept)
+    except ValidationError:
+        return None
 
 
 def detail(session: Session, settings: Settings, training_id: str) -> TrainingDetail:

@@ -9305,6 +9305,8 @@ export interface components {
             /** Trainings */
             trainings: components["schemas"]["TrainingOut"][];
             job: components["schemas"]["JobOut"] | null;
+            /** @description Hyperparameters and grid as they were asked for, to be kept as a template; null for a sweep whose settings would be refused today, or of a version that did not note them. */
+            asked: components["schemas"]["TrainingTemplate"] | null;
         };
         /**
          * SystemOut
@@ -10537,6 +10539,32 @@ export interface components {
              */
             created_at: string;
             job: components["schemas"]["JobOut"] | null;
+        };
+        /**
+         * TrainingTemplate
+         * @description What a template of a training keeps: everything but the tokens, the hook point and the cache.
+         */
+        TrainingTemplate: {
+            /** Hyperparameters */
+            config?: components["schemas"]["TrainerConfig"];
+            /**
+             * Which activations count
+             * @description Where the model runs alongside; a cache has its own.
+             */
+            harvest?: components["schemas"]["HarvestSettings"];
+            /**
+             * Held-out tokens
+             * @description Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured on them.
+             * @default 16384
+             */
+            held_out_tokens: number;
+            /**
+             * Grid
+             * @description Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for each combination, at each hook point, on the same pass of the model.
+             */
+            grid?: {
+                [key: string]: unknown[];
+            };
         };
         /**
          * TrainingTexts

@@ -5,11 +5,14 @@ import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useSettled } from "@/datasets/useSettled";
 import { Button, Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
-import { defaultsOf, type JsonSchema, resolver } from "@/kit/jsonSchema";
+import { defaultsOf, fieldOf, type JsonSchema, type Resolve, resolver } from "@/kit/jsonSchema";
+import type { Several } from "@/kit/schemaFields";
 import { Chat } from "@/models/Prompt";
+import { AcrossKinds } from "@/training/AcrossKinds";
+import { fitting, gridName, gridProblems } from "@/training/grid";
 import { KINDS } from "@/training/words";
+import type { Kind } from "./kinds";
 import type { Template } from "./StartFrom";
-import type { Kind } from "./TemplatesPage";
 
 type Message = components["schemas"]["ChatMessage"];
 
@@ -111,6 +114,7 @@ function Form({ template, kinds, onClose }: Props) {
           body: template.body,
         }
       : defaultsOf(schema, resolve));
+  const change = (next: FormValue) => setTyped(kind === "training" ? withFittingGrid(next) : next);
   return (
     <>
       {!template && (
@@ -136,10 +140,11 @@ function Form({ template, kinds, onClose }: Props) {
         schema={schema}
         resolve={resolve}
         value={value}
-        onChange={setTyped}
+        onChange={change}
         basic={["name", "favourite", "description", ...(BASIC[kind] ?? ["body"])]}
         kinds={Object.fromEntries(Object.entries(KINDS).map(([path, names]) => [`body.${path}`, names]))}
-        hidden={["body.config.skip_connection"]}
+        hidden={["body.config.skip_connection", "body.grid"]}
+        {...(kind === "training" ? { several: gridFields(form, resolve, value, change) } : {})}
         widgets={{
           "body.hooks": Patterns,
           "body.prompt.task": Task,
@@ -187,6 +192,38 @@ function Form({ template, kinds, onClose }: Props) {
       </SchemaForm>
     </>
   );
+}
+
+type Grid = Record<string, unknown[]>;
+
+const part = (value: FormValue, name: string) => (value[name] ?? {}) as FormValue;
+
+/** A template without the values to try that its architecture, optimiser and so on do not have. */
+function withFittingGrid(value: FormValue): FormValue {
+  const body = part(value, "body");
+  const grid = fitting((body.grid ?? {}) as Grid, part(body, "config"));
+  return { ...value, body: { ...body, grid } };
+}
+
+/** Lets hyperparameters of a training's template take several values. */
+function gridFields(
+  form: JsonSchema,
+  resolve: Resolve,
+  value: FormValue,
+  onChange: (value: FormValue) => void,
+): Several {
+  const body = part(value, "body");
+  const grid = (body.grid ?? {}) as Grid;
+  const config = fieldOf(form.properties?.config ?? {}, resolve).schema;
+  const keep = (values: Grid) => onChange({ ...value, body: { ...body, grid: values } });
+  const problems = gridProblems(grid, part(body, "config"), config, resolve);
+  return {
+    nameOf: (path) => (path.startsWith("body.") ? gridName(path.slice(5)) : null),
+    values: grid,
+    onChange: keep,
+    problems: Object.fromEntries(Object.entries(problems).map(([path, words]) => [`body.${path}`, words])),
+    across: { "body.config.architecture": <AcrossKinds grid={grid} onChange={keep} /> },
+  };
 }
 
 /** What a model is told to do: some sentences. */

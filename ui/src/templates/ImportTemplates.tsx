@@ -5,7 +5,7 @@ import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import { Button, Dialog, ErrorNote, format, SkeletonLines } from "@/kit";
-import type { Kind } from "./TemplatesPage";
+import type { Kind } from "./kinds";
 
 type Request = components["schemas"]["ImportRequest"];
 type Row = components["schemas"]["ImportRow"];

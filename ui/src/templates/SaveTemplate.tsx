@@ -4,7 +4,8 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
-import { Button, Dialog, ErrorNote, Field, format, invalid, SettingFacts } from "@/kit";
+import { Button, Dialog, ErrorNote, Field, invalid } from "@/kit";
+import { KeptSettings } from "./KeptSettings";
 import { Expectation } from "./StartFrom";
 
 type Expected = components["schemas"]["Expected"];
@@ -106,7 +107,7 @@ function Form({ onClose, kind, settings, expected = null }: Props) {
               As what this run came to: <Expectation expected={expected} />
             </p>
           )}
-          <SettingFacts settings={flat(kept)} />
+          <KeptSettings kind={kind} kept={kept} />
         </div>
       </details>
       {refusal && !taken && <ErrorNote error={refusal} />}
@@ -118,28 +119,4 @@ function Form({ onClose, kind, settings, expected = null }: Props) {
       </div>
     </form>
   );
-}
-
-/** An item of a list in words; of a turn of a chat who says what. */
-function item(value: unknown): string {
-  if (value === null || typeof value !== "object") return String(value);
-  const turn = value as { role?: unknown; content?: unknown };
-  return turn.role ? `${turn.role}: ${turn.content}` : JSON.stringify(value);
-}
-
-/** Nested settings as lines: "optimizer: kind". Groups that only hold the rest are not named; lists are read as words. */
-export function flat(settings: Record<string, unknown>, group = ""): Record<string, unknown> {
-  const found: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(settings)) {
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-      const below = name === "settings" || name === "config" ? "" : `${format.sentence(name)}: `;
-      Object.assign(found, flat(value as Record<string, unknown>, below));
-    } else {
-      const words = format.sentence(name);
-      found[group ? `${group}${words.charAt(0).toLowerCase()}${words.slice(1)}` : name] = Array.isArray(value)
-        ? value.map(item).join(", ")
-        : value;
-    }
-  }
-  return found;
 }

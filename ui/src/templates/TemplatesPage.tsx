@@ -1,9 +1,7 @@
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { Copy, Download, Lock, Pencil, Play, Plus, Star, Trash2, Upload } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { api, body } from "@/api/client";
-import type { components } from "@/api/schema";
 import {
   Button,
   Code,
@@ -15,7 +13,6 @@ import {
   Num,
   RelativeTime,
   Section,
-  SettingFacts,
   tip,
   useUrlState,
 } from "@/kit";
@@ -23,19 +20,9 @@ import { architectureName } from "@/saes/architectures";
 import { download, duplicate, remove, star } from "./actions";
 import { EditTemplate } from "./EditTemplate";
 import { ImportTemplates } from "./ImportTemplates";
-import { flat } from "./SaveTemplate";
+import { KeptSettings } from "./KeptSettings";
+import { type Kind, useKinds } from "./kinds";
 import { Expectation, type Template } from "./StartFrom";
-
-export type Kind = components["schemas"]["TemplateKindOut"];
-
-/** The kinds of templates, with their forms. */
-export function useKinds(): Kind[] {
-  const { data } = useQuery({
-    queryKey: ["templates", "kinds"],
-    queryFn: ({ signal }) => body(api.GET("/api/v1/templates/kinds", { signal })),
-  });
-  return data ?? [];
-}
 
 const columns = (kinds: Kind[]): Column<Template>[] => [
   {
@@ -390,7 +377,7 @@ function Details({ template }: { template: Template }) {
         </Section>
       )}
       <Section title="Settings">
-        <SettingFacts settings={flat(template.body)} />
+        <KeptSettings kind={template.kind} kept={template.body} />
       </Section>
     </div>
   );

@@ -184,7 +184,7 @@ export function NewTraining() {
                               ...value,
                               ...template.body,
                               ...(value.cache_id ? { harvest: null } : {}),
-                              grid: {},
+                              grid: template.body.grid ?? {},
                               template_id: template.id,
                             }
                           : { ...value, template_id: null },
@@ -194,7 +194,7 @@ export function NewTraining() {
                   <Button
                     icon={<BookmarkPlus size={14} />}
                     disabled={!valid}
-                    hint="Keep hyperparameters and settings under a name"
+                    hint="Keep hyperparameters, with the values to try, under a name"
                     className="mt-6"
                     onClick={() => setSaving(true)}
                   >
@@ -209,6 +209,7 @@ export function NewTraining() {
                     config: value.config,
                     held_out_tokens: value.held_out_tokens,
                     ...(value.harvest ? { harvest: value.harvest } : {}),
+                    grid,
                   })}
                 />
                 {view !== "form" ? (

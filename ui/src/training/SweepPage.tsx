@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Navigate, useParams } from "@tanstack/react-router";
-import { CirclePause, FileText, Play, Save } from "lucide-react";
+import { BookmarkPlus, CirclePause, FileText, Play, Save } from "lucide-react";
 import { useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
@@ -10,6 +10,7 @@ import { cancelJob, pauseJob, retryJob, stopJob } from "@/jobs/actions";
 import { JobBanner, JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
 import { Button, ErrorNote, format, PageHeader, SkeletonLines } from "@/kit";
+import { SaveTemplate } from "@/templates/SaveTemplate";
 import { ComparedRuns } from "./ComparedRuns";
 import { useComparison } from "./ComparePage";
 import { ReportDialog } from "./ReportDialog";
@@ -18,6 +19,7 @@ import { ReportDialog } from "./ReportDialog";
 export function SweepPage() {
   const { id } = useParams({ from: "/sweeps/$id" });
   const [reporting, setReporting] = useState(false);
+  const [saving, setSaving] = useState(false);
   const sweep = useQuery({
     queryKey: ["trainings", "sweep", id],
     queryFn: ({ signal }) =>
@@ -87,6 +89,15 @@ export function SweepPage() {
                 Resume
               </Button>
             )}
+            {sweep.data?.asked && (
+              <Button
+                icon={<BookmarkPlus size={14} />}
+                hint="Keep hyperparameters and grid under a name, to start the same sweep on other tokens"
+                onClick={() => setSaving(true)}
+              >
+                Save as template
+              </Button>
+            )}
             {first && (
               <Button icon={<FileText size={14} />} onClick={() => setReporting(true)}>
                 Report
@@ -116,6 +127,17 @@ export function SweepPage() {
         <div className="p-5">
           <SkeletonLines lines={8} />
         </div>
+      )}
+      {sweep.data?.asked && (
+        <SaveTemplate
+          open={saving}
+          onClose={() => setSaving(false)}
+          kind="training"
+          settings={() => {
+            const { harvest, ...asked } = { ...sweep.data.asked };
+            return first?.cache_id ? asked : { ...asked, harvest };
+          }}
+        />
       )}
       <ReportDialog
         open={reporting}

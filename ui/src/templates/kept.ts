@@ -1,0 +1,112 @@
+import { format } from "@/kit";
+import {
+  defaultsOf,
+  fieldOf,
+  type JsonSchema,
+  labelOf,
+  type Resolve,
+  resolver,
+  type Value,
+} from "@/kit/jsonSchema";
+import { pathOf } from "@/training/grid";
+import { KINDS } from "@/training/words";
+
+export interface Setting {
+  path: string;
+  label: string;
+  words: string;
+  hint: string;
+  /** Whether it is as it would be without having been said. */
+  usual: boolean;
+}
+
+export interface SettingGroup {
+  /** Null: what the template is about. */
+  title: string | null;
+  settings: Setting[];
+}
+
+/** Groups that only hold the rest. */
+const HOLDERS = ["config", "settings"];
+
+/** The settings of a template as its kind's form calls them, those that only say more about others in groups. */
+export function keptSettings(form: JsonSchema, kept: Value): SettingGroup[] {
+  const resolve = resolver(form);
+  const found: SettingGroup[] = [{ title: null, settings: [] }];
+  walk(form, kept, defaultsOf(form, resolve), "", found[0] as SettingGroup, found, resolve);
+  const labels = new Map(found.flatMap((group) => group.settings).map((one) => [one.path, one.label]));
+  found.push({
+    title: "Grid: one SAE for each combination",
+    settings: Object.entries((kept.grid ?? {}) as Record<string, unknown[]>).map(([name, values]) => ({
+      path: `grid.${name}`,
+      label:
+        labels.get(pathOf(name, (kept.config ?? {}) as Value)) ??
+        (name === "target_l0" ? "Active latents of each" : format.sentence(name)),
+      words: values.map((one) => KINDS[`config.${name}`]?.[String(one)] ?? words(one)).join(", "),
+      hint: "",
+      usual: false,
+    })),
+  });
+  return found.filter((group) => group.settings.length > 0);
+}
+
+function walk(
+  schema: JsonSchema,
+  value: Value,
+  usual: Value,
+  path: string,
+  group: SettingGroup,
+  found: SettingGroup[],
+  resolve: Resolve,
+) {
+  for (const [name, raw] of Object.entries(schema.properties ?? {})) {
+    if (!(name in value) || name === "grid") continue;
+    const field = fieldOf(raw, resolve);
+    const at = path ? `${path}.${name}` : name;
+    const label = labelOf(name, field.schema, raw);
+    const one = value[name];
+    const before = usual[name];
+    if (field.kind === "object" && field.schema.properties && one) {
+      let inner = group;
+      if (!HOLDERS.includes(name)) {
+        inner = { title: label, settings: [] };
+        found.push(inner);
+      }
+      const without = { ...defaultsOf(field.schema, resolve), ...((before ?? {}) as Value) };
+      walk(field.schema, one as Value, without, at, inner, found, resolve);
+    } else if (field.kind === "union" && one) {
+      const discriminator = field.discriminator ?? "";
+      const kind = (one as Value)[discriminator] as string;
+      const variant = field.variants.find((option) => option.name === kind)?.schema;
+      group.settings.push({
+        path: at,
+        label,
+        words: KINDS[at]?.[kind] ?? kind,
+        hint: field.schema.description ?? "",
+        usual: kind === (before as Value | undefined)?.[discriminator],
+      });
+      if (!variant) continue;
+      const { [discriminator]: _, ...rest } = one as Value;
+      walk(variant, rest, defaultsOf(variant, resolve), at, group, found, resolve);
+    } else {
+      const unit = typeof one === "number" && field.schema.unit ? ` ${field.schema.unit}` : "";
+      group.settings.push({
+        path: at,
+        label,
+        words: `${words(one)}${unit}`,
+        hint: field.schema.description ?? "",
+        usual: JSON.stringify(one ?? null) === JSON.stringify(before ?? null),
+      });
+    }
+  }
+}
+
+function words(value: unknown): string {
+  if (value === null || value === undefined) return "not set";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return format.exact(value);
+  if (Array.isArray(value)) return value.length > 0 ? value.map(words).join(", ") : "none";
+  if (typeof value !== "object") return String(value);
+  const turn = value as { role?: unknown; content?: unknown };
+  return turn.role ? `${turn.role}: ${turn.content}` : JSON.stringify(value);
+}
