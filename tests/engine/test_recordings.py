@@ -230,6 +230,35 @@ def test_ce_recovered_is_that_of_the_evaluation(
     assert np.isfinite(curves["fvu"]).all()
 
 
+def test_a_sweep_is_spliced_in_together_and_found_as_each_is_alone(
+    model: LanguageModel, source: ModelSource
+) -> None:
+    config = settings(CONFIG, total_tokens=256 * 8, evaluate_every=4)
+    alike = [Run(HOOK, config=settings(config, k=k), name=f"k{k}") for k in (2, 4, 8)]
+    small = Run(HOOK, config=settings(config, batch_size=64, evaluate_every=6), name="small")
+    below: list[int] = []
+    counting = model.blocks[0].mlp.register_forward_hook(lambda *_: below.append(1))
+
+    def train(*runs: Run) -> tuple[list[TrainedSAE], int]:
+        below.clear()
+        return train_runs(source, runs, seed=0, batch_size=256), len(below)
+
+    try:
+        together, passes = train(*alike)
+        (alone,), passes_alone = train(alike[1])
+        mixed, _ = train(alike[1], small)
+        (small_alone,), _ = train(small)
+    finally:
+        counting.remove()
+    assert passes == passes_alone
+    for one, other in ((together[1], alone), (mixed[0], alone), (mixed[1], small_alone)):
+        for name in ("step", "fvu", "ce_loss_score", "ce_loss_with_sae", "kl_div_with_sae"):
+            assert np.array_equal(one.history[name], other.history[name], equal_nan=True), name
+    scores = np.array(small_alone.history["ce_loss_score"])
+    measured = np.array(small_alone.history["step"])[~np.isnan(scores)]
+    assert measured.tolist() == [6, 12, 18, 24, 30, 32]
+
+
 def test_a_cache_needs_its_model_and_tokens_for_ce(model: LanguageModel, tmp_path: Path) -> None:
     tokens = some_tokens(300)
     cache = harvest(model, tokens, HOOK, tmp_path / "caches", dtype="float32")

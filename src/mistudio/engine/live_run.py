@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mistudio.engine.changes import Change, Wanted, read_changes, write_changes
 from mistudio.engine.checkpoints import METRICS_FILE, list_checkpoints, sweep_run, write_checkpoint
-from mistudio.engine.recordings.recorder import Recorder
+from mistudio.engine.recordings.recorder import Recorder, splice_together
 from mistudio.engine.run_folder import Curves, RunRefused
 from mistudio.engine.runs import Run
 from mistudio.engine.sources import Batch
@@ -84,7 +84,8 @@ class LiveRun:
         self._changes_made = 0
         on_points, self._on_change = heard
         self._metadata = metadata
-        self._stepping = False
+        self._stepping = self._checkpoint_due = False
+        self._point: tuple[dict[str, float], dict[str, float]] | None = None
         if folder is not None and self.trainer.first:
             sweep_run(folder)
         ranks.wait()
@@ -112,12 +113,11 @@ class LiveRun:
         return self.error is None and not self.trainer.done
 
     def take(self, batch: Batch, rows: Rows) -> None:
-        """Learn from one batch of the stream."""
+        """Learn from one batch of the stream; `settle` must follow, and `splice_together` before it."""
         trainer = self.trainer
         config = trainer.config
         x = rows.of(self.run.reads)
         y = rows.of(self.run.writes) if self.run.transcodes else None
-        due = False
         self._stepping = True
         for start in range(0, len(x), config.batch_size):
             stop = min(start + config.batch_size, start + config.total_tokens - trainer.tokens_seen, len(x))
@@ -129,18 +129,31 @@ class LiveRun:
                 self.error = error
                 self.curves.sync()
                 break
-            recorded = self.recorder.after_step(self.curves.tell)
-            if recorded is not None:
-                self.curves.add(metrics.row() | recorded)
-            due = due or trainer.checkpoint_due
-            if trainer.done:
+            if (recorded := self.recorder.after_step(self.curves.tell)) is not None:
+                self._point = metrics.row(), recorded
+            self._checkpoint_due |= trainer.checkpoint_due
+            if trainer.done or stop == len(x):
                 break
+            splice_together([self.recorder])
+            self._add_point()
+
+    def settle(self, batch: Batch) -> None:
+        """End the batch just taken: its last point, a checkpoint where one is due, changes to be made again."""
+        self._add_point()
         self.batches, self.position = self.batches + 1, batch.position
         self._stepping = False
         if self.error is None:
-            if due:
+            if self._checkpoint_due:
                 self.checkpoint()
             self._change_again()
+        self._checkpoint_due = False
+
+    def _add_point(self) -> None:
+        """Put the newest point on the curves, once it is complete."""
+        if self._point is not None:
+            measured, recorded = self._point
+            self.curves.add(measured | recorded)
+            self._point = None
 
     def change(self, wanted: Wanted) -> None:
         """Change a setting from the next step on; what cannot change is logged and left as it is."""

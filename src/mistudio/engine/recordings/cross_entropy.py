@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,14 +19,16 @@ TOKENS = 2_048
 """Held-out tokens that are spliced each time, always the same."""
 LONGEST = 256
 """Sequences are cut to so many tokens: logits of a pass then take LONGEST × vocabulary numbers."""
+TOGETHER = 4
+"""Dictionaries that are measured in one pass: each is a copy of the one that learns."""
 COLUMNS = ("ce_loss_with_sae", "ce_loss_score", "kl_div_with_sae")
 
 
 class SplicedLoss:
     """Measures dictionaries of one model on the same held-out sequences, again and again.
 
-    Each time costs one pass of the model and, for every dictionary, what lies behind its hook point; what the
-    ablations do is measured once.
+    Each time costs one pass of the model for all dictionaries and, for every one, what lies behind its hook point; what
+    the ablations do is measured once.
     """
 
     def __init__(self, model: LanguageModel, sequences: list[Tensor], *, skip_special: bool = True) -> None:
@@ -35,22 +39,23 @@ class SplicedLoss:
         self._ablations: dict[Ablation, list[float]] = {}
         self._means: dict[tuple[str, ...], Tensor] = {}
 
-    def measure(self, sae: SAE, site: Site) -> dict[str, float]:
-        """The COLUMNS of a dictionary in the model's own units."""
-        if site.writes not in self._means:
-            self._means[site.writes] = self._mean(site)
+    def measure(self, saes: Sequence[SAE], sites: Sequence[Site]) -> list[dict[str, float]]:
+        """The COLUMNS of each dictionary in the model's own units."""
+        for site in sites:
+            if site.writes not in self._means:
+                self._means[site.writes] = self._mean(site)
         found = measure_behaviour(
             self.model,
-            {"sae": sae.to(self.model.device)},
-            {"sae": site},
+            {str(number): sae.to(self.model.device) for number, sae in enumerate(saes)},
+            {str(number): site for number, site in enumerate(sites)},
             self._means,
             self.sequences,
             batch_size=self._batch,
             special=self._special,
             progress=lambda _: None,
             ablations=self._ablations,
-        )["sae"]
-        return {name: found[name] for name in COLUMNS}
+        )
+        return [{name: one[name] for name in COLUMNS} for one in found.values()]
 
     @torch.no_grad()
     def _mean(self, site: Site) -> Tensor:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import nan
 from pathlib import Path
 
 from mistudio.engine.evaluation.sites import Site
-from mistudio.engine.recordings.cross_entropy import COLUMNS, SplicedLoss
+from mistudio.engine.recordings.cross_entropy import COLUMNS, TOGETHER, SplicedLoss
 from mistudio.engine.recordings.histograms import Histograms
 from mistudio.engine.recordings.looking import Looking
 from mistudio.engine.recordings.memory import memory_row
 from mistudio.engine.runs import Run
 from mistudio.engine.sources import ActivationSource, Observed
-from mistudio.sae import SAE, Trainer
+from mistudio.sae import Trainer
 
 
 class Recorder:
@@ -32,9 +32,10 @@ class Recorder:
         folder: Path | None,
         spliced: SplicedLoss | None = None,
     ) -> None:
-        self._trainer, self._run, self._spliced = trainer, run, spliced
+        self.trainer, self.run, self.spliced = trainer, run, spliced
         self._splice_every = trainer.started_with.evaluation_interval(spliced is not None)
         self._histograms = self._looking = None
+        self.unspliced: dict[str, float] | None = None
         if folder is not None:
             written = folder if trainer.first else None
             self._histograms = Histograms(trainer, written)
@@ -43,29 +44,27 @@ class Recorder:
 
     def after_step(self, before_pause: Callable[[], None] = lambda: None) -> dict[str, float] | None:
         """Record what is due after the step just done; what belongs beside its metrics on the curves, or None where
-        no point is due. `before_pause` is called before what takes longer than a step."""
-        trainer = self._trainer
+        no point is due. `before_pause` is called before what takes longer than a step. What is measured with the
+        dictionary spliced into the model, `splice_together` puts there before the next step."""
+        trainer = self.trainer
         if self._histograms is not None and self._histograms.due:
             self._histograms.add()
         splices = self._splice_every > 0 and (trainer.steps_done % self._splice_every == 0 or trainer.done)
-        looks = self._looking is not None and (
-            self._looking.due or (not trainer.together and self._looking.asked)
-        )
-        sae: SAE | None = None
+        looking = self._looking
+        looks = looking is not None and (looking.due or (not trainer.together and looking.asked))
         if splices or looks:
             before_pause()
+        if looking is not None and looks:
             sae = trainer.finish()  # all ranks together, each of which may have a part of it
-        if sae is not None and looks and trainer.first:
-            assert self._looking is not None
-            self._looking.look(sae)
+            if trainer.first:
+                looking.look(sae)
         if not trainer.log_due and not splices:
             return None
         row = memory_row(trainer.sae.device)
         if self._splice_every:
             row |= dict.fromkeys(COLUMNS, nan)
-        if sae is not None and splices and trainer.first:
-            assert self._spliced is not None
-            row |= self._spliced.measure(sae, Site(self._run.reads, self._run.writes))
+        if splices:
+            self.unspliced = row
         return row
 
     def sync(self) -> None:
@@ -77,3 +76,20 @@ class Recorder:
         """Let the files go."""
         if self._histograms is not None:
             self._histograms.close()
+
+
+def splice_together(recorders: Sequence[Recorder]) -> None:
+    """Measure the dictionaries of one training that are due for it, spliced into the model, in as few passes as may
+    be, and fill in what `after_step` gave. They are as they are now; all ranks call it together."""
+    due = [one for one in recorders if one.unspliced is not None]
+    for start in range(0, len(due), TOGETHER):
+        group = due[start : start + TOGETHER]
+        saes = [one.trainer.finish() for one in group]
+        spliced = group[0].spliced
+        if spliced is not None and group[0].trainer.first:
+            sites = [Site(one.run.reads, one.run.writes) for one in group]
+            for one, found in zip(group, spliced.measure(saes, sites), strict=True):
+                assert one.unspliced is not None
+                one.unspliced.update(found)
+        for one in group:
+            one.unspliced = None
