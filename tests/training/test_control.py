@@ -229,6 +229,10 @@ def test_a_training_says_what_memory_it_needs_and_is_refused_where_it_could_neve
             StudioError, match=r"would need about .* of memory, and jobs on this machine may use"
         ):
             admit(session, settings.model_copy(update={"job_memory_bytes": needed - 1}), wanted)
+        beside = admit(session, settings, wanted, gpu_memory=8 * 10**9)
+        assert 0 < needed - beside < 100_000_000, "dictionary, gradients, moments and batches lie on the GPU"
+        with pytest.raises(StudioError, match=r"MB of GPU memory, and the largest GPU .* has 9 MB for it"):
+            admit(session, settings, wanted, gpu_memory=10_000_000)
     ended(database, job_id)
     with database.session() as session:
         control.continue_longer(session, settings, training_id, ContinueRequest(total_tokens=9_000))

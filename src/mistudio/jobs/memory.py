@@ -77,6 +77,22 @@ def refuse_what_never_fits(settings: Settings, needed: int, what: str) -> None:
         )
 
 
+def refuse_what_no_gpu_holds(needed: int, largest: int, what: str) -> None:
+    """Raises StudioError `would_not_fit_gpu` with the estimate when the `largest` GPU of this machine has less memory
+    (bytes) than is needed there. The driver and its libraries keep a part of it for themselves."""
+    allowed = int(_SHARE * largest)
+    if needed > allowed:
+        raise StudioError(
+            "would_not_fit_gpu",
+            f"{what} would need about {gigabytes(needed)} of GPU memory, and the largest GPU that may be used has "
+            f"{gigabytes(allowed)} for it.",
+            hint="Lower batch_size or d_sae, train fewer SAEs at a time, or read a cache instead of running the model "
+            "alongside. The setting device=cpu trains without a GPU.",
+            status=422,
+            fields={"config": f"needs about {gigabytes(needed)} of GPU memory"},
+        )
+
+
 def head_waits(
     session: Session, resources: Collection[str], *, allowed: int, taken: int, only: Collection[str] | None
 ) -> bool:

@@ -131,3 +131,26 @@ def detected_gpus() -> tuple[str, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return tuple(line.strip() for line in listed.stdout.splitlines() if line.strip().isdigit())
+
+
+def largest_gpu(settings: Settings) -> int | None:
+    """Bytes of memory of the largest GPU that jobs of this machine may use; None where they use none, where the driver
+    does not say, or where other machines run them."""
+    if settings.dispatch != "local" or not (names := usable_gpus(settings)):
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            handles = [
+                pynvml.nvmlDeviceGetHandleByIndex(int(name))
+                if name.isdigit()
+                else pynvml.nvmlDeviceGetHandleByUUID(name)
+                for name in names
+            ]
+            return max(int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # NVML raises classes of its own, the loader OSError
+        return None

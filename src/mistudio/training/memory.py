@@ -21,6 +21,8 @@ WINDOW_TOKENS = 65_536
 """Rows of a cache that are shuffled at a time: `store.ShuffledBatches`."""
 LOGIT_TOKENS = 256
 """Tokens of one pass whose logits are compared: `engine.recordings.cross_entropy.LONGEST`."""
+SPLICED_TOGETHER = 4
+"""Dictionaries that are compared in one pass: `engine.recordings.cross_entropy.TOGETHER`."""
 SEARCH_BLOCK_BYTES = 24 * 2**20
 """Pre-activations that are searched for active latents at a time: `sae.kernels.block_rows`."""
 _MOMENTS = {"adam": 2, "muon": 1, "signum": 1}
@@ -85,12 +87,25 @@ def memory_parts(runs: Sequence[tuple[TrainerConfig, int]], reading: Reading) ->
             "activations in flight": 3 * batch,
             "held-out activations": 2 * held_out,
         }
+        if compares:
+            # The largest of those that are spliced in at a time takes the place of the gradients.
+            sizes = sorted((parameters_of(config, d_in) * FLOAT for config, d_in in runs), reverse=True)
+            parts["finished SAEs compared at a time"] = sum(sizes[1:SPLICED_TOGETHER])
     for config, d_in in runs:
         for name, size in dictionary_bytes(config, d_in).items():
             before = parts.get(name, 0)
             parts[name] = max(before, size) if name in _WITHIN_A_STEP else before + size
     parts["pre-activations of a batch"] = max(step_bytes(config) for config, _ in runs)
     return {name: size for name, size in parts.items() if size}
+
+
+def gpu_bytes(parts: Mapping[str, int], *, cached: bool) -> int:
+    """Of these parts, the bytes that lie on the GPU where there is one: all but the process itself, what is held out,
+    and what is read of a cache. Counted, not measured."""
+    host = {"process", "held-out activations", "pages of the cache"} | (
+        {"shuffled activations"} if cached else set()
+    )
+    return sum(size for name, size in parts.items() if name not in host)
 
 
 def dictionary_bytes(config: TrainerConfig, d_in: int) -> dict[str, int]:
