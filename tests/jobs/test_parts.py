@@ -52,20 +52,14 @@ def test_the_pace_follows_a_change_of_speed_and_starts_anew_with_a_stage() -> No
     assert pace.rate is None
 
 
-def test_work_in_bursts_has_a_steady_rate_and_says_what_goes_on_between_them() -> None:
-    pace, at, done = Pace(), 0.0, 0.0
-    pace.update(0, 1e6, "tokens", "Train", at)
-    for burst in range(10):
-        for _ in range(4):
-            at, done = at + 0.75, done + 1_000
-            pace.update(done, 1e6, "tokens", "Train", at)
-        fast = pace.rate or 0.0
-        for _ in range(14):
-            at += 2
-            pace.update(done, 1e6, "tokens", "Train", at, "reading")
-        assert pace.columns()["stage"] == "Train, reading"
-        assert burst < 3 or 0.75 * 4_000 / 31 < (pace.rate or 0.0) < fast < 1.35 * 4_000 / 31
-    pace.update(done + 1, 1e6, "tokens", "Train", at + 1)
+def test_work_in_bursts_says_its_rate_and_what_goes_on_between_them() -> None:
+    pace = Pace()
+    pace.update(0, 1_000, "tokens", "Train", 0.0)
+    pace.update(500, 1_000, "tokens", "Train", 1.0, rate=50)
+    pace.update(500, 1_000, "tokens", "Train", 9.0, "reading", rate=25)
+    assert pace.columns()["stage"] == "Train, reading"
+    assert (pace.rate, pace.seconds_left) == (25, 20)
+    pace.update(600, 1_000, "tokens", "Train", 10.0)
     assert pace.columns()["stage"] == "Train"
 
 

@@ -11,12 +11,13 @@ FIRST_ROWS = "Read the first activations"
 HELD_OUT_ROWS = "Read the held-out activations"
 _WINDOW_SECONDS = 20.0
 _WORTH_SAYING_SECONDS = 1.0
+_SPEED_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One report. `rate` is in units per second over the last twenty seconds, or over five of its pauses
-    where work comes in bursts; unknown numbers are None."""
+    """One report. `rate` is in units per second over the last twenty seconds, or what is to be expected
+    of what is left where work comes in bursts; unknown numbers are None."""
 
     stage: str
     done: int
@@ -41,47 +42,107 @@ class Pace:
     ) -> None:
         self._report, self._stage, self._total, self._unit = report, stage, total, unit
         self._seen: deque[tuple[float, int]] = deque()
-        self._longest = 0.0
 
-    def at(self, done: int, note: str = "", doing: str = "") -> None:
+    def at(self, done: int, note: str = "") -> None:
         """Report that `done` units are behind; what the receiver raises goes through to the caller."""
         if self._report is None:
             return
         now = time.monotonic()
-        if self._seen:
-            self._longest = max(self._longest, now - self._seen[-1][0])
-        if not self._seen or done != self._seen[-1][1]:
-            self._seen.append((now, done))
-        window = max(_WINDOW_SECONDS, 5 * self._longest)
-        while len(self._seen) > 2 and now - self._seen[1][0] >= window:
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW_SECONDS:
             self._seen.popleft()
         began, before = self._seen[0]
         rate = (done - before) / (now - began) if now > began and done > before else None
         left = None if rate is None or self._total is None else max(self._total - done, 0) / rate
-        self._report(Progress(self._stage, done, self._total, self._unit, rate, left, note, doing))
+        self._report(Progress(self._stage, done, self._total, self._unit, rate, left, note))
 
 
-class ReadingPace:
-    """Reports of the activations that are read between two steps: a stage of its own before the first step, and what
-    is being done within the stage `within` later on, when it takes over a second."""
+class RowsPace:
+    """Reports of activations that a model reads, as a stage of their own."""
 
-    def __init__(self, report: OnProgress | None, stage: str, within: Pace | None = None) -> None:
-        self._report, self._stage, self._within = report, stage, within
-        self._own: Pace | None = None
-        self._began = 0.0
-        self.done: int | None = None
-        """of the stage `within`; None before it has begun"""
-        self.note = ""
+    def __init__(self, report: OnProgress | None, stage: str) -> None:
+        self._report, self._stage = report, stage
+        self._pace: Pace | None = None
 
-    def at(self, rows: int, total: int) -> None:
-        """`rows` of `total` activations are read."""
-        if self.done is None or self._within is None:
-            if self._own is None:
-                self._own = Pace(self._report, self._stage, total, "activations")
-            self._own.at(rows)
-            return
+    def rows(self, read: int, total: int) -> None:
+        """`read` of `total` activations are there."""
+        if self._pace is None:
+            self._pace = Pace(self._report, self._stage, total, "activations")
+        self._pace.at(read)
+
+
+class AlongsidePace:
+    """Reports of a training that takes its steps on pools of activations, with the model reading one between them.
+
+    The first pool is a stage of its own. Time left is what is still to be read at the speed of the model and what is
+    still to be trained on at the speed of the steps, and the rate is what comes of both: one that was measured over
+    either alone would be wrong by a factor.
+    """
+
+    def __init__(self, report: OnProgress | None, stage: str, total: int, begun: int) -> None:
+        self._report, self._stage, self._total, self._done = report, stage, total, begun
+        self._first: RowsPace | None = RowsPace(report, FIRST_ROWS)
+        self._note = ""
+        self._mark = self._began = time.monotonic()
+        self._reading, self._stepping = _Speed(), _Speed()
+        self._read = self._pool = self._unused = 0
+
+    def rows(self, read: int, total: int) -> None:
+        """`read` of the `total` activations of a pool are there."""
         now = time.monotonic()
-        if rows == 0:
-            self._began = now
-        if now - self._began >= _WORTH_SAYING_SECONDS:
-            self._within.at(self.done, self.note, f"reading {rows:,} of {total:,} activations")
+        if read == 0:
+            self._began, self._read = now, 0
+        else:
+            self._reading.add(read - self._read, now - self._mark)
+        self._mark, self._read, self._pool, self._unused = now, read, total, read
+        if self._first is not None:
+            self._first.rows(read, total)
+        elif now - self._began >= _WORTH_SAYING_SECONDS:
+            self._tell(f"reading {read:,} of {total:,} activations")
+
+    def at(self, done: int, note: str = "") -> None:
+        """Steps have been taken on `done` tokens."""
+        now = time.monotonic()
+        if self._first is not None:  # from here on steps count
+            self._first = None
+            self._tell()
+        if done > self._done:
+            self._stepping.add(done - self._done, now - self._mark)
+            self._unused -= done - self._done
+        self._mark, self._done, self._note = now, done, note
+        self._tell()
+
+    def _tell(self, doing: str = "") -> None:
+        if self._report is None:
+            return
+        left, rest = self._seconds_left(), self._total - self._done
+        rate = rest / left if left else self._stepping.rate
+        self._report(Progress(self._stage, self._done, self._total, "tokens", rate, left, self._note, doing))
+
+    def _seconds_left(self) -> float | None:
+        rest = self._total - self._done
+        if self._stepping.rate is None:
+            return None
+        left = rest / self._stepping.rate
+        missing = rest - self._unused - (self._pool - self._read)
+        elsewhere = self._unused < -self._pool  # of a cache that the model has filled meanwhile
+        if self._reading.rate is None or elsewhere:
+            return left
+        pools = -(-max(0, missing) // self._pool)
+        return left + (self._pool - self._read + pools * self._pool) / self._reading.rate
+
+
+class _Speed:
+    """Units a second, of about the last two minutes."""
+
+    def __init__(self) -> None:
+        self._units = self._seconds = 0.0
+
+    def add(self, units: int, seconds: float) -> None:
+        self._units, self._seconds = self._units + units, self._seconds + seconds
+        if self._seconds > _SPEED_SECONDS:
+            self._units, self._seconds = self._units / 2, self._seconds / 2
+
+    @property
+    def rate(self) -> float | None:
+        return self._units / self._seconds if self._units and self._seconds else None

@@ -59,7 +59,7 @@ def _terminal_bars() -> Generator[OnProgress]:
                 completed=report.done,
                 total=report.total,
                 amount=f"{report.done:,} {report.unit}{rate}",
-                note=report.note,
+                note=report.doing or report.note,
             )
 
         yield receive
@@ -108,8 +108,8 @@ def _said(report: Progress) -> str:
         parts.append(f"{report.rate:,.0f}/s")
     if report.seconds_left:
         parts.append(f"{timedelta(seconds=round(report.seconds_left))} left")
-    if report.note:
-        parts.append(report.note)
+    if said := report.doing or report.note:
+        parts.append(said)
     return " · ".join(parts)
 
 

@@ -16,7 +16,7 @@ from mistudio.engine.checkpoints import METRICS_FILE, RESULT_FILE
 from mistudio.engine.distributed import refuse_idle_ranks
 from mistudio.engine.live_run import LiveRun, OnChange, OnPoints, Rows
 from mistudio.engine.prefetching import AHEAD, prefetched
-from mistudio.engine.progress import FIRST_ROWS, HELD_OUT_ROWS, OnProgress, Pace, ReadingPace
+from mistudio.engine.progress import HELD_OUT_ROWS, AlongsidePace, OnProgress, Pace, RowsPace
 from mistudio.engine.recordings.cross_entropy import spliced_loss_of
 from mistudio.engine.recordings.environment import add_environment, environment
 from mistudio.engine.recordings.recorder import Recorder, splice_together
@@ -139,24 +139,23 @@ def _train(
     first = min((one for one in live if one.active), key=lambda one: one.batches, default=None)
     if first is None:
         return False
-    pace = Pace(progress, "Train", total)
     number = first.batches
     begun = min(number * batch_size, total)
-    reading = ReadingPace(progress, FIRST_ROWS, pace)
     between.change()
     batches = source.batches(batch_size, seed, first.position)
     model_source = _model_source(source)
     # A model shares the processor with the training: a thread gains nothing, and would read a last pool that nobody
     # wants.
     ahead = 0 if model_source is not None else AHEAD
+    pace: Pace | AlongsidePace
     if model_source is None:
-        reading.done = begun
+        pace = Pace(progress, "Train", total)
         pace.at(begun)
+    else:
+        pace = AlongsidePace(progress, "Train", total, begun)
     try:
-        with _told_of_rows(model_source, reading), closing(prefetched(batches, ahead)) as stream:
+        with _told_of_rows(model_source, pace), closing(prefetched(batches, ahead)) as stream:
             for batch in stream:
-                if reading.done is None:
-                    pace.at(begun)
                 number += 1
                 seen = Rows(batch, live[0].device)
                 taking = [one for one in live if one.active and one.batches < number]
@@ -167,9 +166,8 @@ def _train(
                     one.settle(batch)
                 running = [one for one in live if one.active]
                 newest = next((one.curves.last for one in running if one.curves.last), {})
-                reading.note = f"FVU {newest['fvu']:.3f}, L0 {newest['l0']:.0f}" if newest else ""
-                reading.done = min(number * batch_size, total)
-                pace.at(reading.done, reading.note)
+                note = f"FVU {newest['fvu']:.3f}, L0 {newest['l0']:.0f}" if newest else ""
+                pace.at(min(number * batch_size, total), note)
                 if not running:
                     return False
                 if between.stop():
@@ -214,7 +212,7 @@ def _results(
     progress: OnProgress | None,
     save_finished: bool,
 ) -> list[TrainedSAE]:
-    with _told_of_rows(_model_source(source), ReadingPace(progress, HELD_OUT_ROWS)):
+    with _told_of_rows(_model_source(source), RowsPace(progress, HELD_OUT_ROWS)):
         held_out = source.held_out()
     pace = Pace(progress, "Measure on held-out tokens", len(live), "dictionaries")
     pace.at(0)
@@ -310,12 +308,12 @@ def _model_source(source: ActivationSource) -> ModelSource | None:
 
 
 @contextmanager
-def _told_of_rows(source: ModelSource | None, reading: ReadingPace) -> Generator[None]:
-    """`reading` is told of what `source` reads inside."""
-    if source is None:
+def _told_of_rows(source: ModelSource | None, pace: Pace | RowsPace | AlongsidePace) -> Generator[None]:
+    """`pace` is told of what the model reads inside."""
+    if source is None or isinstance(pace, Pace):
         yield
         return
-    source.on_rows = reading.at
+    source.on_rows = pace.rows
     try:
         yield
     finally:

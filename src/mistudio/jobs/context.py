@@ -87,17 +87,19 @@ class JobContext:
         unit: str | None = None,
         stage: str | None = None,
         doing: str = "",
+        rate: float | None = None,
     ) -> None:
         """Say how far the present stage is, in `unit`s; rate and time left are derived. Checks like `check`.
 
-        `unit` and `stage` stay what they were when left out; the count starts anew with a new stage. `doing` says
-        what goes on while `done` stands still for long; it is shown behind the stage.
+        `unit` and `stage` stay what they were when left out; the count starts anew with a new stage. Work that
+        comes in bursts says in `doing`, shown behind the stage, what goes on while `done` stands still, and in `rate`
+        how many units a second come of what is left.
         """
         self.check()
         self._unit = unit or self._unit
         self._stage = stage or self._stage
         now = {"done": done, "total": total, "unit": self._unit, "stage": self._stage, "at": time.monotonic()}
-        now["doing"] = doing
+        now |= {"doing": doing, "rate": rate}
         self.reporter.latest("progress", {"progress": now})
 
     def log(self, message: str, level: Literal["debug", "info", "warning", "error"] = "info") -> None:

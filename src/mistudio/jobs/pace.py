@@ -14,8 +14,8 @@ class Pace:
     """Progress of one run. `rate` is in units a second, `seconds_left` counts for the present stage.
 
     The rate is the units done over the time taken, both summed with weights that fade by a factor e every ten
-    seconds, or three times its pauses where the work comes in bursts; it starts anew with each stage, and what was
-    done before this run began does not count. `doing` is what goes on inside a stage when a unit takes long.
+    seconds; it starts anew with each stage, and what was done before this run began does not count. Work that comes
+    in bursts says its rate itself, and what it is `doing` between them.
     """
 
     done: float | None = None
@@ -29,8 +29,6 @@ class Pace:
         self._at: float | None = None
         self._units = 0.0
         self._seconds = 0.0
-        self._moved = 0.0
-        self._pause = 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -47,30 +45,24 @@ class Pace:
         stage: str | None,
         at: float,
         doing: str = "",
+        rate: float | None = None,
     ) -> None:
         """Take in one report, made at `at` seconds of a steady clock."""
         same = (unit, stage) == (self.unit, self.stage) and self.done is not None and done >= self.done
         if not same:
-            self._units = self._seconds = self._pause = 0.0
+            self._units = self._seconds = 0.0
             self.rate = None
         elif self._at is not None and at > self._at and self.done is not None:
-            fade = math.exp(-(at - self._at) / self._smoothing(at))
+            fade = math.exp(-(at - self._at) / SMOOTHING_SECONDS)
             self._units = self._units * fade + (done - self.done)
             self._seconds = self._seconds * fade + (at - self._at)
             self.rate = self._units / self._seconds
         elif self._at is not None:
             self._units += done - (self.done or 0.0)  # several reports at one instant
-        if not same or done != self.done or self._at is None:
-            self._moved = at
+        if rate is not None:
+            self.rate = rate
         self.done, self.total, self.unit, self.stage, self._at = done, total, unit, stage, at
         self.doing = doing
-
-    def _smoothing(self, at: float) -> float:
-        """Seconds over which the rate is smoothed at the report of `at`. A pause is forgotten in ten of its lengths."""
-        if self._pause and self._at is not None:
-            self._pause *= math.exp(-(at - self._at) / (10 * self._pause))
-        self._pause = max(self._pause, at - self._moved)
-        return max(SMOOTHING_SECONDS, 3 * self._pause)
 
     def columns(self) -> dict[str, Any]:
         """The values of the job's progress columns."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console as RichConsole
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -99,11 +100,13 @@ class LiveTable:
         if self._live is not None:
             self._live.stop()
 
-    def _table(self, job: Job) -> Table:
+    def _table(self, job: Job) -> Group:
         rate, left = _pace(job)
         stage = job.stage if job.state == "running" and job.stage else job.state
-        title = Text(f"{job.title} · {stage}{_amount(job)}")
-        grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        amount = _amount(job)
+        between = "\n" if amount else " · "
+        title = Text(f"{job.title}{between}{stage}{amount}", style="italic")
+        grid = Table(box=None, pad_edge=False)
         for column in ("SAE", "Step", "FVU", "L0", "Dead", "Speed", "Left"):
             grid.add_column(column, justify="left" if column == "SAE" else "right", no_wrap=column != "SAE")
         for sae in self._saes:
@@ -111,7 +114,7 @@ class LiveTable:
             step = f"{sae.step:,}/{sae.total_steps:,}"
             fvu, l0, dead = (part.partition(" ")[2] for part in self._figures(sae))
             grid.add_row(sae.name, step, fvu, l0, dead, "" if done else rate, "done" if done else left)
-        return grid
+        return Group(title, grid)
 
     @staticmethod
     def _figures(sae: _Sae) -> tuple[str, str, str]:

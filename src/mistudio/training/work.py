@@ -212,7 +212,9 @@ class _Watched:
         """Pass on how far it is. Raises JobCancelled or JobInterrupted when the job was asked to leave."""
         if report.stage == "Train":
             self._tokens = {id: min(int(report.done), total) for id, total in self._totals.items()}
-        self._context.progress(report.done, report.total, report.unit, report.stage, report.doing)
+        self._context.progress(
+            report.done, report.total, report.unit, report.stage, report.doing, report.rate
+        )
 
     def points(self, run: Run, points: list[dict[str, float]]) -> None:
         """Announce points, which can be read back by now; ten of them, over the whole training, are logged."""
