@@ -186,7 +186,9 @@ def alike(one: TrainingCreate, other: TrainingCreate) -> bool:
 
 
 def test_the_document_of_a_request_is_that_request() -> None:
-    for request in (wanted("tk_1"), wanted("tk_1", **SETTINGS)):
+    tracked = wanted("tk_1", trackers=["wandb", "tensorboard"], tracker_project="my SAEs")
+    assert "--tracker wandb" in (said := command_of(tracked)) and "--tracker-project 'my SAEs'" in said
+    for request in (wanted("tk_1"), wanted("tk_1", **SETTINGS), tracked):
         body = document_of(request)
         for text, format in ((write_toml(body), "toml"), (write_json(body), "json")):
             found, said = checked(read_document(text, format))  # pyright: ignore[reportArgumentType]

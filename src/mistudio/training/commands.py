@@ -24,6 +24,7 @@ from mistudio.training.admission import start_sweep
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.live_table import LiveTable
 from mistudio.training.requests import request_of
+from mistudio.training.trackers import NAMES
 
 
 class _StartsByDefault(TyperGroup):
@@ -89,6 +90,13 @@ def start(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Which activations count, e.g. skip_bos=false."),
     ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="|".join(NAMES), help="Send the curves to that package, too; may be repeated."),
+    ] = None,
+    tracker_project: Annotated[
+        str | None, typer.Option(help="What Weights & Biases and trackio file the runs under.")
+    ] = None,
     forecast: Annotated[bool, typer.Option(help="Only print what it would take.")] = False,
 ) -> None:
     """Train SAEs in one pass over the activations, with a live line for each; the word “start” may be left out.
@@ -109,6 +117,8 @@ def start(
                 cache_id=cache,
                 name=name,
                 held_out_tokens=held_out_tokens,
+                trackers=tracker or None,
+                tracker_project=tracker_project,
             )
             if forecast:
                 console.emit(forecast_sweep(session, console.settings, request))

@@ -31,7 +31,7 @@ from mistudio.training.control_schemas import (
 )
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Sweep, Training
-from mistudio.training.views import get_training, training_folder
+from mistudio.training.views import get_training, trackers_of, training_folder
 
 _CHANGEABLE = ("queued", "running", "paused")
 _ENDED = ("succeeded", "failed", "cancelled")
@@ -162,6 +162,7 @@ def clone_request(session: Session, training_id: str, request: CloneRequest) -> 
             "harvest": None if sweep.cache_id else sweep.harvest,
             "held_out_tokens": sweep.held_out_tokens,
             "config": config,
+            **trackers_of(sweep),
         }
     )
 

@@ -30,7 +30,10 @@ def document_of(request: TrainingCreate) -> Body:
     harvest = harvest_of(request)
     if harvest:
         found["harvest"] = harvest
-    return found | ({"grid": full["grid"]} if request.grid else {})
+    found |= {"grid": full["grid"]} if request.grid else {}
+    if request.trackers:
+        found |= {"trackers": full["trackers"], "tracker_project": request.tracker_project}
+    return found
 
 
 def settings_of(config: TrainerConfig, stated: tuple[str, ...] = ()) -> Body:
@@ -87,6 +90,9 @@ def command_of(request: TrainingCreate) -> str:
     for name, values in request.grid.items():
         tried = json.dumps(values, separators=(",", ":"))
         lines.append(f"--grid {shlex.quote(f'{name}={tried}')}")
+    lines += [f"--tracker {kind}" for kind in request.trackers]
+    if request.trackers:
+        lines.append(f"--tracker-project {shlex.quote(request.tracker_project)}")
     return " \\\n  ".join(lines) + "\n"
 
 

@@ -248,6 +248,10 @@ class TrainingOut(BaseModel):
     config: Annotated[TrainerConfig, WrapValidator(_as_stored)]
     harvest: HarvestSettings = Field(description="The conventions under which its activations were read.")
     held_out_tokens: int
+    trackers: list[TrackerKind] = Field(description="Where its curves are sent to besides.")
+    tracker_project: str | None = Field(
+        description="What they are filed under there; null where they are sent nowhere."
+    )
     total_steps: int
     tokens_trained: int
     last_metrics: dict[str, float | None] | None

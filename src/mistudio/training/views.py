@@ -95,12 +95,23 @@ def out_many(session: Session, trainings: Sequence[Training]) -> list[TrainingOu
             "cache_id": sweep.cache_id,
             "harvest": sweep.harvest,
             "held_out_tokens": sweep.held_out_tokens,
+            "trackers": [],
+            "tracker_project": None,
+            **trackers_of(sweep),
             "total_steps": config.total_steps,
             "sae_id": saes.get(training.id),
             "job": JobOut.model_validate(job) if job is not None else None,
         }
         views.append(TrainingOut.model_validate(stored))
     return views
+
+
+def trackers_of(sweep: Sweep) -> dict[str, Any]:
+    """What a request says of where curves are sent to; nothing where they are sent nowhere."""
+    if not sweep.trackers:
+        return {}
+    kinds = [chosen["kind"] for chosen in sweep.trackers]
+    return {"trackers": kinds, "tracker_project": sweep.trackers[0]["project"]}
 
 
 def _pairs(session: Session, query: Select[Any, Any]) -> dict[Any, Any]:

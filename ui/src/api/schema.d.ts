@@ -6995,6 +6995,16 @@ export interface components {
             harvest: components["schemas"]["HarvestSettings"];
             /** Held Out Tokens */
             held_out_tokens: number;
+            /**
+             * Trackers
+             * @description Where its curves are sent to besides.
+             */
+            trackers: ("tensorboard" | "wandb" | "trackio")[];
+            /**
+             * Tracker Project
+             * @description What they are filed under there; null where they are sent nowhere.
+             */
+            tracker_project: string | null;
             /** Total Steps */
             total_steps: number;
             /** Tokens Trained */
@@ -10382,6 +10392,16 @@ export interface components {
             harvest: components["schemas"]["HarvestSettings"];
             /** Held Out Tokens */
             held_out_tokens: number;
+            /**
+             * Trackers
+             * @description Where its curves are sent to besides.
+             */
+            trackers: ("tensorboard" | "wandb" | "trackio")[];
+            /**
+             * Tracker Project
+             * @description What they are filed under there; null where they are sent nowhere.
+             */
+            tracker_project: string | null;
             /** Total Steps */
             total_steps: number;
             /** Tokens Trained */
@@ -10513,6 +10533,16 @@ export interface components {
             harvest: components["schemas"]["HarvestSettings"];
             /** Held Out Tokens */
             held_out_tokens: number;
+            /**
+             * Trackers
+             * @description Where its curves are sent to besides.
+             */
+            trackers: ("tensorboard" | "wandb" | "trackio")[];
+            /**
+             * Tracker Project
+             * @description What they are filed under there; null where they are sent nowhere.
+             */
+            tracker_project: string | null;
             /** Total Steps */
             total_steps: number;
             /** Tokens Trained */

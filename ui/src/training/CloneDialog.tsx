@@ -64,6 +64,8 @@ function CloneForm({ training, onClose }: { training: TrainingDetail; onClose: (
     held_out_tokens: training.held_out_tokens,
     config: training.config as unknown as FormValue,
     grid: {},
+    trackers: training.trackers,
+    ...(training.tracker_project ? { tracker_project: training.tracker_project } : {}),
     template_id: null,
   }));
   if (!form) return <SkeletonLines lines={8} />;

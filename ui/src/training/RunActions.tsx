@@ -6,6 +6,7 @@ import {
   ChevronsRight,
   CirclePause,
   CopyPlus,
+  FileDown,
   MoreHorizontal,
   Pencil,
   Play,
@@ -50,6 +51,16 @@ export function RunActions({ training }: { training: TrainingDetail }) {
       icon: <CopyPlus size={14} />,
       apart: true,
       onSelect: () => setDialog("clone"),
+    },
+    {
+      label: "Download all points as CSV",
+      icon: <FileDown size={14} />,
+      onSelect: () => {
+        const link = document.createElement("a");
+        link.href = `/api/v1/trainings/${training.id}/metrics.csv`;
+        link.download = "";
+        link.click();
+      },
     },
     ...(alive && state !== "running"
       ? [

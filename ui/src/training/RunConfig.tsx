@@ -16,7 +16,7 @@ interface Row {
 function words(value: unknown): string {
   if (value === null || value === undefined) return "not set";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.map(words).join(", ");
+  if (Array.isArray(value)) return value.map(words).join(", ") || "none";
   return typeof value === "number" ? format.exact(value) : String(value);
 }
 
@@ -110,6 +110,8 @@ function configRows(schema: JsonSchema, resolve: Resolve, training: Training): R
     cache_id: training.cache_id,
     held_out_tokens: training.held_out_tokens,
     config: training.config,
+    trackers: training.trackers,
+    ...(training.trackers.length ? { tracker_project: training.tracker_project } : {}),
     harvest: training.harvest,
   };
   const harvest = defaultsOf(resolve("#/$defs/HarvestSettings"), resolve);

@@ -38,6 +38,8 @@ export function RunFigures({
 }) {
   const job = useJob(training.job);
   const running = isActive(job) && job?.state !== "paused";
+  // Before the first step the job counts what the model reads.
+  const steps = running && job?.unit === "tokens";
   const logs = useRunPoints([training.id]).map((run) => run.log);
   useLive(logs);
   const [log] = logs;
@@ -54,7 +56,7 @@ export function RunFigures({
         const value =
           name !== "tokens_per_second"
             ? newest
-            : running && job?.rate
+            : steps && job?.rate
               ? job.rate
               : (middle(log?.column(name)) ?? newest);
         return (
@@ -66,7 +68,11 @@ export function RunFigures({
       })}
       <div className="min-w-0">
         {running ? (
-          <Metric info={LEFT} value={job?.seconds_left} words={format.duration(job?.seconds_left)} />
+          <Metric
+            info={LEFT}
+            value={steps ? job?.seconds_left : undefined}
+            words={format.duration(steps ? job?.seconds_left : undefined)}
+          />
         ) : (
           <>
             <div className="text-2xs text-muted">Trained on</div>

@@ -1,10 +1,11 @@
 import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
 import { JobCell } from "@/jobs/JobState";
 import { useJob } from "@/jobs/live";
 import { Code, Facts, format, Num, ProgressBar, RelativeTime } from "@/kit";
 import type { Training } from "./form";
 import { RunNotes } from "./RunNotes";
-import { architectureWords } from "./words";
+import { architectureWords, trackerWords } from "./words";
 
 /** What a training is, in short: the side panel of the list. */
 export function TrainingFacts({ training }: { training: Training }) {
@@ -59,6 +60,9 @@ export function TrainingFacts({ training }: { training: Training }) {
             ),
           ],
           ["Activations", training.cache_id ? "from a cache" : "the model runs alongside"],
+          ...(training.trackers.length
+            ? ([["Curves also go to", trackerWords(training)]] as [string, ReactNode][])
+            : []),
           ["Architecture", architectureWords(config.architecture)],
           ["Width", <Num key="width" value={config.d_sae} unit="latents" />],
           [

@@ -27,6 +27,19 @@ export function architectureWords(architecture: Training["config"]["architecture
   return name;
 }
 
+const TRACKERS: Record<string, string> = {
+  tensorboard: "TensorBoard",
+  wandb: "Weights & Biases",
+  trackio: "trackio",
+};
+
+/** "TensorBoard, trackio (project mistudio)": where curves are sent to besides. */
+export function trackerWords({ trackers, tracker_project }: Training): string {
+  const names = trackers.map((kind) => TRACKERS[kind] ?? kind).join(", ");
+  // TensorBoard's files lie with the run; only the others file it under a project.
+  return trackers.some((kind) => kind !== "tensorboard") ? `${names} (project ${tracker_project})` : names;
+}
+
 /** "Learning rate 3.00e−4 → 1.00e−4": a setting that was changed while the run trained. */
 export function changeWords(change: { name: string; title?: string; before: number; after: number }): string {
   const { name, title = name.slice(name.lastIndexOf(".") + 1).replaceAll("_", " ") } = change;
