@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from mistudio.training.control_schemas import (
     CloneRequest,
     ContinueRequest,
 )
+from mistudio.training.requests import assignments
 
 TrainingId = Annotated[str, typer.Argument(metavar="TRAINING", help="Training (tr_…).")]
 Step = Annotated[int, typer.Argument(min=0, metavar="STEP", help="The checkpoint's step.")]
@@ -44,20 +44,6 @@ def register(app: typer.Typer) -> None:
     }.items():
         app.command(name)(command)
     app.add_typer(checkpoint_app, name="checkpoints")
-
-
-def assignments(texts: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` options as settings; values are JSON, or text where they are not. Raises StudioError."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise StudioError("invalid_input", f"“{text}” is not NAME=VALUE.")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def pause(training: TrainingId) -> None:

@@ -1,4 +1,4 @@
-import { type FormEvent, useId, useState } from "react";
+import { type FormEvent, type ReactNode, useId, useState } from "react";
 import { Problem } from "@/api/problem";
 import { Button } from "./Button";
 import { Field, invalid } from "./Field";
@@ -18,19 +18,26 @@ export function RenameDialog({
 }) {
   return (
     <Dialog open={open} onClose={onClose} title={`Rename “${name}”`}>
-      <NameForm name={name} onRename={onRename} onClose={onClose} />
+      <NameForm name={name} verb="Rename" onName={onRename} onClose={onClose} />
     </Dialog>
   );
 }
 
-function NameForm({
-  name,
-  onRename,
+/** Asks for a name other than `name`; what `onName` throws stands under the field. */
+export function NameForm({
+  name = "",
+  verb,
+  maxLength = 200,
+  onName,
   onClose,
+  children,
 }: {
-  name: string;
-  onRename: (name: string) => Promise<unknown>;
+  name?: string;
+  verb: string;
+  maxLength?: number;
+  onName: (name: string) => Promise<unknown>;
   onClose: () => void;
+  children?: ReactNode;
 }) {
   const id = useId();
   const [text, setText] = useState(name);
@@ -40,7 +47,7 @@ function NameForm({
     event.preventDefault();
     setBusy(true);
     try {
-      await onRename(text.trim());
+      await onName(text.trim());
       onClose();
     } catch (thrown) {
       const problem = Problem.from(thrown);
@@ -51,11 +58,12 @@ function NameForm({
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
+      {children}
       <Field id={id} label="Name" error={error}>
         <input
           id={id}
           className="field"
-          maxLength={200}
+          maxLength={maxLength}
           value={text}
           onChange={(event) => setText(event.target.value)}
           {...invalid(id, error)}
@@ -69,7 +77,7 @@ function NameForm({
           busy={busy}
           disabled={text.trim() === "" || text.trim() === name}
         >
-          Rename
+          {verb}
         </Button>
       </div>
     </form>

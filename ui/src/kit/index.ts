@@ -16,7 +16,7 @@ export { ConfirmDialog, Dialog, SidePanel } from "./Overlay";
 export { type Crumb, PageHeader } from "./PageHeader";
 export { Pareto, type ParetoPoint } from "./Pareto";
 export { type Progress, ProgressBar, progressWords, StateBadge, shareDone } from "./progress";
-export { RenameDialog } from "./RenameDialog";
+export { NameForm, RenameDialog } from "./RenameDialog";
 export { type RowSource, usePages, useRows } from "./rows";
 export { FormActions, SchemaForm } from "./SchemaForm";
 export type { Widget } from "./schemaFields";

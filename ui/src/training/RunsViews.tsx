@@ -1,11 +1,11 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Bookmark, Check, Link2, Pencil, Save, Trash2 } from "lucide-react";
-import { type FormEvent, useEffect, useId, useState } from "react";
+import { useEffect, useState } from "react";
 import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import { useChannel } from "@/api/useChannel";
-import { Button, copyText, Dialog, Field, invalid, Menu, RenameDialog, useSearchParams } from "@/kit";
+import { Button, copyText, Dialog, Menu, NameForm, RenameDialog, useSearchParams } from "@/kit";
 import type { RunView } from "./runs";
 
 type Settings = RunView["settings"];
@@ -169,27 +169,10 @@ function SaveForm({
   onSaved: (view: RunView) => Promise<void>;
   onClose: () => void;
 }) {
-  const id = useId();
-  const [name, setName] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string>();
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    setBusy(true);
-    try {
-      await onSaved(
-        await body(api.POST("/api/v1/training-views", { body: { name: name.trim(), ...settings } })),
-      );
-      onClose();
-    } catch (thrown) {
-      const problem = Problem.from(thrown);
-      setError([problem.detail, problem.hint].filter(Boolean).join(" "));
-    } finally {
-      setBusy(false);
-    }
-  };
+  const save = async (name: string) =>
+    onSaved(await body(api.POST("/api/v1/training-views", { body: { name, ...settings } })));
   return (
-    <form onSubmit={submit} className="flex flex-col gap-4">
+    <NameForm verb="Save" maxLength={100} onName={save} onClose={onClose}>
       <p className="text-muted">
         Keeps filter, columns, order and groups, for everybody who uses this server.
         {settings.filter && (
@@ -199,22 +182,6 @@ function SaveForm({
           </>
         )}
       </p>
-      <Field id={id} label="Name" error={error}>
-        <input
-          id={id}
-          className="field"
-          maxLength={100}
-          value={name}
-          onChange={(event) => setName(event.target.value)}
-          {...invalid(id, error)}
-        />
-      </Field>
-      <div className="flex justify-end gap-2">
-        <Button onClick={onClose}>Cancel</Button>
-        <Button type="submit" look="primary" busy={busy} disabled={name.trim() === ""}>
-          Save
-        </Button>
-      </div>
-    </form>
+    </NameForm>
   );
 }
