@@ -44,6 +44,7 @@ def test_the_form_has_what_it_needs() -> None:
         if name.endswith(".kind"):
             continue
         assert field.get("description"), name
+        assert field.get("source"), f"{name}: who says so?"
         assert "default" in field, name
         if field.get("type") in ("integer", "number"):
             assert "minimum" in field or "exclusiveMinimum" in field, name

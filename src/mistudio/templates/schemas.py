@@ -12,14 +12,18 @@ Conflicts = Literal["rename", "replace", "skip"]
 
 
 class Expected(BaseModel):
-    """What a run of these settings came to, and where that is known from."""
+    """What a run of these settings came to or is built to come to, and where that is known from."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(max_length=200, description="The language model.", examples=["SmolLM2-135M-Instruct"])
     hook: str = Field(max_length=200, description="The hook point.", examples=["blocks.9.hook_resid_post"])
     l0: float = Field(ge=0, allow_inf_nan=False, description="Active latents a token.")
-    fvu: float = Field(ge=0, allow_inf_nan=False, description="Fraction of variance unexplained.")
+    fvu: float | None = Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="Fraction of variance unexplained; null where L0 follows from the settings and no figure is known.",
+    )
     source: str = Field(max_length=1_000, description="How it was measured, or who says so.")
 
 

@@ -4746,7 +4746,7 @@ export interface components {
         };
         /**
          * Expected
-         * @description What a run of these settings came to, and where that is known from.
+         * @description What a run of these settings came to or is built to come to, and where that is known from.
          */
         Expected: {
             /**
@@ -4768,9 +4768,9 @@ export interface components {
             l0: number;
             /**
              * Fvu
-             * @description Fraction of variance unexplained.
+             * @description Fraction of variance unexplained; null where L0 follows from the settings and no figure is known.
              */
-            fvu: number;
+            fvu: number | null;
             /**
              * Source
              * @description How it was measured, or who says so.

@@ -380,16 +380,27 @@ function UnionField({
   );
 }
 
+/** A field's default in words; of a choice between kinds its kind, of other groups nothing. */
+function usualOf({ schema, discriminator }: FieldShape): string {
+  const usual = schema.default;
+  if (usual === undefined) return "";
+  if (usual === null) return "not set";
+  if (Array.isArray(usual)) return usual.map(show).join(", ");
+  if (typeof usual !== "object") return show(usual);
+  return discriminator ? String((usual as Value)[discriminator] ?? "") : "";
+}
+
 function explain(name: string, field: FieldShape): string {
   const { schema } = field;
   const synonyms = (schema.synonyms as string[] | undefined) ?? [];
   const range = rangeOf(schema);
+  const usual = usualOf(field);
   const lines = [
     schema.description ?? "",
     range ? `Range: ${range}${schema.unit ? ` ${schema.unit}` : ""}.` : "",
-    schema.default === undefined || (schema.default !== null && typeof schema.default === "object")
+    usual === ""
       ? ""
-      : `Default: ${schema.default === null ? "not set" : show(schema.default)}${schema.unit && schema.default !== null ? ` ${schema.unit}` : ""}.`,
+      : `Default: ${usual}${schema.unit && schema.default !== null ? ` ${schema.unit}` : ""}.`,
     schema.source ? `Source: ${schema.source}.` : "",
     `Written ${[name, ...synonyms].join(" or ")}.`,
   ];

@@ -7,11 +7,11 @@ import { Field, format, tip } from "@/kit";
 
 export type Template = components["schemas"]["TemplateOut"];
 
-/** "L0 32, FVU 0.11": what a run of a template's settings came to, with where that is known from. */
+/** "L0 32, FVU 0.11": what a run of a template's settings comes to, with where that is known from. */
 export function Expectation({ expected }: { expected: NonNullable<Template["expected"]> }) {
   return (
     <span className="text-ink" {...tip(`${expected.model}, ${expected.hook}\n${expected.source}`)}>
-      L0 {format.figure(expected.l0)}, FVU {format.figure(expected.fvu)}
+      L0 {format.figure(expected.l0)}, FVU {expected.fvu === null ? "–" : format.figure(expected.fvu)}
     </span>
   );
 }

@@ -95,7 +95,10 @@ function walk(
         label,
         words: `${words(one)}${unit}`,
         hint: field.schema.description ?? "",
-        usual: JSON.stringify(one ?? null) === JSON.stringify(before ?? null),
+        // What one reads first of an architecture, its k for one, is worth saying in any case.
+        usual:
+          JSON.stringify(one ?? null) === JSON.stringify(before ?? null) &&
+          !(path === "config.architecture" && !field.schema.advanced),
       });
     }
   }

@@ -34,7 +34,7 @@ class _AuxK(Config):
         title="AuxK latents",
         description="How many dead latents take part in the auxiliary loss on one token. About half the "
         "width of the activations is usual.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Gao et al. 2024, arXiv 2406.04093, appendix A.2"},
     )
 
 
@@ -49,7 +49,7 @@ class TopKConfig(_AuxK):
         title="Active latents (k)",
         description="How many latents may be active on one token. Smaller is sparser and easier to read; "
         "larger reconstructs better.",
-        json_schema_extra={"synonyms": ["target_l0"]},
+        json_schema_extra={"synonyms": ["target_l0"], "source": "Gao et al. 2024, arXiv 2406.04093"},
     )
 
 
@@ -61,7 +61,11 @@ class _GlobalThreshold(_AuxK):
         title="Threshold momentum",
         description="Decay of the running mean of the smallest value that was kept in a batch. After "
         "training this mean is the threshold above which a latent counts as active.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED
+        | {
+            "source": "Bussmann et al. 2024, arXiv 2412.06410, estimate the threshold on batches; the"
+            " decay is miStudio's choice"
+        },
     )
 
 
@@ -77,7 +81,7 @@ class BatchTopKConfig(_GlobalThreshold):
         title="Active latents (k)",
         description="How many latents are active on a token on average. Smaller is sparser and easier to "
         "read; larger reconstructs better.",
-        json_schema_extra={"synonyms": ["target_l0"]},
+        json_schema_extra={"synonyms": ["target_l0"], "source": "Bussmann et al. 2024, arXiv 2412.06410"},
     )
 
 
@@ -92,7 +96,7 @@ class MatryoshkaConfig(_GlobalThreshold):
         le=65_536,
         title="Active latents (k)",
         description="How many latents are active on a token on average, over the whole dictionary.",
-        json_schema_extra={"synonyms": ["target_l0"]},
+        json_schema_extra={"synonyms": ["target_l0"], "source": "Bussmann et al. 2025, arXiv 2503.17547"},
     )
     prefix_fractions: tuple[float, ...] = Field(
         default=(1 / 16, 1 / 8, 1 / 4, 1 / 2),
@@ -100,7 +104,7 @@ class MatryoshkaConfig(_GlobalThreshold):
         title="Nested widths",
         description="Shares of the dictionary, rising, whose latents alone must reconstruct too. The whole "
         "dictionary always belongs to them.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Bussmann et al. 2025, arXiv 2503.17547"},
     )
 
     @model_validator(mode="after")
@@ -122,12 +126,18 @@ class JumpReLUConfig(Config):
         title="Target L0",
         description="Mean number of active latents per token to reach: the penalty's weight is steered "
         "while training until L0 is there. Empty keeps the weight constant.",
+        json_schema_extra={
+            "source": "a target in place of a weight: Rajamanoharan et al. 2024, arXiv 2407.14435"
+        },
     )
     penalty: Literal["l0", "tanh"] = Field(
         default="l0",
         title="Penalty",
         description="l0 counts active latents (DeepMind 2024); tanh is a smooth count of tanh(c·z·‖d‖) "
         "(Anthropic, January 2025 update).",
+        json_schema_extra={
+            "source": "Rajamanoharan et al. 2024, arXiv 2407.14435; Anthropic, January 2025 update"
+        },
     )
     sparsity_coefficient: float = Field(
         default=1.0,
@@ -136,7 +146,7 @@ class JumpReLUConfig(Config):
         title="Sparsity coefficient",
         description="Weight of the penalty against the squared error; where it starts when a target L0 is "
         "set.",
-        json_schema_extra={"synonyms": ["l1_alpha"]},
+        json_schema_extra={"synonyms": ["l1_alpha"], "source": "Rajamanoharan et al. 2024, arXiv 2407.14435"},
     )
     sparsity_warmup_steps: int = Field(
         default=0,
@@ -144,7 +154,10 @@ class JumpReLUConfig(Config):
         le=10_000_000,
         title="Sparsity warm-up",
         description="Steps over which the penalty grows from 0 to its full weight.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={
+            "unit": "steps",
+            "source": "10,000 in Gemma Scope, Lieberum et al. 2024, arXiv 2408.05147",
+        },
     )
     bandwidth: float = Field(
         default=0.05,
@@ -153,7 +166,8 @@ class JumpReLUConfig(Config):
         title="Bandwidth",
         description="Width of the window around a threshold in which the estimators see its effect, in "
         "units of normalised activations.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED
+        | {"source": "Rajamanoharan et al. 2024, arXiv 2407.14435; the default is miStudio's choice"},
     )
     threshold_init: float | None = Field(
         default=None,
@@ -162,7 +176,10 @@ class JumpReLUConfig(Config):
         title="Starting threshold",
         description="Threshold of every latent at the start. Empty sets each by the first activations, so that "
         "all latents are active on equally many tokens, twice as many as wanted in the end.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED
+        | {
+            "source": "a constant in Rajamanoharan et al. 2024, arXiv 2407.14435; from activations: miStudio's choice"
+        },
     )
     tanh_scale: float = Field(
         default=4.0,
@@ -179,7 +196,7 @@ class JumpReLUConfig(Config):
         title="Pre-activation coefficient",
         description="Weight of a loss Σ ReLU(θ − pre)·‖d‖ over dead latents that pulls them back to life "
         "(after Anthropic, January 2025 update, which uses 3e-6 over all latents). 0 turns it off.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Anthropic, January 2025 update"},
     )
 
 
@@ -194,7 +211,7 @@ class GatedConfig(Config):
         le=10_000,
         title="L1 coefficient",
         description="Weight of the penalty on the gate's pre-activations. Larger gives fewer active latents.",
-        json_schema_extra={"synonyms": ["l1_alpha"]},
+        json_schema_extra={"synonyms": ["l1_alpha"], "source": "Rajamanoharan et al. 2024, arXiv 2404.16014"},
     )
     l1_warmup_steps: int = Field(
         default=0,
@@ -202,7 +219,10 @@ class GatedConfig(Config):
         le=10_000_000,
         title="L1 warm-up",
         description="Steps over which the penalty grows from 0 to its full weight.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={
+            "unit": "steps",
+            "source": "Anthropic, April 2024 update (over the first 5 % of the training)",
+        },
     )
 
 
@@ -216,6 +236,7 @@ class StandardConfig(Config):
         description="What is summed over latents, with w = z·‖d‖. l1: w. sqrt: √w, which spares strong "
         "latents (Riggs & Brinkmann 2024). tanh: tanh(c·w), nearly a count (Jermyn et al. 2024). p_anneal: "
         "wᵖ with p falling from 1 during training (Karvonen et al. 2024, arXiv 2408.00113).",
+        json_schema_extra={"source": "Anthropic, April 2024 update (l1); the others where they are named"},
     )
     l1_coefficient: float = Field(
         default=5.0,
@@ -233,7 +254,10 @@ class StandardConfig(Config):
         title="L1 warm-up",
         description="Steps over which the penalty grows from 0 to its full weight. A slow start keeps "
         "latents from dying early.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={
+            "unit": "steps",
+            "source": "Anthropic, April 2024 update (over the first 5 % of the training)",
+        },
     )
     tanh_scale: float = Field(
         default=1.0,
@@ -241,7 +265,7 @@ class StandardConfig(Config):
         le=1000,
         title="Tanh scale (c)",
         description="How steeply the tanh penalty saturates; used by that penalty only.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Jermyn et al. 2024 (Anthropic, February 2024 update)"},
     )
     p_end: float = Field(
         default=0.2,
@@ -258,7 +282,7 @@ class StandardConfig(Config):
         title="Start of annealing",
         description="Share of the training after which p begins to fall, linearly, towards its end; used by "
         "the p_anneal penalty only.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Karvonen et al. 2024, arXiv 2408.00113"},
     )
 
 

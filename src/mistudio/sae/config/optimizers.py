@@ -42,7 +42,7 @@ class AdamConfig(Config):
         le=10,
         title="Weight decay",
         description="Decoupled weight decay (AdamW) on encoder and decoder weights; biases are left alone.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Loshchilov & Hutter 2019, arXiv 1711.05101"},
     )
 
 
@@ -63,7 +63,7 @@ class MuonConfig(Config):
         default=True,
         title="Nesterov momentum",
         description="Look ahead: mix the running mean with the newest gradient once more.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Jordan et al. 2024"},
     )
     newton_schulz_steps: int = Field(
         default=5,
@@ -79,7 +79,7 @@ class MuonConfig(Config):
         le=10,
         title="Weight decay",
         description="Decoupled weight decay on encoder and decoder weights; biases are left alone.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Liu et al. 2025, arXiv 2502.16982"},
     )
 
 
@@ -94,7 +94,7 @@ class SignumConfig(Config):
         lt=1,
         title="Momentum",
         description="Decay of the running mean of gradients. 0 takes the sign of each gradient itself.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Bernstein et al. 2018, arXiv 1802.04434"},
     )
     weight_decay: float = Field(
         default=0.0,
@@ -102,7 +102,7 @@ class SignumConfig(Config):
         le=10,
         title="Weight decay",
         description="Decoupled weight decay on encoder and decoder weights; biases are left alone.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Loshchilov & Hutter 2019, arXiv 1711.05101"},
     )
 
 
@@ -127,7 +127,7 @@ class Resample(Config):
         le=10**12,
         title="Resampled after",
         description="A latent that has not been active for this many tokens is resampled.",
-        json_schema_extra={"unit": "tokens"},
+        json_schema_extra={"unit": "tokens", "source": "Bricken et al. 2023, Towards Monosemanticity"},
     )
     resample_interval: int = Field(
         default=500,
@@ -135,7 +135,7 @@ class Resample(Config):
         le=10_000_000,
         title="Resample every",
         description="Steps between two resamplings.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={"unit": "steps", "source": "Bricken et al. 2023, Towards Monosemanticity"},
     )
     resample_until: float = Field(
         default=0.6,
@@ -144,7 +144,7 @@ class Resample(Config):
         title="Resample until",
         description="Share of the training after which latents are left alone, so that the last ones have time to "
         "settle.",
-        json_schema_extra={"unit": "share of the steps"},
+        json_schema_extra={"unit": "share of the steps", "source": "miStudio's choice"},
     )
     encoder_scale: float = Field(
         default=0.2,

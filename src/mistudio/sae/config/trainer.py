@@ -28,6 +28,10 @@ class TrainerConfig(Config):
         default=BatchTopKConfig(),
         title="Architecture",
         description="How pre-activations become sparse latents.",
+        json_schema_extra={
+            "source": "compared in SAEBench, Karvonen et al. 2025, arXiv 2503.09532; each kind's own "
+            "paper stands beside it"
+        },
     )
     d_sae: int = Field(
         default=8192,
@@ -35,7 +39,11 @@ class TrainerConfig(Config):
         le=4_194_304,
         title="Width of the dictionary",
         description="Number of latents. Usually 8 to 32 times the width of the activations.",
-        json_schema_extra={"unit": "latents", "synonyms": ["latent_dim"]},
+        json_schema_extra={
+            "unit": "latents",
+            "synonyms": ["latent_dim"],
+            "source": "8 and 32 times in Llama Scope, He et al. 2024, arXiv 2410.20526",
+        },
     )
     total_tokens: int = Field(
         default=10_000_000,
@@ -43,7 +51,11 @@ class TrainerConfig(Config):
         le=10**13,
         title="Training tokens",
         description="Activations seen during the whole training; sets the length of the schedule.",
-        json_schema_extra={"unit": "tokens", "synonyms": ["total_steps (in batches)"]},
+        json_schema_extra={
+            "unit": "tokens",
+            "synonyms": ["total_steps (in batches)"],
+            "source": "500 million in SAEBench, arXiv 2503.09532; the default is for a first run",
+        },
     )
     batch_size: int = Field(
         default=4096,
@@ -51,7 +63,10 @@ class TrainerConfig(Config):
         le=1_048_576,
         title="Batch size",
         description="Activations in one step.",
-        json_schema_extra={"unit": "tokens"},
+        json_schema_extra={
+            "unit": "tokens",
+            "source": "4,096 in Gemma Scope, Lieberum et al. 2024, arXiv 2408.05147",
+        },
     )
     learning_rate: float = Field(
         default=3e-4,
@@ -70,13 +85,17 @@ class TrainerConfig(Config):
         le=10_000_000,
         title="Learning rate warm-up",
         description="Steps over which the learning rate grows from 0 to its full size.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={
+            "unit": "steps",
+            "source": "1,000 in Gemma Scope's and SAEBench's long trainings, arXiv 2408.05147, 2503.09532",
+        },
     )
     decay: Literal["linear", "cosine", "constant"] = Field(
         default="linear",
         title="Learning rate decay",
         description="How the learning rate falls to 0 at the end of the training: in a straight line, along a cosine, "
         "or not at all.",
+        json_schema_extra={"source": "Anthropic, April 2024 update (linear)"},
     )
     decay_fraction: float = Field(
         default=0.2,
@@ -90,12 +109,16 @@ class TrainerConfig(Config):
         default=AdamConfig(),
         title="Optimiser",
         description="How gradients become updates of the weights.",
+        json_schema_extra={"source": "Adam in Gao et al. 2024, arXiv 2406.04093, and most others"},
     )
     dead_latents: DeadLatents = Field(
         default=ByArchitecture(),
         title="Dead latents",
         description="What is done about latents that are never active.",
-        json_schema_extra={"synonyms": ["resample_dead_neurons"]},
+        json_schema_extra={
+            "synonyms": ["resample_dead_neurons"],
+            "source": "AuxK: Gao et al. 2024, arXiv 2406.04093; resampling: Bricken et al. 2023",
+        },
     )
     dead_latent_window: int = Field(
         default=1_000_000,
@@ -103,7 +126,11 @@ class TrainerConfig(Config):
         le=10**12,
         title="Dead after",
         description="A latent that has not been active for this many tokens counts as dead.",
-        json_schema_extra={"unit": "tokens", "synonyms": ["dead_neuron_threshold"]},
+        json_schema_extra={
+            "unit": "tokens",
+            "synonyms": ["dead_neuron_threshold"],
+            "source": "10 million in Gao et al. 2024, arXiv 2406.04093, whose trainings are longer",
+        },
     )
     seed: int = Field(
         default=0,
@@ -111,6 +138,7 @@ class TrainerConfig(Config):
         le=2**63 - 1,
         title="Seed",
         description="Fixes the starting weights. The same seed and data give the same dictionary, to the bit.",
+        json_schema_extra={"source": "miStudio's choice"},
     )
     log_every: int = Field(
         default=10,
@@ -118,7 +146,7 @@ class TrainerConfig(Config):
         le=1_000_000,
         title="Record metrics every",
         description="Steps between two points of the curves.",
-        json_schema_extra={"unit": "steps", "synonyms": ["log_interval"]},
+        json_schema_extra={"unit": "steps", "synonyms": ["log_interval"], "source": "miStudio's choice"},
     )
     evaluate_every: int | None = Field(
         default=None,
@@ -128,7 +156,7 @@ class TrainerConfig(Config):
         description="Steps between two measurements of what the dictionary does to the model's predictions on held-out "
         "tokens (CE recovered). Empty: about 20 times in the training, at most every 100 steps, where the model runs "
         "alongside; from a cache not at all. A number: from a cache too, for which the model is loaded. 0 never.",
-        json_schema_extra={"unit": "steps"},
+        json_schema_extra={"unit": "steps", "source": "miStudio's choice"},
     )
     checkpoint_every: int = Field(
         default=1000,
@@ -137,7 +165,11 @@ class TrainerConfig(Config):
         title="Checkpoint every",
         description="Steps between two checkpoints, from which a training can go on. 0 writes none "
         "before the end.",
-        json_schema_extra={"unit": "steps", "synonyms": ["checkpoint_interval"]},
+        json_schema_extra={
+            "unit": "steps",
+            "synonyms": ["checkpoint_interval"],
+            "source": "miStudio's choice",
+        },
     )
     keep_checkpoints: int = Field(
         default=2,
@@ -146,7 +178,7 @@ class TrainerConfig(Config):
         title="Keep checkpoints",
         description="How many of the newest checkpoints are kept. Each takes about three times the weights' disk "
         "space with Adam.",
-        json_schema_extra=ADVANCED | {"unit": "checkpoints"},
+        json_schema_extra=ADVANCED | {"unit": "checkpoints", "source": "miStudio's choice"},
     )
     best_checkpoint: Literal["none", "fvu", "loss", "dead_fraction"] = Field(
         default="fvu",
@@ -154,7 +186,7 @@ class TrainerConfig(Config):
         description="The checkpoint with the lowest mean of this metric over the steps since the one before is kept "
         "besides the newest. Training tokens are new to the dictionary unless the text repeats, so this is close to "
         "a measure on held-out ones.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "miStudio's choice"},
     )
     hidden_dim: int | None = Field(
         default=None,
@@ -163,7 +195,7 @@ class TrainerConfig(Config):
         title="Width of the activations",
         description="Refuse hook points of another width. Empty takes any: useful in a template that was tuned for "
         "one model.",
-        json_schema_extra=ADVANCED | {"unit": "dimensions"},
+        json_schema_extra=ADVANCED | {"unit": "dimensions", "source": "miStudio's choice"},
     )
     normalize_activations: Literal["none", "expected_average_only_in", "unit_norm", "layer_norm"] = Field(
         default="expected_average_only_in",
@@ -181,7 +213,8 @@ class TrainerConfig(Config):
         description="unit keeps every decoder direction at length 1 (gradients along it are removed); free "
         "lets lengths vary, ranks and penalises latents by value times length, and folds the lengths into "
         "the encoder at the end.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED
+        | {"source": "unit: Bricken et al. 2023; free: Anthropic, April 2024 update"},
     )
     decoder_init_norm: float = Field(
         default=0.1,
@@ -196,7 +229,7 @@ class TrainerConfig(Config):
         title="Starting decoder directions",
         description="random: uniform on the sphere. data: from the decoder bias towards activations of the first "
         "batch, each used once; latents beyond their number start at random.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "random: Gao et al. 2024, arXiv 2406.04093"},
     )
     decoder_bias_init: Literal["zeros", "mean", "geometric_median"] = Field(
         default="geometric_median",
@@ -214,14 +247,14 @@ class TrainerConfig(Config):
         default=True,
         title="Subtract decoder bias from the input",
         description="Encode x - b_dec instead of x.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Bricken et al. 2023, Towards Monosemanticity"},
     )
     skip_connection: bool = Field(
         default=False,
         title="Skip connection",
         description="For transcoders: a linear map from input to output beside the latents, which then need "
         "not spend themselves on what is linear.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Paulo et al. 2025, arXiv 2501.18823"},
     )
     grad_clip_norm: float = Field(
         default=1.0,
@@ -240,7 +273,7 @@ class TrainerConfig(Config):
         description="Parts in which a batch is worked through, their gradients added up before the update: less memory "
         "for activations, the same update. BatchTopK and Matryoshka choose their latents, and AuxK measures the "
         "error, within each part.",
-        json_schema_extra=ADVANCED | {"unit": "parts"},
+        json_schema_extra=ADVANCED | {"unit": "parts", "source": "miStudio's choice"},
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -248,7 +281,7 @@ class TrainerConfig(Config):
         description="In what numbers a step is computed. bfloat16: activations, a copy of the weights, products and "
         "gradients; the weights themselves, the optimiser's state, averages and metrics stay float32. Faster on "
         "GPUs, seldom on CPUs.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Micikevicius et al. 2018, arXiv 1710.03740"},
     )
     ema_decay: float = Field(
         default=0.0,
@@ -257,7 +290,7 @@ class TrainerConfig(Config):
         title="Weight averaging",
         description="Decay of a running mean of the weights, which takes their place in the finished dictionary. "
         "0 turns it off.",
-        json_schema_extra=ADVANCED,
+        json_schema_extra=ADVANCED | {"source": "Polyak & Juditsky 1992"},
     )
 
     @model_validator(mode="before")
