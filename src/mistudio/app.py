@@ -30,6 +30,7 @@ from mistudio.jobs import is_job, register_kinds
 from mistudio.settings import LoadedSettings, Settings
 from mistudio.templates.kinds import register_template_kinds
 from mistudio.templates.shipped import ship_templates
+from mistudio.training.archiving import archive_when_ended
 from mistudio.web.assembly import build_api
 from mistudio.web.limits import client_address
 from mistudio.web.routes import router as server_router
@@ -69,6 +70,7 @@ def create_app(
     studio.checks = {"database": lambda: _database_check(database), "events": bus.check}
     prepare = _Preparation(settings, database, metadata if migrate else None)
     watches_system = any(domain.name == "monitor" for domain in domains)
+    has_trainings = any(domain.name == "train" for domain in domains)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -81,10 +83,13 @@ def create_app(
             await asyncio.to_thread(studio.dispatcher.start)
         sampler = _start_sampler(settings, database, bus) if watches_system else None
         stop_sweeping = sweep_when_cancelled(database, settings.data_dir)
+        stop_archiving = archive_when_ended(database, settings) if has_trainings else None
         try:
             yield
         finally:
             stop_sweeping()
+            if stop_archiving is not None:
+                await asyncio.to_thread(stop_archiving)
             if sampler is not None:
                 sampler.stop()
             if studio.dispatcher is not None:

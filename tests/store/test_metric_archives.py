@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistudio.store import MetricLog, TornFile, archive_metrics, downsample, metric_curve, read_metrics
+from mistudio.store.metric_archive import is_archive
 from mistudio.store.metric_records import FIXED, header_bytes, record_dtype, seal
 from tests.store.test_atomic import kill_when_ready, python
 
@@ -45,6 +46,18 @@ def test_an_archive_is_the_log_to_the_bit(bits: np.ndarray, start: int) -> None:
         with MetricLog(path, ["loss", "l0"]) as log:
             assert len(log) == len(bits)
         assert bits_of(read_metrics(path)) == bits_of(before)
+
+
+def test_a_log_that_is_open_is_not_archived(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    with MetricLog(path, ["loss"]) as log:
+        log.append(1, 10, {"loss": 2.0})
+        archive_metrics(path)
+        log.append(2, 20, {"loss": 1.0})
+    assert read_metrics(path)["loss"].tolist() == [2.0, 1.0]
+    assert not is_archive(path)
+    archive_metrics(path)
+    assert is_archive(path)
 
 
 def test_archives_of_several_chunks_are_small_and_exact(tmp_path: Path) -> None:

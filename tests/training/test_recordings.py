@@ -13,9 +13,11 @@ from mistudio.app import create_app
 from mistudio.console import console_options
 from mistudio.datasets.tables import Tokenization
 from mistudio.datasets.tokenize import open_tokens
+from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.errors import NotFound, StudioError
 from mistudio.settings import LoadedSettings
-from mistudio.training import commands, recordings
+from mistudio.store import MetricLog
+from mistudio.training import commands, recordings, views
 from mistudio.training.recordings import LooksAsked
 from tests.models.job_runs import run_here
 from tests.training.test_training import request, start
@@ -71,6 +73,7 @@ def test_a_training_from_a_cache_with_its_model_records_all(
     assert "after step 32" in printed("histograms", "--name", "frequency")
     assert "‹" in printed("looks")
     assert "torch 2" in printed("environment")
+    assert printed("metrics", "--column", "fvu", "--csv", "-").startswith("step,tokens,time,fvu 1,256,")
     monkeypatch.setattr(console_options, "as_json", True)
     asked = json.loads(printed("looks", "--ask", "3", "--ask", "5"))
     assert asked["asked"] == [3, 5]
@@ -93,6 +96,13 @@ def test_over_http(settings: Any, database: Any, tokens: str) -> None:
         assert http.get(f"{path}/looks", params={"step": 5}).status_code == 404
         assert http.get(f"{path}/environments").json() == []
         assert http.get("/api/v1/trainings/tr_none/looks").status_code == 404
+        with MetricLog(views.training_folder(settings, training_id) / METRICS_FILE, ["fvu", "l0"]) as log:
+            log.append(1, 256, {"fvu": 0.1 + 0.2, "l0": 4.0}, time=0.5)
+            log.append(2, 512, {"l0": 4.0}, time=1.5)
+        points = http.get(f"{path}/metrics.csv", params={"columns": "fvu"})
+        assert points.text == "step,tokens,time,fvu\r\n1,256,0.5,0.30000000000000004\r\n2,512,1.5,\r\n"
+        assert points.headers["content-disposition"].startswith("attachment; filename=")
+        assert http.get(f"{path}/metrics.csv", params={"columns": "loudness"}).status_code == 422
 
 
 def test_secrets_stay_out_of_the_environment(settings: Any, database: Any, tokens: str) -> None:

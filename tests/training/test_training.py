@@ -13,7 +13,7 @@ import torch
 
 from mistudio.engine.checkpoints import METRICS_FILE, list_checkpoints
 from mistudio.errors import Conflict, NotFound, StudioError
-from mistudio.jobs import JobCancelled, JobInterrupted
+from mistudio.jobs import Job, JobCancelled, JobInterrupted
 from mistudio.sae.config import (
     BatchTopKConfig,
     GatedConfig,
@@ -26,7 +26,9 @@ from mistudio.sae.config import (
 from mistudio.saes.library import open_sae
 from mistudio.saes.tables import Sae
 from mistudio.store import read_metrics
+from mistudio.store.metric_archive import is_archive
 from mistudio.training import sweeps, views
+from mistudio.training.archiving import archive_ended
 from mistudio.training.metrics import metric_series, metrics_csv
 from mistudio.training.schemas import SourceChoice, TrainingCreate
 from mistudio.training.tables import Training
@@ -156,6 +158,12 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
         run_here(settings, database, job_id, on_progress=kill)
     folder = views.training_folder(settings, training_id)
     assert list_checkpoints(folder)[-1].step == 20
+    archive_ended(database, settings)
+    assert not is_archive(folder / METRICS_FILE), "it may go on at any moment"
+    with database.session() as session:
+        session.get_one(Job, job_id).state = "cancelled"
+    archive_ended(database, settings)
+    assert is_archive(folder / METRICS_FILE)
     resumed, _ = run_here(settings, database, job_id)
     assert resumed["fvu"] == unbroken["fvu"]
     steps = read_metrics(folder / METRICS_FILE)["step"].tolist()
@@ -175,8 +183,6 @@ def test_stop_keeps_what_was_learned_and_resume_finishes(
     assert result["stopped"]
     assert 0 < result["steps"] < 32
     assert weights(settings, database, result["sae_id"])["W_dec"].shape == (64, 32)
-    from mistudio.jobs.tables import Job
-
     with database.session() as session:
         session.get_one(Job, job_id).state = "succeeded"
     with database.session() as session:

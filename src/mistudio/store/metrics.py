@@ -5,6 +5,7 @@ of them, so that a curve of a million points is drawn from its blocks. When the 
 same name then holds the same points compressed (`metric_archive`). Readers do not care which of the two they find.
 """
 
+import fcntl
 import os
 import time as clock
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from mistudio.store.atomic import atomic_file
-from mistudio.store.errors import disk_errors
+from mistudio.store.errors import TornFile, disk_errors
 from mistudio.store.metric_archive import archive_bytes, is_archive, read_archive, read_directory
 from mistudio.store.metric_records import (
     BLOCK,
@@ -36,7 +37,8 @@ class MetricLog:
     """Appends metric points to a log, made when it is not there; a torn last record is cut off.
 
     Points are buffered and written with one write each `flush_seconds`, at `flush`, `sync` and `close`. An archived
-    log is unpacked first. Columns that an existing log lacks are added to it, as not measured before.
+    log is unpacked first. Columns that an existing log lacks are added to it, as not measured before. While a log is
+    open it is not archived, by whichever process; one that is being archived is waited for.
     Raises ValueError for names that cannot be columns, `TornFile` when the log is damaged inside.
     """
 
@@ -47,18 +49,13 @@ class MetricLog:
         wanted = list(columns)
         if len({*wanted, *FIXED}) != len(wanted) + len(FIXED):
             raise ValueError(f"Metric names must be unique and none of {', '.join(FIXED)}: {wanted}.")
-        if not self.path.exists():
-            with atomic_file(self.path) as file:
-                file.write(header_bytes(wanted))
-        else:
-            _make_room(self.path, wanted)
+        self._file: BinaryIO = _opened(self.path, wanted)
         self.columns, self._begin = read_header(self.path)
         self._dtype = record_dtype(self.columns)
         self._rows = len(whole(read_records(self.path, self._begin, self._dtype), self.path))
         self._buffer: list[tuple[float, ...]] = []
         self._flush_seconds = flush_seconds
         self._flushed_at = clock.monotonic()
-        self._file: BinaryIO = self.path.open("r+b", buffering=0)
         self._overview = Overview(self.path, len(self.columns))
         self._cut(self._rows)
 
@@ -196,22 +193,53 @@ def read_metrics(path: str | os.PathLike[str], start: int = 0) -> dict[str, Arra
 
 
 def archive_metrics(path: str | os.PathLike[str]) -> None:
-    """Compress a log that nobody appends to, in place and without loss; nothing happens to one that is compressed.
+    """Compress a log, in place and without loss; nothing happens to one that is compressed, or open for appending.
 
     The new file takes the old one's name by a rename: killed at any instant, one of the two is there.
     Raises what `read_metrics` raises, and `DiskFull`.
     """
     path = Path(path)
-    if not is_archive(path):
-        points = read_metrics(path)
-        records = np.zeros(len(points["step"]), record_dtype([n for n in points if n not in FIXED]))
-        for name, values in points.items():
-            records[name] = values
-        overview = blocks_of(records, len(points) - len(FIXED))
-        with atomic_file(path, make_parents=False) as file:
-            for part in archive_bytes(points, overview):
-                file.write(part)
-    overview_path(path).unlink(missing_ok=True)
+    if is_archive(path):
+        overview_path(path).unlink(missing_ok=True)
+        return
+    try:
+        held = path.open("r+b")
+    except FileNotFoundError as error:
+        raise TornFile(path, "is missing") from error
+    with held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _archive(path)
+
+
+def _archive(path: Path) -> None:
+    points = read_metrics(path)
+    records = np.zeros(len(points["step"]), record_dtype([n for n in points if n not in FIXED]))
+    for name, values in points.items():
+        records[name] = values
+    overview = blocks_of(records, len(points) - len(FIXED))
+    with atomic_file(path, make_parents=False) as file:
+        for part in archive_bytes(points, overview):
+            file.write(part)
+        # before the log is let go: whoever waits for it makes an overview of its own
+        overview_path(path).unlink(missing_ok=True)
+
+
+def _opened(path: Path, columns: list[str]) -> BinaryIO:
+    """The log with these columns, open for appending and held against being archived."""
+    while True:
+        if path.exists():
+            _make_room(path, columns)
+        else:
+            with atomic_file(path) as file:
+                file.write(header_bytes(columns))
+        file = path.open("r+b", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()  # an archive has taken its place meanwhile
 
 
 def _make_room(path: Path, wanted: Sequence[str]) -> None:

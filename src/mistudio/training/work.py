@@ -13,7 +13,7 @@ from sqlalchemy import select
 from mistudio.jobs import JobCancelled, JobContext, JobInterrupted
 from mistudio.saes.library import register_sae
 from mistudio.saes.tables import Sae
-from mistudio.store import DiskFull, delete_folder
+from mistudio.store import StoreError, delete_folder
 from mistudio.training.asked import ChangesAsked
 from mistudio.training.control import change_out
 from mistudio.training.metrics import archive_curves
@@ -67,6 +67,11 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
             save_finished=False,
             surroundings=_surroundings(context),
         )
+    except JobInterrupted:
+        raise
+    except Exception:
+        _archive(context, members)
+        raise
     finally:
         watched.close()
         _clear_deleted(context, members)
@@ -101,10 +106,7 @@ def _registered(context: JobContext, members: list[Training], trained: list[Trai
             )
         if sae_id := _register(context, one.id, result):
             made[one.id] = sae_id
-    try:
-        archive_curves(context.settings, [one.id for one in members])
-    except DiskFull as error:
-        context.log(f"The curves stay uncompressed: {error.message}", "warning")
+    _archive(context, members)
     errors = [result.error for result in trained if result.error is not None]
     if errors and len(errors) == len(trained):
         raise errors[0]
@@ -119,6 +121,14 @@ def _registered(context: JobContext, members: list[Training], trained: list[Trai
     if len(trained) == 1 and made:
         said |= {"sae_id": next(iter(made.values())), **trained[0].metrics}
     return said
+
+
+def _archive(context: JobContext, members: list[Training]) -> None:
+    """Compress the curves, for which the training has no more use."""
+    try:
+        archive_curves(context.settings, [one.id for one in members])
+    except StoreError as error:
+        context.log(f"The curves stay uncompressed: {error.message}", "warning")
 
 
 def _note(context: JobContext, training_id: str, result: TrainedSAE) -> None:
