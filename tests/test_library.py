@@ -38,6 +38,33 @@ def test_the_tutorial_runs(tiny_llama_folder: Path, text: Path, monkeypatch: pyt
         exec(compile(code, f"docs/library.md, block {number + 1}", "exec"), scope)
 
 
+def test_slips_of_the_hand_are_told_in_one_sentence(tiny_llama_folder: Path, text: Path) -> None:
+    from mistudio.engine.errors import TokensUnfit
+
+    model = mistudio.load_model(tiny_llama_folder)
+    hook, texts, caches = "blocks.1.hook_resid_post", ["A text."], text.parent / "caches"
+    slips: list[tuple[Any, str]] = [
+        (lambda: mistudio.harvest(model, texts, [], folder=caches), "no hook points were given"),
+        (
+            lambda: mistudio.harvest(model, texts, hook, folder=caches, n_tokens=0),
+            "n_tokens must be at least 1",
+        ),
+        (
+            lambda: mistudio.harvest(model, texts, hook, folder=caches, skipbos=True),
+            "Did you mean 'skip_bos'",
+        ),
+        (lambda: mistudio.train(model, texts, hook=hook, held_out_tokens=-1), "at least 0, not -1"),
+        (lambda: mistudio.train(str(caches), hook=hook), "no folder .*caches with an activation cache"),
+        (lambda: mistudio.train(model, str(text), hook=hook), "is the name of a file, not a text"),
+        (lambda: mistudio.evaluate(some_sae(), model, text, hook=hook), "is the name of a file, not a text"),
+    ]
+    for slip, says in slips:
+        with pytest.raises((mistudio.SettingsRefused, TokensUnfit), match=says) as caught:
+            slip()
+        assert "\n" not in str(caught.value)
+    assert not caches.exists()
+
+
 def test_importing_is_instant_and_brings_no_torch() -> None:
     program = (
         "import sys, mistudio; dir(mistudio); "

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from mistudio.data_folder import register
     from mistudio.engine.runs import Run, SettingsRefused, sweep
     from mistudio.engine.training import TrainedSAE
-    from mistudio.library import convert, evaluate, harvest, load_model, load_sae, train
+    from mistudio.library import convert, evaluate, harvest, load_model, load_sae, save_sae, train
     from mistudio.lm import HookNotFound
-    from mistudio.sae import SAE, TrainerConfig, TrainingDiverged, save_sae
+    from mistudio.sae import SAE, TrainerConfig, TrainingDiverged
 
 _HOMES = {
-    "library": ("convert", "evaluate", "harvest", "load_model", "load_sae", "train"),
+    "library": ("convert", "evaluate", "harvest", "load_model", "load_sae", "save_sae", "train"),
     "data_folder": ("register",),
     "engine.runs": ("Run", "SettingsRefused", "sweep"),
     "engine.training": ("TrainedSAE",),
     "lm": ("HookNotFound",),
-    "sae": ("SAE", "TrainerConfig", "TrainingDiverged", "save_sae"),
+    "sae": ("SAE", "TrainerConfig", "TrainingDiverged"),
 }
 _ROOMS = ("engine", "lm", "sae", "store")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

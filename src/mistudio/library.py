@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
+from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.progress import OnProgress, Pace
 from mistudio.engine.progress_bars import progress_bar
 from mistudio.engine.run_folder import folder_of
-from mistudio.engine.runs import Run, SettingsRefused, named_apart
+from mistudio.engine.runs import Run, SettingsRefused, checked, named_apart
 from mistudio.engine.runs import settings as settings_of
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ def harvest(
             text,
             hooks,
             folder,
-            n_tokens,
             dtype=dtype,
-            settings=_harvest_settings(settings),
+            settings=checked(
+                HarvestSettings, settings if n_tokens is None else {**settings, "n_tokens": n_tokens}
+            ),
             context=context,
             limit_bytes=limit_bytes,
             progress=_counting(report, "Harvest"),
@@ -246,6 +248,11 @@ def _source(
 
     hooks = list(dict.fromkeys(hook for run in runs for hook in (*run.reads, *run.writes)))
     if isinstance(source, (str, Path)):
+        if not Path(source).is_dir():
+            raise SettingsRefused(
+                f"There is no folder {source} with an activation cache.",
+                "Give the folder that `harvest` made, or a model of `load_model` and a text.",
+            )
         source = ActivationCache(source)
     if isinstance(source, LanguageModel):
         if text is None:
@@ -258,7 +265,7 @@ def _source(
         # special tokens and the like are read and not trained on
         sequences = as_sequences(text, source, context=context, n_tokens=enough + enough // 10)
         held = _held_out(held_out_tokens, sequences.n_tokens)
-        read = _harvest_settings(reading or {})
+        read = checked(HarvestSettings, reading or {})
         running = ModelSource(source, sequences, hooks, settings=read, held_out_tokens=held)
         return TeeSource(running, cache) if cache is not None else running
     if text is not None or cache is not None or reading:
@@ -272,19 +279,9 @@ def _source(
 
 
 def _held_out(wanted: int | None, n_tokens: int) -> int:
+    if wanted is not None and wanted < 0:
+        raise SettingsRefused(f"held_out_tokens must be at least 0, not {wanted}.")
     return min(HELD_OUT_TOKENS, n_tokens // _HELD_OUT_SHARE) if wanted is None else wanted
-
-
-def _harvest_settings(given: Mapping[str, Any]) -> Any:
-    from pydantic import ValidationError
-
-    from mistudio.engine.harvest_settings import HarvestSettings
-    from mistudio.engine.runs import sentence
-
-    try:
-        return HarvestSettings.model_validate(dict(given))
-    except ValidationError as error:
-        raise SettingsRefused(sentence(error)) from error
 
 
 @overload
@@ -339,45 +336,47 @@ def evaluate(
     settings: see `engine.EvaluationSettings` (`tokens`, `spliced_tokens`, …).
     Raises DictionaryMisplaced, HookNotFound, TokensRefused, SettingsRefused.
     """
-    from pydantic import ValidationError
-
     from mistudio.engine.evaluation import EvaluationSettings, evaluate
-    from mistudio.engine.runs import sentence
     from mistudio.engine.sequences import as_sequences
-    from mistudio.engine.training import TrainedSAE
+    from mistudio.engine.trained import dictionary_of, named
 
-    def plain(one: Dictionary) -> SAE:
-        if not isinstance(one, TrainedSAE):
-            return one
-        if one.sae is None:
-            raise SettingsRefused(f"The run “{one.name}” diverged in its first step and left no dictionary.")
-        return one.sae
-
-    try:
-        chosen = EvaluationSettings.model_validate(settings)
-    except ValidationError as error:
-        raise SettingsRefused(sentence(error)) from error
+    chosen = checked(EvaluationSettings, settings)
     sequences = as_sequences(text, model, context=context, n_tokens=chosen.tokens + chosen.tokens // 10)
 
+    given = sae if isinstance(sae, Mapping) else named(sae if isinstance(sae, Sequence) else [sae])
+    saes = {name: dictionary_of(one) for name, one in given.items()}
+    reports = evaluate(saes, model, sequences, settings=chosen, hook=hook, progress=progress)
     if isinstance(sae, Mapping):
-        saes = {name: plain(one) for name, one in sae.items()}
-        return evaluate(saes, model, sequences, settings=chosen, hook=hook, progress=progress)
-    if isinstance(sae, Sequence):
-        several = [plain(one) for one in sae]
-        return evaluate(several, model, sequences, settings=chosen, hook=hook, progress=progress)
-    return evaluate(plain(sae), model, sequences, settings=chosen, hook=hook, progress=progress)
+        return reports
+    return list(reports.values()) if isinstance(sae, Sequence) else next(iter(reports.values()))
 
 
-def convert(source: str | Path | SAE, target: str | Path, *, to: Format, overwrite: bool = False) -> Path:
+def save_sae(sae: Dictionary, folder: str | Path, *, format: Format | None = None) -> None:
+    """Write a dictionary to a folder, whole or not at all; an existing folder is replaced.
+
+    Without a `format` it is SAELens' where that can hold the dictionary, else our own. Raises SAEFormatError where the
+    format named cannot hold it, saying what would be lost.
+    """
+    from mistudio.engine.trained import dictionary_of
+    from mistudio.sae import save_sae
+
+    save_sae(dictionary_of(sae), folder, format=format)
+
+
+def convert(
+    source: str | Path | Dictionary, target: str | Path, *, to: Format, overwrite: bool = False
+) -> Path:
     """Write a dictionary in another community format; returns the folder `target`.
 
     source: a folder or file in any format that `load_sae` reads, or a dictionary. to: the format, such as `sae_lens`,
     `sparsify`, `dictionary_learning`. A target that is not empty is replaced only with `overwrite`. Weights keep their
     precision. Raises SAEFormatError, saying what that format cannot hold.
     """
+    from mistudio.engine.trained import dictionary_of
     from mistudio.sae.formats import convert
 
-    convert(source, target, to=to, overwrite=overwrite)
+    plain = source if isinstance(source, (str, Path)) else dictionary_of(source)
+    convert(plain, target, to=to, overwrite=overwrite)
     return Path(target)
 
 

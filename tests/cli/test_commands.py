@@ -69,7 +69,7 @@ def test_jobs_are_listed_shown_cancelled_and_their_logs_read(
     assert cli.json("jobs", "list", "--subject", done["subject"], "--limit", "1") == [done]
     assert cli.json("jobs", "show", failed["id"])["error"]["code"] == "not_utf8"
     assert (
-        done["id"] in cli.run("jobs", "list").stdout
+        done["id"] in cli.run("jobs", "list", environment={"COLUMNS": "60"}).stdout
         and "succeeded" in cli.run("jobs", "show", done["id"]).stdout
     )
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from mistudio.engine import Run, SettingsRefused, settings, sweep
+from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.prefetching import prefetched
 from mistudio.engine.run_folder import folder_of
-from mistudio.engine.runs import named_apart
+from mistudio.engine.runs import checked, named_apart
 from mistudio.sae.config import JumpReLUConfig, TopKConfig, TrainerConfig
 
 HOOK = "blocks.1.hook_resid_post"
@@ -52,6 +53,13 @@ def test_settings_go_where_they_belong() -> None:
 def test_wrong_settings_are_refused_in_one_sentence(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsRefused, match=message):
         settings(**wrong)
+
+
+def test_settings_of_other_kinds_are_refused_alike() -> None:
+    with pytest.raises(SettingsRefused, match=r"^There is no setting 'skipbos'\. Did you mean 'skip_bos'\?$"):
+        checked(HarvestSettings, {"skipbos": True})
+    with pytest.raises(SettingsRefused, match=r"^n_tokens must be at least 1, not 0\.$"):
+        checked(HarvestSettings, {"n_tokens": 0})
 
 
 def test_a_run_reads_and_writes_what_it_says() -> None:

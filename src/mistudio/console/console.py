@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from mistudio.settings import LoadedSettings, Settings, load_settings
 
 if TYPE_CHECKING:
     from mistudio.console.waiting import Watch
+
+_ANY_WIDTH = 10_000
+"""Columns where no terminal has its own: what is piped on is not cut to fit a screen."""
 
 
 @dataclass
@@ -49,7 +53,8 @@ class Console:
         self.settings: Settings = loaded.settings
         self.database = database
         self.as_json = as_json
-        self._out = RichConsole(highlight=False, soft_wrap=False)
+        piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+        self._out = RichConsole(highlight=False, soft_wrap=False, width=_ANY_WIDTH if piped else None)
 
     @contextmanager
     def session(self) -> Generator[Session]:
@@ -85,13 +90,18 @@ class Console:
         if isinstance(plain, list):
             rows: list[Any] = plain
             columns = list(table) or (list(rows[0]) if rows and isinstance(rows[0], dict) else ["value"])
-            grid = Table(*columns, title=title, box=None, header_style="bold", pad_edge=False)
+            grid = Table(title=title, box=None, header_style="bold", pad_edge=False)
+            for column in columns:
+                heading = column.rpartition(".")[2]
+                grid.add_column(heading, overflow="fold", no_wrap=column == "id")
             for row in rows:
                 grid.add_row(*(_cell(row, column) for column in columns))
             self._out.print(grid if rows else f"No {title or 'rows'}.")
             return
         if isinstance(plain, dict):
             grid = Table(box=None, show_header=False, pad_edge=False, title=title)
+            grid.add_column(no_wrap=True)
+            grid.add_column(overflow="fold")
             for key in table or list(plain):
                 grid.add_row(key, _cell(plain, key))
             self._out.print(grid)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from mistudio.engine.errors import CacheRefused
 from mistudio.engine.filling import fill_cache
 from mistudio.engine.harvest_settings import HarvestSettings
+from mistudio.engine.runs import SettingsRefused
 from mistudio.engine.sequences import CONTEXT, Tokens, TokenSequences, as_sequences, begins_with_bos
 from mistudio.store import (
     ActivationCache,
@@ -157,6 +158,8 @@ def harvest(
     """
     if dtype not in get_args(Precision):
         raise ValueError(f"{dtype!r} is no precision for activations: use {', '.join(get_args(Precision))}.")
+    if not hooks:
+        raise SettingsRefused("There is nothing to harvest: no hook points were given.")
     settings = settings or HarvestSettings()
     if n_tokens is not None:
         settings = HarvestSettings.model_validate({**settings.model_dump(), "n_tokens": n_tokens})

@@ -101,7 +101,7 @@ def _notebook_bars() -> Generator[OnProgress]:
 
 
 def _said(report: Progress) -> str:
-    """How far, how fast, for how long still, and the note."""
+    """How far, how fast, for how long still, and the note or what is being done."""
     total = "" if report.total is None else f" of {report.total:,}"
     parts = [f"{report.done:,}{total} {report.unit}"]
     if report.rate:

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import product
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from mistudio.engine.errors import EngineError
 from mistudio.sae.config import TrainerConfig
 from mistudio.sae.config.synonyms import SYNONYMS, in_our_names
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
 
 
 def _unions() -> dict[str, dict[str, type[BaseModel]]]:
@@ -214,8 +216,8 @@ def stored_settings(stored: Mapping[str, Any]) -> TrainerConfig:
         return TrainerConfig.model_construct(**known)
 
 
-def sentence(error: ValidationError) -> str:
-    """What is wrong with the first refused setting, in one sentence."""
+def sentence(error: ValidationError, of: type[BaseModel] | None = None) -> str:
+    """What is wrong with the first refused setting (`of` these settings), in one sentence."""
     first = error.errors()[0]
     loc = [str(part) for part in first["loc"]]
     # pydantic names the chosen kind of a group behind the group
@@ -226,8 +228,19 @@ def sentence(error: ValidationError) -> str:
     if first["type"] in _BOUNDS:
         words, limit = _BOUNDS[first["type"]]
         return f"{place} must be {words} {first.get('ctx', {}).get(limit)}, not {first['input']}."
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(loc[-1], list(of.model_fields) if of else [], n=1, cutoff=0.5)
+        return f"There is no setting '{place}'." + (f" Did you mean '{near[0]}'?" if near else "")
     said = first["msg"].removeprefix("Value error, ").rstrip(".")
     return f"{place}: {said} (got {first['input']!r})." if place else f"{said}."
+
+
+def checked(kind: type[_Settings], given: Mapping[str, Any]) -> _Settings:
+    """Settings of that kind. Raises SettingsRefused with one sentence."""
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        raise SettingsRefused(sentence(error, kind)) from error
 
 
 def sweep(base: Run, grid: Mapping[str, Sequence[Any]]) -> list[Run]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
@@ -133,6 +134,11 @@ def as_sequences(
             for name, (part, weight) in mixed.items()
         }
         return Mixture(sources)
+    if isinstance(tokens, (str, Path)) and _is_file(tokens):
+        raise TokensUnfit(
+            f"{str(tokens)!r} is the name of a file, not a text.",
+            "Give what is in it: Path(…).read_text(), or an open file, which is read line by line.",
+        )
     items = iter([tokens] if isinstance(tokens, str) else tokens)
     first = next(items, None)
     if first is None:
@@ -146,6 +152,13 @@ def as_sequences(
         )
     rows = cast("Iterator[Sequence[int]]", chain([first], items))
     return TokenArray.of_lists(rows, bos_id=_bos_of(model))
+
+
+def _is_file(name: str | Path) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a text, too long for a name or with a zero in it
+        return False
 
 
 def pack_texts(

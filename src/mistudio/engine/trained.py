@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from mistudio.engine.changes import Change
-from mistudio.engine.runs import Run, describe
+from mistudio.engine.runs import Run, SettingsRefused, describe
 from mistudio.sae import SAE, TrainingDiverged
 
 
@@ -46,3 +48,22 @@ class TrainedSAE:
         what = describe(self.run.config)
         named = self.run.title if what in self.run.title else f"{self.run.title}: {what}"
         return f"<TrainedSAE {named}, {self.steps:,} steps, {state}>"
+
+
+def dictionary_of(one: SAE | TrainedSAE) -> SAE:
+    """The dictionary itself. Raises SettingsRefused for a run that left none."""
+    if not isinstance(one, TrainedSAE):
+        return one
+    if one.sae is None:
+        raise SettingsRefused(f"The run “{one.run.title}” diverged in its first step and left no dictionary.")
+    return one.sae
+
+
+def named(saes: Sequence[SAE | TrainedSAE]) -> dict[str, SAE | TrainedSAE]:
+    """Each under its run's name, its own, or “SAE”; numbered where that is another's too."""
+    found: dict[str, SAE | TrainedSAE] = {}
+    for one in saes:
+        name = one.run.title if isinstance(one, TrainedSAE) else str(one.metadata.get("name") or "SAE")
+        number = next(n for n in count(1) if (name if n == 1 else f"{name} ({n})") not in found)
+        found[name if number == 1 else f"{name} ({number})"] = one
+    return found

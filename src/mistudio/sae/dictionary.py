@@ -84,6 +84,16 @@ class SAE(nn.Module):
         for name in self.activation.state_names:
             self.register_buffer(name, torch.zeros((), device=device, dtype=torch.float64))
 
+    def extra_repr(self) -> str:
+        """Its kind, sizes and place, for a notebook."""
+        k = getattr(self.architecture, "k", None)
+        kind = self.architecture.kind + ("" if k is None else f" k={k}")
+        place = [
+            str(self.metadata[name]) for name in ("hook_name", "hook_name_out") if self.metadata.get(name)
+        ]
+        sizes = f"d_in={self.d_in}, d_sae={self.d_sae}" + f", d_out={self.d_out}" * (self.d_out != self.d_in)
+        return ", ".join([kind, sizes, *([" to ".join(place)] if place else [])])
+
     @property
     def d_in(self) -> int:
         """Width of the activations that are read."""

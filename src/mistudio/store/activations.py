@@ -202,6 +202,10 @@ class ActivationCache:
         self.error = {hook: self._error(hook) for hook in self.hooks}
         self._number = {hook: number for number, hook in enumerate(self.hooks)}
 
+    def __repr__(self) -> str:
+        hooks = ", ".join(f"{hook} ({d})" for hook, d in self.hooks.items())
+        return f"<ActivationCache {self.n_tokens:,} tokens of {hooks}, {self.dtype}, {self.folder}>"
+
     def _error(self, hook: str) -> float:
         sums = np.sum([shard["notes"][hook] for shard in self._shards.shards] or [[0.0, 0.0]], axis=0)
         return float(np.sqrt(sums[0] / sums[1])) if sums[1] else 0.0

@@ -74,6 +74,18 @@ class Report(BaseModel):
         default={}, description="By part. Parts that several SAEs shared are given in full to each."
     )
 
+    def __repr__(self) -> str:
+        shown = [
+            f"{n} {self.metrics[n]:.3g}"
+            for n in ("fvu", "l0", "ce_loss_score")
+            if self.metrics.get(n) is not None
+        ]
+        return (
+            f"<Report {self.name}: {', '.join(shown)}; {len(self.metrics)} metrics on {self.tokens:,} tokens>"
+        )
+
+    __str__ = __repr__
+
     def scalars(self) -> dict[str, float]:
         """The metrics that are finite numbers."""
         return {n: float(v) for n, v in self.metrics.items() if v is not None and math.isfinite(v)}
