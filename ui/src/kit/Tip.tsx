@@ -38,7 +38,8 @@ export function TipLayer() {
         () => {
           if (!element.isConnected) return hide();
           const box = element.getBoundingClientRect();
-          const above = box.bottom + 120 > window.innerHeight;
+          // The longest, a setting with its range and source, takes about ten lines.
+          const above = box.bottom + 200 > window.innerHeight && box.top > 200;
           setShown({
             text: element.dataset.tip ?? "",
             formula: element.dataset.tipFormula ?? null,

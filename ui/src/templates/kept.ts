@@ -34,13 +34,18 @@ export function keptSettings(form: JsonSchema, kept: Value): SettingGroup[] {
   const resolve = resolver(form);
   const found: SettingGroup[] = [{ title: null, settings: [] }];
   walk(form, kept, defaultsOf(form, resolve), "", found[0] as SettingGroup, found, resolve);
+  const config = (kept.config ?? {}) as Value;
+  const tried = Object.entries((kept.grid ?? {}) as Record<string, unknown[]>);
   const labels = new Map(found.flatMap((group) => group.settings).map((one) => [one.path, one.label]));
+  // What the grid tries stands there alone.
+  const paths = tried.map(([name]) => pathOf(name, config));
+  for (const group of found) group.settings = group.settings.filter((one) => !paths.includes(one.path));
   found.push({
     title: "Grid: one SAE for each combination",
-    settings: Object.entries((kept.grid ?? {}) as Record<string, unknown[]>).map(([name, values]) => ({
+    settings: tried.map(([name, values]) => ({
       path: `grid.${name}`,
       label:
-        labels.get(pathOf(name, (kept.config ?? {}) as Value)) ??
+        labels.get(pathOf(name, config)) ??
         (name === "target_l0" ? "Active latents of each" : format.sentence(name)),
       words: values.map((one) => KINDS[`config.${name}`]?.[String(one)] ?? words(one)).join(", "),
       hint: "",
