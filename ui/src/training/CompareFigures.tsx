@@ -8,10 +8,10 @@ import {
   type Comparison,
   figureOf,
   figureTitle,
-  shortNames,
   USUAL_FIGURES,
   valueWords,
 } from "./comparison";
+import { shortNames } from "./differences";
 import { RunState, shortTitle, type Value } from "./runs";
 
 interface Shown {
@@ -21,6 +21,9 @@ interface Shown {
   values: (Value | undefined)[];
   figure?: ComparedFigure;
 }
+
+const wordy = (column: Shown) =>
+  column.values.every((value) => value === null || value === undefined || typeof value === "string");
 
 /** What came out of each run beside where it differs from the others; the best of each figure is marked. */
 export function CompareFigures({ data }: { data: Comparison }) {
@@ -91,7 +94,7 @@ export function CompareFigures({ data }: { data: Comparison }) {
                     key={column.name}
                     scope="col"
                     aria-sort={on ? (descending ? "descending" : "ascending") : undefined}
-                    className="border-b border-line px-3 text-right font-normal"
+                    className={`border-b border-line px-3 font-normal ${wordy(column) ? "text-left" : "text-right"}`}
                     {...tip(column.hint)}
                   >
                     <button
@@ -146,7 +149,7 @@ export function CompareFigures({ data }: { data: Comparison }) {
                     return (
                       <td
                         key={column.name}
-                        className={`border-b border-line/60 px-3 text-right group-hover:bg-hover ${best ? "font-semibold text-done" : ""}`}
+                        className={`border-b border-line/60 px-3 group-hover:bg-hover ${wordy(column) ? "text-left" : "text-right"} ${best ? "font-semibold text-done" : ""}`}
                         {...tip(typeof value === "number" ? format.exact(value) : null)}
                       >
                         {best && (

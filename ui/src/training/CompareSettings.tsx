@@ -1,7 +1,8 @@
 import { useState } from "react";
 import { format, tip } from "@/kit";
 import { seriesColour } from "@/kit/chart/colours";
-import { type Comparison, shortNames, valueWords } from "./comparison";
+import { type Comparison, valueWords } from "./comparison";
+import { shortNames } from "./differences";
 
 /** The configuration reduced to where the runs differ; what they share is behind a switch. */
 export function CompareSettings({ data }: { data: Comparison }) {
@@ -49,7 +50,7 @@ export function CompareSettings({ data }: { data: Comparison }) {
                       className="h-3 w-1 rounded-full"
                       style={{ background: seriesColour(place) }}
                     />
-                    <span className="block max-w-48 truncate">{names[place]}</span>
+                    <span className="block max-w-64 truncate">{names[place]}</span>
                   </span>
                 </th>
               ))}

@@ -4,7 +4,8 @@ import { type KeyboardEvent, type PointerEvent, useMemo, useRef, useState } from
 import { Button, format, Menu, tip, useSearchParams, useUrlState } from "@/kit";
 import { seriesColour, seriesDash } from "@/kit/chart/colours";
 import { useWidth } from "@/kit/useWidth";
-import { type Comparison, figureOf, figureTitle, shortNames, USUAL_FIGURES, valueWords } from "./comparison";
+import { type Comparison, figureOf, figureTitle, USUAL_FIGURES, valueWords } from "./comparison";
+import { shortNames } from "./differences";
 import { axisOf, type ParallelAxis, type Span, spansOf, spansText, within } from "./parallel";
 import { shortTitle } from "./runs";
 
@@ -170,11 +171,16 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
               onClick={() => void navigate({ to: "/trainings/$id", params: { id: run.id } })}
               {...tip("Open the run")}
             >
-              <span
-                aria-hidden="true"
-                className="h-0.5 w-3.5 rounded-full"
-                style={{ background: seriesColour(place) }}
-              />
+              <svg aria-hidden="true" width="18" height="2">
+                <line
+                  x2="18"
+                  y1="1"
+                  y2="1"
+                  stroke={seriesColour(place)}
+                  strokeWidth="2"
+                  strokeDasharray={seriesDash(place).join(" ")}
+                />
+              </svg>
               <span className="max-w-72 truncate">{names[place]}</span>
             </button>
           </li>

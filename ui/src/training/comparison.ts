@@ -2,6 +2,7 @@
 import type { components } from "@/api/schema";
 import { format } from "@/kit";
 import { architectureName } from "@/saes/architectures";
+import { hookWords } from "./differences";
 import { shortTitle, type Value } from "./runs";
 
 export type Comparison = components["schemas"]["Comparison"];
@@ -23,15 +24,6 @@ export function figureTitle(figure: ComparedFigure): string {
   return figure.group === "On held-out tokens" ? `${shortTitle(figure)}, held out` : shortTitle(figure);
 }
 
-/** The runs' names without what all of them begin with, in whole parts between " · ". */
-export function shortNames(names: string[]): string[] {
-  if (names.length < 2) return names;
-  const parts = names.map((name) => name.split(" · "));
-  let shared = 0;
-  while (parts.every((own) => own.length > shared + 1 && own[shared] === parts[0]?.[shared])) shared++;
-  return parts.map((own) => own.slice(shared).join(" · "));
-}
-
 /** The figures that tell most, of those that there are. */
 export const USUAL_FIGURES = [
   "fvu",
@@ -48,5 +40,6 @@ export function valueWords(name: string, value: Value | undefined): string {
   if (Array.isArray(value)) return value.join(", ");
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (name === "architecture") return architectureName(String(value));
+  if (name === "hook") return hookWords(String(value));
   return typeof value === "number" ? format.figure(value) : value;
 }

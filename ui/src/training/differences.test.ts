@@ -18,6 +18,8 @@ describe("runs beside one another", () => {
     expect(shortNames(["s · h · k=8", "s · h · k=16"])).toEqual(["k=8", "k=16"]);
     expect(shortNames(["same", "same"])).toEqual(["same", "same"]);
     expect(shortNames(["only one"])).toEqual(["only one"]);
+    const names = ["s · blocks.6.hook_resid_post · k=8", "s · blocks.7.attn.hook_z · k=8"];
+    expect(shortNames(names)).toEqual(["6.resid_post · k=8", "7.attn.z · k=8"]);
   });
 
   it("have a chart for each column, whatever is recorded", () => {

@@ -28,12 +28,15 @@ export function settingWords(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** Names without the words at their beginning that all of them share. */
+/** A hook point where there is little room: "6.resid_post" for "blocks.6.hook_resid_post". */
+export const hookWords = (hook: string) => hook.replace(/^blocks\.(.*?)hook_/, "$1");
+
+/** Names without the words at their beginning that all of them share, hook points in short. */
 export function shortNames(names: string[]): string[] {
   const words = names.map((name) => name.split(" "));
   const least = Math.min(...words.map((one) => one.length));
   let shared = 0;
   while (names.length > 1 && shared < least - 1 && words.every((one) => one[shared] === words[0]?.[shared]))
     shared++;
-  return words.map((one) => one.slice(shared).join(" "));
+  return words.map((one) => one.slice(shared).map(hookWords).join(" "));
 }

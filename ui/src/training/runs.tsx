@@ -8,6 +8,7 @@ import { JobCell } from "@/jobs/JobState";
 import { isActive, useJob } from "@/jobs/live";
 import { Bytes, type Column, format, Num, Percent, RelativeTime, StateBadge, tip } from "@/kit";
 import { architectureName } from "@/saes/architectures";
+import { hookWords } from "./differences";
 import { useNewest } from "./useMetrics";
 
 export type RunField = components["schemas"]["FieldOut"];
@@ -130,8 +131,7 @@ function Cell({ field, run, onTag }: { field: RunField; run: ListedRun; onTag: (
   if (field.group === "Last recorded") return <Live field={field} run={run} />;
   if (field.name === "tag") return <Tags tags={run.tags} onTag={onTag} />;
   if (field.name === "id") return <code>{String(value)}</code>;
-  if (field.name === "hook")
-    return <code {...tip(run.hook)}>{run.hook.replace(/^blocks\./, "").replace("hook_", "")}</code>;
+  if (field.name === "hook") return <code {...tip(run.hook)}>{hookWords(run.hook)}</code>;
   if (field.name === "sae")
     return value ? (
       <Link to="/saes/$id" params={{ id: String(value) }} className="link">
