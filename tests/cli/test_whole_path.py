@@ -87,7 +87,9 @@ def test_from_a_text_file_to_a_steered_sentence(
     logs = "".join(path.read_text("utf-8") for path in (cli.data_dir / "jobs").glob("*.log"))
     assert "succeeded" in logs and "Loading weights" not in logs
 
-    assert cli.json("train", "delete", training["id"]) == {"deleted": training["id"]}
+    edited = cli.json("train", "edit", training["id"], "--name", "first", "--notes", "Good enough.")
+    assert (edited["name"], edited["notes"]) == ("first", "Good enough.")
+    assert cli.json("train", "delete", training["id"]) == {"deleted": [training["id"]]}
     assert "in use" in cli.refused("models", "delete", "tiny")
     cli.json("models", "delete", "tiny", "--force")
     cli.json("datasets", "delete", "speeches", "--force")

@@ -209,8 +209,8 @@ def stop(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) ->
 
 
 @app.command("delete")
-def delete(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) -> None:
-    """Delete a training with its points and checkpoints."""
+def delete(trainings: Annotated[list[str], typer.Argument(help="Trainings (tr_…).")]) -> None:
+    """Delete trainings with their points and checkpoints: all or, where one is not found, none."""
     with open_console() as console, console.session() as session:
-        sweeps.delete_trainings(session, console.settings, [training])
-        console.emit({"deleted": training})
+        sweeps.delete_trainings(session, console.settings, trainings)
+        console.emit({"deleted": trainings})

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 
 from mistudio.console import Console, open_console
+from mistudio.engine.runs import sentence
 from mistudio.errors import StudioError
 from mistudio.store import atomic_file
 from mistudio.training import bulk, saved_views
@@ -17,6 +19,8 @@ from mistudio.training.listing import USUAL_COLUMNS, ListRequest, group_training
 from mistudio.training.listing_schemas import BulkChange, ViewCreate, ViewOut
 from mistudio.training.report import REPORTED, make_report, measured, words
 from mistudio.training.report_pages import report_html, report_zip
+from mistudio.training.schemas import TrainingUpdate
+from mistudio.training.sweeps import update_training
 
 Filter = Annotated[
     str,
@@ -37,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(compare_)
     app.command("report")(report)
     app.command("tag")(tag)
+    app.command("edit")(edit)
     app.command("views")(views)
     app.command("save-view")(save_view)
     app.command("forget-view")(forget_view)
@@ -171,6 +176,21 @@ def tag(
             raise StudioError("nothing_to_tag", "No runs were named, or the filter finds none.")
         change = BulkChange(ids=ids, add_tags=add or [], remove_tags=remove or [], favourite=star)
         console.emit({"changed": bulk.change_many(session, change)})
+
+
+def edit(
+    training: Annotated[str, typer.Argument(metavar="TRAINING", help="Training (tr_…).")],
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    notes: Annotated[str | None, typer.Option(help="Its notes, in place of those there are.")] = None,
+) -> None:
+    """Rename a run, or write its notes."""
+    try:
+        wanted = TrainingUpdate(name=name, notes=notes)
+    except ValidationError as error:
+        raise StudioError("invalid_input", sentence(error)) from error
+    with open_console() as console, console.session() as session:
+        found = update_training(session, training, wanted)
+        console.emit({"id": found.id, "name": found.name, "notes": found.notes})
 
 
 def views() -> None:

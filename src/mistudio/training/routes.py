@@ -67,10 +67,7 @@ def update_training(
     session: SessionDep, studio: StudioDep, training_id: str, request: TrainingUpdate
 ) -> TrainingOut:
     """Change the name, the notes, the tags or the star."""
-    training = views.get_training(session, training_id)
-    for name, value in request.model_dump(exclude_none=True).items():
-        setattr(training, name, value)
-    session.flush()
+    training = sweeps.update_training(session, training_id, request)
     announce(session, studio.events, views.TABLE, training_id, "changed")
     return views.out_many(session, [training])[0]
 

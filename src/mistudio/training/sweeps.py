@@ -16,7 +16,7 @@ from mistudio.sae.config import TrainerConfig
 from mistudio.settings import Settings
 from mistudio.templates.library import use_template
 from mistudio.training.inputs import check_inputs
-from mistudio.training.schemas import TrainingCreate, TrainingJob
+from mistudio.training.schemas import TrainingCreate, TrainingJob, TrainingUpdate
 from mistudio.training.tables import Sweep, SweepSource, Training
 from mistudio.training.trackers import check_trackers
 from mistudio.training.views import TABLE, get_training, job_subject
@@ -122,6 +122,15 @@ def stop_sweep(session: Session, found: Sweep) -> None:
     if job is None or job.state != "running":
         raise Conflict("training_not_running", f"“{found.name}” is not running.")
     jobs.request_stop(session, job.id)
+
+
+def update_training(session: Session, training_id: str, request: TrainingUpdate) -> Training:
+    """Change the name, the notes, the tags or the star, those that are given. Raises NotFound."""
+    training = get_training(session, training_id)
+    for name, value in request.model_dump(exclude_none=True).items():
+        setattr(training, name, value)
+    session.flush()
+    return training
 
 
 def delete_trainings(session: Session, settings: Settings, training_ids: Sequence[str]) -> None:
