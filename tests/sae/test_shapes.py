@@ -46,11 +46,11 @@ def config(architecture: Any, **changes: Any) -> TrainerConfig:
 class Pairs:
     """Inputs that are sparse sums of directions, and outputs that are the same sums of other directions."""
 
-    def __init__(self, linear: bool = False) -> None:
+    def __init__(self, linear: float = 0.0) -> None:
         self.generator = torch.Generator().manual_seed(3)
         self.read = torch.randn(32, D_IN, generator=self.generator)
         self.write = torch.randn(32, D_OUT, generator=self.generator)
-        self.map = torch.randn(D_IN, D_OUT, generator=self.generator) if linear else None
+        self.map = linear * torch.randn(D_IN, D_OUT, generator=self.generator) if linear else None
 
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
         fires = torch.rand(n, 32, generator=self.generator) < 0.05
@@ -60,22 +60,36 @@ class Pairs:
         return x, y if self.map is None else y + x @ self.map
 
 
+def recovered(features: Tensor, sae: SAE) -> float:
+    """How near the nearest decoder direction comes to each of the features [n, d_out]: the mean cosine."""
+    features, directions = features.double(), sae.W_dec.detach().double()
+    cosines = torch.nn.functional.normalize(features) @ torch.nn.functional.normalize(directions).T
+    return float(cosines.amax(1).mean())
+
+
+def left_by_a_line(x: Tensor, y: Tensor) -> float:
+    """The FVU of the best affine map from x to y."""
+    ones = torch.cat([x, torch.ones(len(x), 1)], dim=1)
+    linear = ones @ torch.linalg.lstsq(ones, y).solution
+    return float((linear - y).square().sum() / (y - y.mean(0)).square().sum())
+
+
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 def test_a_transcoder_learns_what_follows_from_what(architecture: Any) -> None:
     world = Pairs()
     trainer = Trainer(config(architecture), D_IN, d_out=D_OUT)
     assert trainer.sae.apply_b_dec_to_input is False
     first = trainer.step(*world.draw(256))
+    assert recovered(world.write, trainer.sae) < 0.66
     while not trainer.done:
         last = trainer.step(*world.draw(256))
+    assert recovered(world.write, trainer.sae) > 0.78
     x, y = world.draw(2000)
     sae = trainer.finish({"hook_name": "blocks.1.hook_mlp_in", "hook_name_out": "blocks.1.hook_mlp_out"})
     assert sae.is_transcoder
     predicted = sae(x)
     unexplained = float((predicted - y).square().sum() / (y - y.mean(0)).square().sum())
-    ones = torch.cat([x, torch.ones(len(x), 1)], dim=1)
-    linear = ones @ torch.linalg.lstsq(ones, y).solution
-    unexplained_by_a_line = float((linear - y).square().sum() / (y - y.mean(0)).square().sum())
+    unexplained_by_a_line = left_by_a_line(x, y)
     assert unexplained < 0.6 * unexplained_by_a_line, (unexplained, unexplained_by_a_line, last)
     assert unexplained < first.fvu / 2
     assert float(sae.decoder_norms().sub(1).abs().max()) < 1e-5
@@ -84,7 +98,7 @@ def test_a_transcoder_learns_what_follows_from_what(architecture: Any) -> None:
 def test_a_skip_connection_takes_what_is_linear() -> None:
     fvu: dict[bool, float] = {}
     for skip in (False, True):
-        world = Pairs(linear=True)
+        world = Pairs(linear=1.0)
         trainer = Trainer(config(TopKConfig(k=4, aux_k=8), skip_connection=skip), D_IN, d_out=D_OUT)
         while not trainer.done:
             trainer.step(*world.draw(256))
@@ -96,6 +110,21 @@ def test_a_skip_connection_takes_what_is_linear() -> None:
 
 
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
+def test_latents_beside_a_skip_connection_find_what_is_not_linear(architecture: Any) -> None:
+    world = Pairs(linear=0.1)
+    trainer = Trainer(config(architecture, skip_connection=True), D_IN, d_out=D_OUT)
+    trainer.step(*world.draw(256))
+    assert recovered(world.write, trainer.sae) < 0.66
+    while not trainer.done:
+        trainer.step(*world.draw(256))
+    sae = trainer.finish()
+    assert recovered(world.write, sae) > 0.72
+    x, y = world.draw(2000)
+    unexplained = float((sae.decode(sae.encode(x), x) - y).square().sum() / (y - y.mean(0)).square().sum())
+    assert unexplained < 0.5 * left_by_a_line(x, y)
+
+
+@pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 def test_a_crosscoder_reads_layers_of_different_scale(architecture: Any) -> None:
     world = Pairs()
 
@@ -103,9 +132,13 @@ def test_a_crosscoder_reads_layers_of_different_scale(architecture: Any) -> None
         x, _ = world.draw(n)
         return torch.cat([x, 50 * x.flip(1)], dim=1)
 
+    features = torch.cat([world.read, world.read.flip(1)], dim=1)
     trainer = Trainer(config(architecture, decoder_norm="free"), 2 * D_IN, n_sites=2)
+    trainer.step(draw(256))
+    assert recovered(features, trainer.sae) < 0.45
     while not trainer.done:
         trainer.step(draw(256))
+    assert recovered(features, trainer.sae) > 0.7
     assert trainer.scales is not None and trainer.scales[0][0] == pytest.approx(50 * trainer.scales[0][1])
     x = draw(2000)
     sae = trainer.finish()
