@@ -334,7 +334,7 @@ def evaluate(
     numbers, `engine.EVALUATION_METRICS` says what each means.
     text: as for `train`. hook: where to measure a dictionary that does not say it itself.
     settings: see `engine.EvaluationSettings` (`tokens`, `spliced_tokens`, …).
-    Raises DictionaryMisplaced, HookNotFound, TokensRefused, SettingsRefused.
+    Raises DictionaryMisplaced, HookNotFound, TokensRefused, SettingsRefused, ActivationsRefused.
     """
     from mistudio.engine.evaluation import EvaluationSettings, evaluate
     from mistudio.engine.sequences import as_sequences

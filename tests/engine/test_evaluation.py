@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mistudio.engine import EVALUATION_METRICS, EvaluationSettings, Report, evaluate
+from mistudio.engine.errors import ActivationsRefused
 from mistudio.engine.evaluation import structure
 from mistudio.engine.evaluation.core import NothingToEvaluate
 from mistudio.engine.evaluation.sites import DictionaryMisplaced
@@ -249,3 +250,10 @@ def test_what_cannot_be_measured_is_refused(model: LanguageModel, tokens: torch.
         evaluate(some_sae(), model, [[0, 1, 2]])
     with pytest.raises(NothingToEvaluate, match="no dictionary"):
         evaluate([], model, tokens)
+    broken = load_language_model(model.source, device="cpu")
+    with torch.no_grad():
+        broken.hf.get_input_embeddings().weight[int(tokens[5, 3])] = float("inf")
+    with pytest.raises(
+        ActivationsRefused, match=r"blocks\.1\.hook_resid_post is NaN in one of the sequences"
+    ):
+        evaluate(some_sae(), broken, tokens, settings=SETTINGS)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mistudio.engine.errors import EngineError, TokensUnfit
+from mistudio.engine.errors import ActivationsRefused, EngineError, TokensUnfit
 from mistudio.engine.evaluation.behaviour import measure_behaviour
 from mistudio.engine.evaluation.report import Histogram, Report
 from mistudio.engine.evaluation.settings import EvaluationSettings
@@ -201,6 +201,7 @@ def _reconstruct(
     )
     for batch in batches:
         rows = {hook: batch.rows(hook) for hook in hooks}
+        _refuse_infinite(rows, done, len(batch.tokens))
         for name, sae in saes.items():
             start = time.perf_counter()
             x, y = sites[name].x(rows), sites[name].y(rows)
@@ -221,6 +222,17 @@ def _reconstruct(
         seconds[name]["pass"] = whole
     means = {sites[name].writes: evaluation.mean for name, evaluation in measured.items()}
     return measured, means, seconds
+
+
+def _refuse_infinite(rows: dict[str, Tensor], first: int, n: int) -> None:
+    for hook, values in rows.items():
+        if not bool(values.isfinite().all()):
+            what = "NaN" if bool(values.isnan().any()) else "infinite"
+            raise ActivationsRefused(
+                f"An activation of {hook} is {what} in one of the sequences {first} to {first + n - 1}: the model "
+                "overflowed there.",
+                "Load the model in float32 or bfloat16, or leave these sequences out.",
+            )
 
 
 def _structure(
