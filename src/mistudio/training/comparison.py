@@ -99,6 +99,11 @@ def compare(session: Session, settings: Settings, ids: Sequence[str]) -> Compari
         elif values[0] is not None:
             shared[one.name] = values[0]
     figures = [_figure(one, [training.values[one.name] for training in trainings]) for one in metrics]
+    if len({training.sweep_id for training in trainings}) == 1:
+        # What is trained in one pass is equally fast.
+        figures = [
+            one.model_copy(update={"best": []}) if one.name == "tokens_per_second" else one for one in figures
+        ]
     return Comparison(
         trainings=trainings,
         settings=differing,
