@@ -252,19 +252,31 @@ def _command_of(arguments: list[str]) -> str | None:
     return None
 
 
-def build_command(*, with_domains: bool = True) -> Any:
-    """The whole command tree: built-in commands, each domain's (if wanted), and `--json` on every one."""
+def build_command(wanted: str | None = None) -> Any:
+    """The command tree: built-in commands, each domain's, and `--json` on every one.
+
+    Where `wanted` names a command of the first level, other domains' commands are left out: what they import takes
+    longer than most commands do.
+    """
     domains = all_domains(_plugins())
     import_tables(domains)
     register_kinds(job_kinds(domains))
     register_template_kinds(template_kinds(domains))
     console_options.prepare = [ship_templates]
-    for domain in domains:
-        if domain.commands and with_domains:
-            app.add_typer(load(domain.commands), name=domain.name)
+    with_commands = {domain.name: domain.commands for domain in domains if domain.commands}
+    if wanted in with_commands:
+        with_commands = {wanted: with_commands[wanted]}
+    elif wanted in _built_in(get_command(app)):
+        with_commands = {}
+    for name, commands in with_commands.items():
+        app.add_typer(load(commands), name=name)
     command = get_command(app)
     _add_json_flag(command)
     return command
+
+
+def _built_in(command: Any) -> set[str]:
+    return set(command.commands)
 
 
 def _add_json_flag(command: Any) -> None:
@@ -291,10 +303,8 @@ def _add_json_flag(command: Any) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a StudioError is one line on stderr and exit code 1."""
     given = sys.argv[1:] if arguments is None else arguments
-    # A server starts sooner without the modules of all commands.
-    with_domains = _command_of(given) != "serve"
     try:
-        build_command(with_domains=with_domains)(args=given, prog_name="mistudio")
+        build_command(_command_of(given))(args=given, prog_name="mistudio")
     except Exception as error:
         settings = _settings_or_none()
         message = public_message(error)
