@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -34,14 +35,16 @@ def executable() -> str:
     unpacked = _FOLDER / json.loads(manifest.read_text("utf-8"))["version"]
     unpacked.mkdir(exist_ok=True)
     node = Path(sys.executable).parent / "node"
-    done = subprocess.run(
-        [str(node if node.exists() else "node"), "--input-type=module", "-e", _PROGRAM],
-        cwd=_FOLDER,
-        env=os.environ | {"TMPDIR": str(unpacked)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    with (unpacked / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes what another test process is still unpacking for unpacked
+        done = subprocess.run(
+            [str(node if node.exists() else "node"), "--input-type=module", "-e", _PROGRAM],
+            cwd=_FOLDER,
+            env=os.environ | {"TMPDIR": str(unpacked)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
     if done.returncode != 0:
         raise RuntimeError(f"Chromium could not be unpacked: {done.stderr.strip()[-600:]}")
     return done.stdout.strip()
