@@ -46,6 +46,8 @@ def test_training_from_a_file_and_leaving_it(
     first = cli.json("train", "list")
     assert {one["config"]["architecture"]["k"] for one in first} == {2, 4}
     assert {one["tokens_trained"] for one in first} == {8192}
+    kept = cli.json("train", "keep", first[0]["id"], "both k", "--sweep")
+    assert kept["body"]["grid"] == {"k": [2, 4]} and kept["body"]["config"]["warmup_steps"] == 2
 
     config.write_text(wanted.replace("d_sae = 64", "d_sea = 64"))
     assert "config.toml:6: config.d_sea is no setting here" in cli.refused("train", "config.toml")

@@ -11,6 +11,7 @@ from mistudio.errors import NotFound, StudioError
 from mistudio.templates.kinds import register_template_kinds
 from mistudio.templates.library import add_template, get_template
 from mistudio.templates.schemas import TemplateCreate
+from mistudio.training.keeping import keep_as_template
 from mistudio.training.schemas import TrainingCreate, TrainingTemplate
 from mistudio.training.sweeps import create_sweep
 from mistudio.training.views import asked_of, settings_kept
@@ -67,6 +68,11 @@ def test_a_sweep_is_kept_with_its_grid_and_started_again(database: Any, tokens: 
         ]
         assert again.trainings[3].config["architecture"]["aux_k"] == 7
         assert asked_of(again) == kept
+        one = again.trainings[3]
+        one.last_metrics = {"l0": 4.0, "fvu": 0.25}
+        made = keep_as_template(session, one, "the last")
+        assert made.body["grid"] == {} and made.body["config"] == one.config
+        assert made.expected is not None and (made.expected["l0"], made.expected["fvu"]) == (4.0, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from mistudio.console import Console, open_console
-from mistudio.errors import Conflict, StudioError
-from mistudio.templates.library import add_template
-from mistudio.templates.schemas import TemplateCreate, TemplateOut
+from mistudio.errors import StudioError
+from mistudio.templates.schemas import TemplateOut
 from mistudio.training import (
     control_commands,
     listing_commands,
@@ -22,6 +21,7 @@ from mistudio.training import (
 )
 from mistudio.training.admission import start_sweep
 from mistudio.training.forecast import forecast_sweep
+from mistudio.training.keeping import keep_as_template
 from mistudio.training.live_table import LiveTable
 from mistudio.training.requests import request_of
 from mistudio.training.trackers import NAMES
@@ -182,21 +182,10 @@ def keep(
     with open_console() as console:
         with console.session() as session:
             found = views.get_training(session, training)
-            kept = views.asked_of(found.sweep) if sweep else views.settings_kept(found)
-            if kept is None:
-                raise Conflict(
-                    "settings_not_kept",
-                    f"The settings of “{found.sweep.name}” are not known as a whole any more, or refused today.",
-                    hint="Leave --sweep out to keep those of the one run." if sweep else None,
-                )
-            wanted = TemplateCreate(
-                kind="training",
-                name=name,
-                description=description,
-                favourite=favourite,
-                body=kept.model_dump(mode="json"),
+            kept = keep_as_template(
+                session, found, name, whole=sweep, description=description, favourite=favourite
             )
-            made = TemplateOut.model_validate(add_template(session, wanted))
+            made = TemplateOut.model_validate(kept)
         console.emit(made)
 
 

@@ -1,4 +1,4 @@
-import { format } from "@/kit";
+import * as format from "@/kit/format";
 import {
   defaultsOf,
   fieldOf,
@@ -88,7 +88,7 @@ function walk(
         label,
         words: KINDS[at]?.[kind] ?? kind,
         hint: field.schema.description ?? "",
-        usual: kind === (before as Value | undefined)?.[discriminator],
+        usual: at !== "config.architecture" && kind === (before as Value | undefined)?.[discriminator],
       });
       if (!variant) continue;
       const { [discriminator]: _, ...rest } = one as Value;

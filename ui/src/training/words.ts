@@ -1,4 +1,4 @@
-import { format } from "@/kit";
+import * as format from "@/kit/format";
 import { architectureName } from "@/saes/architectures";
 import type { Training } from "./form";
 

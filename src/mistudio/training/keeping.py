@@ -1,0 +1,54 @@
+"""A run, or all that its sweep was asked for, kept as a template."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from mistudio.errors import Conflict
+from mistudio.templates.library import add_template
+from mistudio.templates.schemas import Expected, TemplateCreate
+from mistudio.templates.tables import Template
+from mistudio.training.tables import Training
+from mistudio.training.views import asked_of, out_many, settings_kept
+
+
+def keep_as_template(
+    session: Session,
+    training: Training,
+    name: str,
+    *,
+    whole: bool = False,
+    description: str = "",
+    favourite: bool = False,
+) -> Template:
+    """Add a template of a run's settings with what it came to; or, `whole`, of its sweep's with the grid.
+
+    Raises Conflict `settings_not_kept` where they are not known as a whole or would be refused today, `name_taken`.
+    """
+    kept = asked_of(training.sweep) if whole else settings_kept(training)
+    if kept is None:
+        raise Conflict(
+            "settings_not_kept",
+            f"The settings of “{training.sweep.name}” are not known as a whole any more, or refused today.",
+            hint="Leave --sweep out to keep those of the one run." if whole else None,
+        )
+    wanted = TemplateCreate(
+        kind="training",
+        name=name,
+        description=description,
+        favourite=favourite,
+        body=kept.model_dump(mode="json", exclude={"harvest"} if training.sweep.cache_id else None),
+        expected=None if whole else _came_to(session, training),
+    )
+    return add_template(session, wanted)
+
+
+def _came_to(session: Session, training: Training) -> Expected | None:
+    """What the run's last recorded batch says of it; None before there is one."""
+    metrics = training.last_metrics or {}
+    l0, fvu = metrics.get("l0"), metrics.get("fvu")
+    if l0 is None or fvu is None:
+        return None
+    model = out_many(session, [training])[0].model_name
+    said = f"Measured on the last batch of “{training.name}”, after {training.tokens_trained:,} tokens."
+    return Expected(model=model, hook=training.hook, l0=l0, fvu=fvu, source=said)
