@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.e2e.chromium import ARGUMENTS, executable
 from tests.e2e.server import Server
@@ -27,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def browser() -> Iterator[Browser]:
     """Headless Chromium."""
     assert INTERFACE.is_file(), "the web UI is not built: run `make ui`"
+    expect.set_options(timeout=15_000)  # two browsers, two servers and their jobs share the cores
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
         yield browser
