@@ -180,6 +180,7 @@ harvest(load_language_model(sys.argv[1], device="cpu"), some_tokens(500), %r, sy
 """
 
 
+@pytest.mark.slow
 def test_a_harvest_that_was_killed_goes_on(
     model: LanguageModel, tiny_llama_folder: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +314,7 @@ print(len(ran), cache.n_tokens, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_two_harvests_of_one_key_do_the_work_once(
     model: LanguageModel, tiny_llama_folder: Path, tmp_path: Path
 ) -> None:

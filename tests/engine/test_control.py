@@ -260,6 +260,7 @@ def test_changes_of_one_run_leave_its_neighbours(rows: Rows) -> None:
     assert weights(a)["W_dec"].shape == weights(b)["W_dec"].shape
 
 
+@pytest.mark.slow
 def test_fifty_kills_change_nothing(tmp_path: Path) -> None:
     """Two runs whose settings change on the way, killed fifty times at random points, come to the same bits."""
     command = [sys.executable, "-m", "tests.engine.killing", str(tmp_path), "50"]

@@ -22,6 +22,7 @@ from tests.engine.conftest import some_tokens
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_curves_of_one(
     model: LanguageModel, tiny_llama_folder: Path, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def recorded(folder: Path) -> dict[str, Any]:
 CLOCK = ("time", "tokens_per_second", "memory_bytes")
 
 
+@pytest.mark.slow
 def test_recording_does_not_change_the_run_and_a_kill_loses_nothing(either: Any, tmp_path: Path) -> None:
     runs = [Run(HOOK, config=CONFIG, name="batch_topk"), Run(HOOK, config=JUMP, name="jump_relu")]
     bare = train_runs(either, runs)
@@ -276,6 +277,7 @@ def test_a_cache_needs_its_model_and_tokens_for_ce(model: LanguageModel, tmp_pat
     assert np.allclose(np.array(ours)[measured], np.array(theirs)[measured], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_looks_show_what_latents_fire_on(either: Any, model: LanguageModel, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = Run(HOOK, config=settings(CONFIG, decoder_norm="unit"))

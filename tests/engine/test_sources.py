@@ -96,6 +96,7 @@ def test_rows_of_all_hooks_belong_to_the_same_token(source: Any, model: Language
         torch.testing.assert_close(batch.activations[hook], flat[hook][place], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [50, 96, 700])
 def test_a_position_goes_on_to_the_bit(source: Any, batch_size: int) -> None:
     """Across pools and epochs, through JSON, from every position."""
@@ -262,6 +263,7 @@ def endless(texts: list[str]) -> Iterator[str]:
         yield from texts
 
 
+@pytest.mark.slow
 def test_texts_are_read_no_further_than_needed(model: LanguageModel) -> None:
     source = ModelSource(
         model,

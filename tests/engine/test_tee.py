@@ -103,6 +103,7 @@ def test_the_cache_is_what_a_harvest_would_have_written(model: LanguageModel, tm
     assert harvest(model, some_tokens(500), HOOKS, tmp_path / "tee", dtype="float32").folder == written.folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"n_tokens": 3000}, {"order": "sequential"}])
 def test_a_training_that_stops_goes_on_to_the_bit(
     model: LanguageModel, tmp_path: Path, settings: dict[str, Any]
@@ -169,6 +170,7 @@ for number, batch in enumerate(source.batches(B, 3)):
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_completes_its_cache(
     model: LanguageModel, tiny_llama_folder: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def four_runs() -> list[Run]:
     ]
 
 
+@pytest.mark.slow
 def test_runs_trained_together_are_those_trained_alone(either: Any) -> None:
     together = train_runs(either, four_runs())
     for one in together:
@@ -182,6 +183,7 @@ def folders_in(parent: Path, runs: list[Run]) -> list[Path]:
     return [parent / run.name for run in runs]
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on_to_the_same_bits(either: Any, tmp_path: Path) -> None:
     """Runs whose checkpoints lie at different steps, twice interrupted, once without a chance to save."""
     runs = four_runs()
@@ -381,6 +383,7 @@ train_runs(source, runs, folders=folders_in(folder, runs), progress=report)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model", "cache"])
 def test_a_killed_process_goes_on_to_the_same_bits(
     kind: str, tiny_llama_folder: Path, tmp_path: Path, request: pytest.FixtureRequest

@@ -148,6 +148,7 @@ def test_two_texts_at_once_do_not_share_interventions(speaking: LanguageModel) -
     assert ids_of(speaking, PROMPT, 8) == plain
 
 
+@pytest.mark.slow
 def test_sampling_is_seeded_and_follows_the_distribution(speaking: LanguageModel) -> None:
     options: dict[str, Any] = {"temperature": 1.3, "top_p": 0.9, "seed": 4}
     torch.manual_seed(1)

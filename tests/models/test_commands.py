@@ -37,6 +37,7 @@ def models(settings: Any, database: Any, capsys: pytest.CaptureFixture[str], mon
     return run
 
 
+@pytest.mark.slow
 def test_from_a_look_to_a_question(models: Any, tiny_llama_folder: Path) -> None:
     seen = models("preview", str(tiny_llama_folder), "--batch-size", "2")
     assert seen["n_layers"] == 3 and [one["dtype"] for one in seen["memory"]][-1] == "int4"

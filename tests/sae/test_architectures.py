@@ -60,6 +60,7 @@ def measured(sae: SAE, world: World) -> EvaluationResult:
     return evaluation.result()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -93,6 +94,7 @@ def test_a_batch_topk_threshold_keeps_the_mean_of_k_without_a_batch() -> None:
     assert counts.min() < ACTIVE < counts.max(), "every token got the same number: that is TopK"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "coefficient", "penalty"),
     [(2.0, 0.05, "l0"), (3.0, 5.0, "l0"), (6.0, 1.0, "l0"), (3.0, 0.2, "tanh"), (6.0, 3.0, "tanh")],
@@ -103,6 +105,7 @@ def test_a_jump_relu_dictionary_reaches_its_target(target: float, coefficient: f
     assert measured(sae, world).l0 == pytest.approx(target, rel=0.05)
 
 
+@pytest.mark.slow
 def test_without_a_target_the_penalty_decides() -> None:
     l0 = [
         measured(*trained(JumpReLUConfig(target_l0=None, sparsity_coefficient=c), steps=200)).l0
@@ -111,6 +114,7 @@ def test_without_a_target_the_penalty_decides() -> None:
     assert l0[0] > 1.5 * l0[1], l0
 
 
+@pytest.mark.slow
 def test_a_matryoshka_prefix_reconstructs_better_than_any_other_latents() -> None:
     fvu: dict[str, float] = {}
     for architecture in (BatchTopKConfig(k=ACTIVE), MatryoshkaConfig(k=ACTIVE)):
@@ -123,6 +127,7 @@ def test_a_matryoshka_prefix_reconstructs_better_than_any_other_latents() -> Non
     assert fvu["matryoshka"] < 0.8 * fvu["batch_topk"], fvu
 
 
+@pytest.mark.slow
 def test_gates_do_not_shrink_what_they_let_through() -> None:
     """⟨x, x̂⟩/‖x̂‖² over all tokens: the factor by which reconstructions are too small."""
     shrinkage: dict[str, float] = {}

@@ -35,6 +35,7 @@ def by_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return request.param, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", rank.CASES)
 def test_two_ranks_train_what_one_does(case: str, by_two: tuple[str, Path]) -> None:
     """Curves, resumed half-way, and finished weights, in float64: only the order of sums differs."""

@@ -113,6 +113,7 @@ def test_weight_decay_shrinks_matrices_only(optimizer: Any) -> None:
         torch.testing.assert_close(weights(with_decay)[name], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "rate"),
     [(AdamConfig(), 4e-3), (MuonConfig(), 1e-2), (SignumConfig(), 4e-3)],

@@ -128,6 +128,7 @@ def test_when_latents_are_resampled() -> None:
     assert revived == [8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "scale"),
     [

@@ -62,6 +62,7 @@ def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, int]:
     return x, W, b, k
 
 
+@pytest.mark.slow
 @given(problem=problems(), weighted=st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_equals_the_plain_product(problem: tuple[Tensor, Tensor, Tensor, int], weighted: bool) -> None:
@@ -147,6 +148,7 @@ def norms_or_none(draw: st.DrawFn, m: int) -> Tensor | None:
     return draw(st.sampled_from([None, torch.rand(m, generator=generator) + 0.5]))
 
 
+@pytest.mark.slow
 @given(data=st.data(), problem=problems(), low=st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_everything_above_a_threshold(
@@ -174,6 +176,7 @@ def test_everything_above_a_threshold(
         assert (latents.values > threshold).all()
 
 
+@pytest.mark.slow
 @given(data=st.data(), problem=problems(), low=st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_strongest_of_a_batch(

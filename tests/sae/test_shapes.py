@@ -74,6 +74,7 @@ def left_by_a_line(x: Tensor, y: Tensor) -> float:
     return float((linear - y).square().sum() / (y - y.mean(0)).square().sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 def test_a_transcoder_learns_what_follows_from_what(architecture: Any) -> None:
     world = Pairs()
@@ -95,6 +96,7 @@ def test_a_transcoder_learns_what_follows_from_what(architecture: Any) -> None:
     assert float(sae.decoder_norms().sub(1).abs().max()) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_skip_connection_takes_what_is_linear() -> None:
     fvu: dict[bool, float] = {}
     for skip in (False, True):
@@ -124,6 +126,7 @@ def test_latents_beside_a_skip_connection_find_what_is_not_linear(architecture: 
     assert unexplained < 0.5 * left_by_a_line(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 def test_a_crosscoder_reads_layers_of_different_scale(architecture: Any) -> None:
     world = Pairs()
@@ -147,6 +150,7 @@ def test_a_crosscoder_reads_layers_of_different_scale(architecture: Any) -> None
     assert by_layer.max() < 0.25, by_layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 @pytest.mark.parametrize("normalize", ["none", "expected_average_only_in", "unit_norm", "layer_norm"])
 @pytest.mark.parametrize("decoder_norm", ["unit", "free"])

@@ -29,6 +29,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 5, 64])
 @pytest.mark.parametrize(
     "architecture", [TopKConfig(k=4, aux_coefficient=0), *EVERY[3:]], ids=lambda a: a.kind
@@ -115,6 +116,7 @@ def test_accumulating_takes_less_memory() -> None:
     assert peaks[1] < 0.5 * peaks[0], peaks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 def test_bfloat16_follows_the_curves_of_float32(architecture: Any) -> None:
     _, draw = synthetic_world(48, D_IN, active=3, seed=1)

@@ -138,6 +138,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES, ids=lambda c: "-".join(map(str, c)))
 def test_a_setting_changes_the_training(change: dict[str, Any]) -> None:
     plain, changed = Trainer(config(), D_IN), Trainer(config(**change), D_IN)
@@ -254,6 +255,7 @@ def test_dead_latents_are_counted_by_tokens() -> None:
     assert trainer.step(x).dead_fraction == pytest.approx(counts[5] / 64, abs=0.1)
 
 
+@pytest.mark.slow
 def test_aux_loss_brings_dead_latents_back() -> None:
     """Three quarters of the encoder start far too short to win: only the auxiliary loss can revive them."""
     dead: dict[float, int] = {}

@@ -48,6 +48,7 @@ def trained(kind: str, steps: int) -> GroundTruthScores:
     return score(trainer.finish(), world(), 10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_training_recovers_the_features(kind: str) -> None:
     untrained, found = trained(kind, 1), trained(kind, STEPS)

@@ -30,6 +30,7 @@ def world() -> World:
     return World(SMALL)
 
 
+@pytest.mark.slow
 def test_sample_numbers_mean_the_same_everywhere(world: World) -> None:
     @settings(max_examples=25, deadline=None)
     @given(st.integers(0, 900), st.integers(1, 700), st.integers(1, 300))
@@ -150,6 +151,7 @@ def test_a_child_is_scaled_by_its_parent() -> None:
         assert (correlation > 0.5) if scaled else (abs(correlation) < 0.1)
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_saelens(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The same settings in SAELens' own generator: rates and magnitudes agree, level by level of the trees."""
     caplog.set_level(logging.ERROR)
