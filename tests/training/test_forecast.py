@@ -18,7 +18,7 @@ from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Advice
 from tests.models.job_runs import run_here
 from tests.training.conftest import HOOK
-from tests.training.test_sweeps import LOWER, start, wanted
+from tests.training.test_sweeps import CONFIG, LOWER, start, wanted
 
 ACTIVATIONS = Reading({HOOK: 32}, held_out_tokens=0, value=2, cached_tokens=10_000)
 
@@ -85,11 +85,14 @@ def test_a_forecast_counts_every_sae_and_uses_measured_rates(
     with database.reading() as session:
         before = forecast_sweep(session, settings, request)
         streamed = forecast_sweep(session, settings, wanted(tokens, hooks=[LOWER, HOOK], grid={"k": [2, 4]}))
+        splicing = wanted(tokens, cache_id=cache, config=CONFIG.model_copy(update={"evaluate_every": 1}))
+        spliced = forecast_sweep(session, settings, splicing)
     assert "assumed" in before.basis
     assert before.memory_bytes == sum(before.parts.values())
     assert [(sae.hook, sae.name) for sae in before.saes] == [(HOOK, "k=2"), (HOOK, "k=4")]
     assert before.disk_bytes == sum(sae.disk_bytes for sae in before.saes)
     assert len(streamed.saes) == 4 and "language model" in streamed.parts
+    assert {"language model", "pages of the cache"} <= spliced.parts.keys()
     _, trainings, job_id = start(database, request)
     run_here(settings, database, job_id)
     with database.session() as session:

@@ -53,8 +53,8 @@ class Console:
         self.settings: Settings = loaded.settings
         self.database = database
         self.as_json = as_json
-        piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-        self._out = RichConsole(highlight=False, soft_wrap=False, width=_ANY_WIDTH if piped else None)
+        self._piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+        self._out = RichConsole(highlight=False, soft_wrap=False, width=_ANY_WIDTH if self._piped else None)
 
     @contextmanager
     def session(self) -> Generator[Session]:
@@ -96,7 +96,7 @@ class Console:
                 grid.add_column(heading, overflow="fold", no_wrap=column == "id")
             for row in rows:
                 grid.add_row(*(_cell(row, column) for column in columns))
-            self._out.print(grid if rows else f"No {title or 'rows'}.")
+            self._print(grid if rows else f"No {title or 'rows'}.")
             return
         if isinstance(plain, dict):
             grid = Table(box=None, show_header=False, pad_edge=False, title=title)
@@ -104,9 +104,18 @@ class Console:
             grid.add_column(overflow="fold")
             for key in table or list(plain):
                 grid.add_row(key, _cell(plain, key))
-            self._out.print(grid)
+            self._print(grid)
             return
         self._out.print(str(plain), markup=False)
+
+    def _print(self, shown: Table | str) -> None:
+        if not self._piped:
+            self._out.print(shown)
+            return
+        with self._out.capture() as captured:
+            self._out.print(shown)
+        # cells are filled up to the widest of their column, which may be very wide
+        sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
     def say(self, message: str) -> None:
         """A line for the person, on stderr, so that stdout stays what was asked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FIRST_ROWS = "Read the first activations"
 HELD_OUT_ROWS = "Read the held-out activations"
@@ -42,6 +42,7 @@ class Pace:
     ) -> None:
         self._report, self._stage, self._total, self._unit = report, stage, total, unit
         self._seen: deque[tuple[float, int]] = deque()
+        self._newest = Progress(stage, 0, total, unit)
 
     def at(self, done: int, note: str = "") -> None:
         """Report that `done` units are behind; what the receiver raises goes through to the caller."""
@@ -54,7 +55,13 @@ class Pace:
         began, before = self._seen[0]
         rate = (done - before) / (now - began) if now > began and done > before else None
         left = None if rate is None or self._total is None else max(self._total - done, 0) / rate
-        self._report(Progress(self._stage, done, self._total, self._unit, rate, left, note))
+        self._newest = Progress(self._stage, done, self._total, self._unit, rate, left, note)
+        self._report(self._newest)
+
+    def meanwhile(self, doing: str) -> None:
+        """Report what goes on before the next units are done."""
+        if self._report is not None:
+            self._report(replace(self._newest, doing=doing))
 
 
 class RowsPace:
@@ -111,6 +118,10 @@ class AlongsidePace:
             self._unused -= done - self._done
         self._mark, self._done, self._note = now, done, note
         self._tell()
+
+    def meanwhile(self, doing: str) -> None:
+        """Report what goes on before the next steps."""
+        self._tell(doing)
 
     def _tell(self, doing: str = "") -> None:
         if self._report is None:

@@ -161,7 +161,9 @@ def _train(
                 taking = [one for one in live if one.active and one.batches < number]
                 for one in taking:
                     one.take(batch, seen)
-                splice_together([one.recorder for one in taking])
+                if any(one.recorder.unspliced is not None for one in taking):
+                    pace.meanwhile("measuring the cross-entropy with SAEs spliced in")
+                    splice_together([one.recorder for one in taking])
                 for one in taking:
                     one.settle(batch)
                 running = [one for one in live if one.active]
@@ -207,43 +209,56 @@ class _Between:
 
 def _results(
     source: ActivationSource,
-    live: Sequence[LiveRun],
+    live: list[LiveRun],
     stopped: bool,
     progress: OnProgress | None,
     save_finished: bool,
 ) -> list[TrainedSAE]:
+    """What has become of the runs, each taken out of `live`."""
     with _told_of_rows(_model_source(source), RowsPace(progress, HELD_OUT_ROWS)):
         held_out = source.held_out()
     pace = Pace(progress, "Measure on held-out tokens", len(live), "dictionaries")
     pace.at(0)
     found: list[TrainedSAE] = []
-    for one in live:
-        trainer, run = one.trainer, one.run
-        sae = trainer.finish(_metadata(source, run)) if trainer.scales is not None else None
-        metrics = dict(one.curves.last)
-        if held_out is not None and sae is not None:
-            metrics = _measure(sae, run, held_out)
-        result = TrainedSAE(
-            run=run,
-            sae=sae,
-            metrics=metrics,
-            history=one.curves.columns(),
-            steps=trainer.steps_done,
-            tokens=trainer.tokens_seen,
-            held_out_tokens=0 if held_out is None else len(next(iter(held_out.values()))),
-            folder=one.folder,
-            error=one.error,
-            changes=tuple(one.changes),
-            stopped=stopped and not trainer.done and one.error is None,
-        )
-        if one.folder is not None and save_finished and sae is not None and trainer.done and trainer.first:
-            save_sae(sae, one.folder / "sae")
-            one.curves.sync()
-            said = {"steps": result.steps, "tokens": result.tokens, "held_out_tokens": result.held_out_tokens}
-            write_json(one.folder / RESULT_FILE, {**said, "metrics": metrics})
-        found.append(result)
+    while live:
+        one = live.pop(0)  # its trainer is freed for the next one's finished form
+        with closing(one.curves), closing(one.recorder):
+            found.append(_result(source, one, held_out, stopped, save_finished))
         pace.at(len(found))
     return found
+
+
+def _result(
+    source: ActivationSource,
+    one: LiveRun,
+    held_out: dict[str, Tensor] | None,
+    stopped: bool,
+    save_finished: bool,
+) -> TrainedSAE:
+    trainer, run = one.trainer, one.run
+    sae = trainer.finish(_metadata(source, run)) if trainer.scales is not None else None
+    metrics = dict(one.curves.last)
+    if held_out is not None and sae is not None:
+        metrics = _measure(sae, run, held_out)
+    result = TrainedSAE(
+        run=run,
+        sae=sae,
+        metrics=metrics,
+        history=one.curves.columns(),
+        steps=trainer.steps_done,
+        tokens=trainer.tokens_seen,
+        held_out_tokens=0 if held_out is None else len(next(iter(held_out.values()))),
+        folder=one.folder,
+        error=one.error,
+        changes=tuple(one.changes),
+        stopped=stopped and not trainer.done and one.error is None,
+    )
+    if one.folder is not None and save_finished and sae is not None and trainer.done and trainer.first:
+        save_sae(sae, one.folder / "sae")
+        one.curves.sync()
+        said = {"steps": result.steps, "tokens": result.tokens, "held_out_tokens": result.held_out_tokens}
+        write_json(one.folder / RESULT_FILE, {**said, "metrics": metrics})
+    return result
 
 
 def _read_back(folder: Path, run: Run) -> TrainedSAE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mistudio.settings import Settings
 from mistudio.store import read_metrics, row_bytes
 from mistudio.training.advice import advise
 from mistudio.training.inputs import Inputs, check_inputs
-from mistudio.training.memory import Reading, dictionary_bytes, disk_bytes, memory_parts
+from mistudio.training.memory import LOGIT_TOKENS, Reading, dictionary_bytes, disk_bytes, memory_parts
 from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Forecast, ForecastSae, TrainingCreate
 from mistudio.training.tables import Sweep, Training
@@ -37,8 +38,9 @@ def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate
     reading = _reading(settings, found, request)
     parts = memory_parts(runs, reading)
     tokens = max(config.total_tokens for config, _ in runs)
+    alongside = None if reading.cached_tokens else reading.footprint
     rate = rate_of(
-        0.0 if reading.footprint is None else model_flops(reading.footprint, request.hooks, reading.context),
+        0.0 if alongside is None else model_flops(alongside, request.hooks, reading.context),
         sum(step_flops(config, d_in) * config.total_tokens / tokens for config, d_in in runs),
         measured_runs(session, settings),
     )
@@ -70,16 +72,20 @@ def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate
 
 
 def _reading(settings: Settings, found: Inputs, request: TrainingCreate) -> Reading:
+    cached = Reading(found.d_in, request.held_out_tokens, value=4)
     if found.cache is not None:
-        value = row_bytes(found.cache.dtype, 64) // 64
-        return Reading(found.d_in, request.held_out_tokens, value, cached_tokens=found.cache.n_tokens or 0)
+        tokens, value = found.cache.n_tokens or 0, row_bytes(found.cache.dtype, 64) // 64
+        cached = replace(cached, value=value, cached_tokens=tokens)
+        if not any(run.config.evaluate_every for run in found.runs):
+            return cached
     loading = loading_of(found.model)
     dtype = {"none": loading.dtype}.get(loading.quantization, loading.quantization)
     footprint = estimate(model_folder(settings, found.model.id), "float32" if dtype == "auto" else dtype)
+    if cached.cached_tokens:  # dictionaries are spliced into the model, a few sequences at a time
+        return replace(cached, footprint=footprint, pass_tokens=LOGIT_TOKENS)
     context = max(int(one.settings["context_length"]) for one in found.tokenizations)
-    return Reading(
-        found.d_in,
-        request.held_out_tokens,
+    return replace(
+        cached,
         value=2 if footprint.bytes_per_number == 2 else 4,
         footprint=footprint,
         pass_tokens=found.harvest.batch_sequences * context,

@@ -43,8 +43,8 @@ class Reading:
     """Where activations come from, as far as memory goes.
 
     widths: by hook point. held_out_tokens: kept for the measure. value: bytes of a number in the pool of shuffled
-    activations, or in the cache. footprint: of the model that runs alongside, with the tokens of one of its forward
-    passes; None where a cache of `cached_tokens` is read.
+    activations, or in the cache of `cached_tokens` (0 where the model runs alongside). footprint: of the model, with
+    the tokens of one of its forward passes; None where all that is needed is in a cache.
     """
 
     widths: Mapping[str, int]
@@ -65,10 +65,10 @@ def memory_parts(runs: Sequence[tuple[TrainerConfig, int]], reading: Reading) ->
     batch = max(config.batch_size for config, _ in runs) * widest * FLOAT
     held_out = reading.held_out_tokens * widest * FLOAT
     model = reading.footprint
-    if model is None:
+    parts = {"process": PROCESS + (0 if model is None else MODEL_PROCESS)}
+    if reading.cached_tokens or model is None:
         pages = min(reading.cached_tokens, 2 * WINDOW_TOKENS)
-        parts = {
-            "process": PROCESS,
+        parts |= {
             # A window is copied out of the mapped file while the next one is read.
             "shuffled activations": 2 * min(reading.cached_tokens, WINDOW_TOKENS) * widest * reading.value,
             "pages of the cache": pages * widest * reading.value,
@@ -76,16 +76,18 @@ def memory_parts(runs: Sequence[tuple[TrainerConfig, int]], reading: Reading) ->
             "held-out activations": held_out,
         }
     else:
+        parts |= {
+            "shuffled activations": (POOL_TOKENS + GROUP_TOKENS) * widest * reading.value,
+            "activations in flight": 3 * batch,
+            "held-out activations": 2 * held_out,
+        }
+    if model is not None:
         compares = reading.held_out_tokens > 0 and any(config.evaluate_every != 0 for config, _ in runs)
-        parts = {
-            "process": PROCESS + MODEL_PROCESS,
+        parts |= {
             "language model": model.weight_bytes,
             # Freed and taken again by every layer, in sizes that leave gaps.
             "forward pass": 3 * reading.pass_tokens * model.forward_bytes_per_token,
             "logits with the SAE spliced in": 3 * LOGIT_TOKENS * model.logits_bytes_per_token * compares,
-            "shuffled activations": (POOL_TOKENS + GROUP_TOKENS) * widest * reading.value,
-            "activations in flight": 3 * batch,
-            "held-out activations": 2 * held_out,
         }
         if compares:
             # The largest of those that are spliced in at a time takes the place of the gradients.
