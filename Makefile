@@ -24,7 +24,7 @@ serve: $(VENV)/.runtime $(STATIC) ## Serve the app
 
 test: $(VENV)/.dev $(VENV)/.browser $(STATIC) ## Every test, with real databases, queues and a real browser
 	$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile $(ARGS)
-	$(BIN)/python -m pytest -m e2e -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m e2e $(ARGS)
 	cd ui && npm test --silent
 
 unit: $(VENV)/.dev ## The fast tests alone (seconds)

@@ -27,7 +27,6 @@ MOST_TRAININGS = 256
 Grid = Annotated[
     dict[str, list[Any]],
     Field(
-        default_factory=dict[str, list[Any]],
         title="Grid",
         description='Values to try, by setting: `{"k": [16, 32], "learning_rate": [1e-4, 3e-4]}` trains one SAE for '
         "each combination, at each hook point, on the same pass of the model.",
@@ -94,7 +93,7 @@ class TrainingCreate(BaseModel):
         json_schema_extra={"unit": "tokens"},
     )
     config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
-    grid: Grid
+    grid: Grid = Field(default_factory=dict[str, list[Any]])
     trackers: list[TrackerKind] = Field(
         default_factory=list[TrackerKind],
         max_length=3,
@@ -159,7 +158,7 @@ class TrainingTemplate(BaseModel):
         "on them.",
         json_schema_extra={"unit": "tokens"},
     )
-    grid: Grid
+    grid: Grid = Field(default_factory=dict[str, list[Any]])
 
     @model_validator(mode="after")
     def _of_an_autoencoder(self) -> TrainingTemplate:
