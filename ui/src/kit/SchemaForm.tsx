@@ -3,7 +3,8 @@ import { Problem } from "@/api/problem";
 import { Button } from "./Button";
 import { Disclosure } from "./Disclosure";
 import { type JsonSchema, problemsOf, type Resolve, type Value } from "./jsonSchema";
-import { hasMatch, hasOthers, ObjectFields, type Several, type Widget } from "./schemaFields";
+import { hasMatch, hasOthers, ObjectFields, type Widget } from "./schemaFields";
+import type { Several } from "./severalValues";
 import { ErrorNote } from "./states";
 
 export interface SchemaFormProps {

@@ -1,8 +1,6 @@
-import { Layers } from "lucide-react";
-import { type ReactNode, useState } from "react";
-import { IconButton } from "./Button";
+import type { ReactNode } from "react";
 import { Disclosure } from "./Disclosure";
-import { Field, invalid } from "./Field";
+import { Field } from "./Field";
 import {
   type Field as FieldShape,
   fieldOf,
@@ -14,6 +12,7 @@ import {
   type Value,
 } from "./jsonSchema";
 import { inputOf, show } from "./schemaInputs";
+import { type Several, SeveralInput, severalOf, type Tried } from "./severalValues";
 
 /** A hand-made input for one path. */
 export type Widget = (input: {
@@ -24,18 +23,6 @@ export type Widget = (input: {
   /** The field's name, for inputs that draw their own label. */
   label: string;
 }) => ReactNode;
-
-/** What fields need to take several values, each for a run of its own. */
-export interface Several {
-  /** Which fields may, by their path: the name under which their values are kept, or null. */
-  nameOf: (path: string) => string | null;
-  values: Record<string, unknown[]>;
-  onChange: (values: Record<string, unknown[]>) => void;
-  /** What is wrong with the values, by path. */
-  problems: Record<string, string>;
-  /** What stands below a choice between kinds, in place of one kind's settings, when several are chosen. */
-  across: Record<string, ReactNode>;
-}
 
 interface Shared {
   resolve: Resolve;
@@ -195,100 +182,6 @@ function OneField(props: OneProps) {
       </Field>
     </div>
   );
-}
-
-interface Tried {
-  toggle: ReactNode;
-  values: unknown[] | undefined;
-  set: (values: unknown[]) => void;
-}
-
-/** A field's part in trying several values; undefined where it has none. */
-function severalOf(props: OneProps, field: FieldShape): Tried | undefined {
-  const { several, at } = props;
-  const name = several?.nameOf(at);
-  if (!several || !name || !["integer", "number", "choice", "union"].includes(field.kind)) return undefined;
-  const values = several.values[name];
-  const set = (next: unknown[]) => several.onChange({ ...several.values, [name]: next });
-  const tag = field.discriminator as string;
-  const one = field.kind === "union" ? (props.found as Value | undefined)?.[tag] : props.found;
-  const stop = () => {
-    const { [name]: _, ...rest } = several.values;
-    several.onChange(rest);
-  };
-  const words = values ? "One value again" : "Try several values: one SAE for each";
-  const toggle = (
-    <IconButton
-      label={words}
-      size="size-5"
-      aria-pressed={values !== undefined}
-      className={values ? "bg-accent-wash text-accent" : "text-faint"}
-      onClick={() => (values ? stop() : set(one === null || one === undefined ? [] : [one]))}
-    >
-      <Layers size={12} />
-    </IconButton>
-  );
-  return { toggle, values, set };
-}
-
-/** Several values of one field: numbers separated by commas, or some of its choices. */
-function SeveralInput({
-  id,
-  field,
-  values,
-  set,
-  error,
-  names,
-}: {
-  id: string;
-  field: FieldShape;
-  values: unknown[];
-  set: (values: unknown[]) => void;
-  error: string | undefined;
-  names?: Record<string, string>;
-}) {
-  const [typed, setTyped] = useState("");
-  const choices = names ? Object.keys(names) : field.choices;
-  if (choices.length > 0)
-    return (
-      <fieldset id={id} tabIndex={-1} className="flex flex-wrap gap-x-3 gap-y-1 py-1" {...invalid(id, error)}>
-        {choices.map((choice) => (
-          <label key={String(choice)} className="flex items-center gap-1.5">
-            <input
-              type="checkbox"
-              className="accent-accent"
-              checked={values.includes(choice)}
-              onChange={(event) =>
-                set(choices.filter((one) => (one === choice ? event.target.checked : values.includes(one))))
-              }
-            />
-            {names?.[String(choice)] ?? show(choice)}
-          </label>
-        ))}
-      </fieldset>
-    );
-  const own = JSON.stringify(numbersIn(typed)) === JSON.stringify(values);
-  return (
-    <input
-      id={id}
-      className="field"
-      placeholder="several, separated by commas"
-      value={own ? typed : values.join(", ")}
-      onChange={(event) => {
-        setTyped(event.target.value);
-        set(numbersIn(event.target.value));
-      }}
-      {...invalid(id, error)}
-    />
-  );
-}
-
-/** "16, 32, 6e1" → [16, 32, 60]; what is no number is kept, to be reported. */
-export function numbersIn(text: string): unknown[] {
-  return text
-    .split(/[,;\s]+/)
-    .filter(Boolean)
-    .map((part) => (Number.isNaN(Number(part)) ? part : Number(part)));
 }
 
 function UnionField({

@@ -6,7 +6,7 @@ import type { components } from "@/api/schema";
 import { useSettled } from "@/datasets/useSettled";
 import { Button, Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
 import { defaultsOf, fieldOf, type JsonSchema, type Resolve, resolver } from "@/kit/jsonSchema";
-import type { Several } from "@/kit/schemaFields";
+import type { Several } from "@/kit/severalValues";
 import { Chat } from "@/models/Prompt";
 import { AcrossKinds } from "@/training/AcrossKinds";
 import { fitting, gridName, gridProblems } from "@/training/grid";

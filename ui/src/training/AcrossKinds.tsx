@@ -1,6 +1,6 @@
 import { useId, useState } from "react";
 import { Field } from "@/kit";
-import { numbersIn } from "@/kit/schemaFields";
+import { numbersIn } from "@/kit/severalValues";
 
 type Grid = Record<string, unknown[]>;
 
