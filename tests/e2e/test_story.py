@@ -204,6 +204,7 @@ def test_its_sae_gives_features_by_one_click(window: Window, places: dict[str, s
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Evaluate", exact=True)).to_be_visible()
     window.shoot("evaluate")
+    dialog.get_by_label("Tokens spliced").fill("1024")
     dialog.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.get_by_text("The model's loss with it spliced in")).to_be_visible(timeout=JOB)
     expect(page.locator("main")).to_contain_text("Over latents")
