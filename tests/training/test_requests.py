@@ -90,6 +90,17 @@ def test_a_templates_grid_is_tried_but_for_what_options_set(database: Any) -> No
     assert found.harvest is None, "a cache was harvested under its own settings"
 
 
+def test_a_cache_knows_the_tokens_that_it_was_filled_from(database: Any, tokens: str, cache: str) -> None:
+    with database.reading() as session:
+        found = request_of(session, None, hooks=[HOOK], cache_id=cache)
+        with pytest.raises(StudioError, match="ac_none"):
+            request_of(session, None, hooks=[HOOK], cache_id="ac_none")
+        with pytest.raises(StudioError) as refused:
+            request_of(session, None, hooks=[HOOK])
+    assert [source.tokenization_id for source in found.sources] == [tokens]
+    assert refused.value.fields == {"sources": "is needed"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -10,6 +10,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
+from mistudio.activations.caches import ready_cache
 from mistudio.engine.runs import settings as settings_of
 from mistudio.errors import StudioError
 from mistudio.sae.config import TrainerConfig
@@ -33,7 +34,7 @@ def request_of(
     """The request that all of these make together.
 
     file: a TOML or JSON document. template: name or id of one of trainings, whose settings the file's beat.
-    sources: `tk_…` or `tk_…=weight`. settings, harvest: `name=value`. grid: `name=value,value`.
+    sources: `tk_…` or `tk_…=weight`; a cache knows its own. settings, harvest: `name=value`. grid: `name=value,value`.
     fixed: parts of the request that are taken as they are unless they are None.
     Raises StudioError with a line for each fault of the file, SettingsRefused for a setting that is none.
     """
@@ -57,6 +58,8 @@ def request_of(
     if hooks:
         body["hooks"] = list(hooks)
     body |= {name: value for name, value in fixed.items() if value is not None}
+    if body.get("cache_id") and not body.get("sources"):
+        body["sources"] = [{"tokenization_id": ready_cache(session, body["cache_id"]).tokenization_id}]
     if harvest:
         body["harvest"] = {**(body.get("harvest") or {}), **assignments(harvest)}
     values = assignments(settings)
@@ -127,10 +130,15 @@ def _refused(file: Path | None, faults: Sequence[DocumentFault]) -> StudioError:
         return StudioError(
             "invalid_input",
             "The training's settings are not valid.",
-            fields={fault.field or "settings": fault.message for fault in faults},
+            fields={fault.field or "settings": _alone(fault) for fault in faults},
         )
     said = [f"{file.name}:{fault.line}: {fault.message}" for fault in faults]
     return StudioError("config_invalid", "\n".join(said))
+
+
+def _alone(fault: DocumentFault) -> str:
+    """What is said of a setting, where its name stands before it."""
+    return fault.message.removeprefix(fault.field or "").lstrip(": ").rstrip(".")
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:
