@@ -184,7 +184,7 @@ def back(quick: bool) -> list[dict[str, Any]]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
             page = browser.new_page()
-            port = None
+            port = 0
             for again in range(1 + (3 if quick else 7)):
                 with server(data_dir, {"plugins": ["bench.streaming"]}, port) as url:
                     began = time.monotonic()
@@ -301,8 +301,8 @@ def median_ms(url: str, repeats: int = 9) -> float:
 
 
 @contextmanager
-def server(data_dir: Path, settings: dict[str, Any] | None = None, port: int | None = None) -> Iterator[str]:
-    """`mistudio serve` on this data folder, at a free port or the given one."""
+def server(data_dir: Path, settings: dict[str, Any] | None = None, port: int = 0) -> Iterator[str]:
+    """`mistudio serve` on this data folder, at a free port unless one is given."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MISTUDIO_")}
     for name, value in (settings or {}).items():
         environment[f"MISTUDIO_{name.upper()}"] = json.dumps(value)
@@ -317,7 +317,7 @@ def server(data_dir: Path, settings: dict[str, Any] | None = None, port: int | N
             str(data_dir),
             "serve",
             "--port",
-            str(port or 0),
+            str(port),
         ],
         stdout=subprocess.PIPE,
         text=True,

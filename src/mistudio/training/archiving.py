@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from sqlalchemy import select
 
@@ -64,12 +64,7 @@ def archive_when_ended(database: Database, settings: Settings) -> Callable[[], N
                 archive_ended(database, settings, sweep, closed.is_set)
             except Exception:  # a database that is away, say: the next end, or the next start, tries again
                 logger.exception("curves of ended trainings could not be compressed")
-            while not closed.is_set():
-                try:
-                    sweep = ended.get(timeout=1.0)
-                    break
-                except Empty:
-                    continue
+            sweep = ended.get()
 
     thread = threading.Thread(target=work, name="curves archive", daemon=True)
     thread.start()
@@ -78,6 +73,7 @@ def archive_when_ended(database: Database, settings: Settings) -> Callable[[], N
     def stop() -> None:
         deafen()
         closed.set()
+        ended.put(None)
         thread.join(5.0)
 
     return stop

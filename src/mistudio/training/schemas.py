@@ -34,6 +34,20 @@ Grid = Annotated[
 ]
 
 
+HELD_OUT_TOKENS = 16_384
+HeldOutTokens = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=10_000_000,
+        title="Held-out tokens",
+        description="Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured "
+        "on them.",
+        json_schema_extra={"unit": "tokens"},
+    ),
+]
+
+
 class SourceChoice(BaseModel):
     """Tokens to train on, and how much of all they are."""
 
@@ -83,15 +97,7 @@ class TrainingCreate(BaseModel):
         description="Without a cache: how the text is read, and which tokens are left out. A cache has its own.",
         json_schema_extra={"advanced": True},
     )
-    held_out_tokens: int = Field(
-        default=16_384,
-        ge=0,
-        le=10_000_000,
-        title="Held-out tokens",
-        description="Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured "
-        "on them.",
-        json_schema_extra={"unit": "tokens"},
-    )
+    held_out_tokens: HeldOutTokens = HELD_OUT_TOKENS
     config: TrainerConfig = Field(default_factory=TrainerConfig, title="Hyperparameters")
     grid: Grid = Field(default_factory=dict[str, list[Any]])
     trackers: list[TrackerKind] = Field(
@@ -130,10 +136,7 @@ class TrainingCreate(BaseModel):
             raise ValueError("trackers names one twice")
         if len(set(self.hooks)) < len(self.hooks):
             raise ValueError("hooks names a hook point twice")
-        if self.harvest is not None and self.harvest.n_tokens is not None:
-            raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
-        if self.config.skip_connection:
-            raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")
+        _refuse_of_others(self.config, self.harvest)
         return self
 
 
@@ -149,26 +152,23 @@ class TrainingTemplate(BaseModel):
         description="Where the model runs alongside; a cache has its own.",
         json_schema_extra={"advanced": True},
     )
-    held_out_tokens: int = Field(
-        default=16_384,
-        ge=0,
-        le=10_000_000,
-        title="Held-out tokens",
-        description="Tokens at the end of the shuffled order that are never trained on; the finished SAE is measured "
-        "on them.",
-        json_schema_extra={"unit": "tokens"},
-    )
+    held_out_tokens: HeldOutTokens = HELD_OUT_TOKENS
     grid: Grid = Field(default_factory=dict[str, list[Any]])
 
     @model_validator(mode="after")
     def _of_an_autoencoder(self) -> TrainingTemplate:
-        if self.harvest.n_tokens is not None:
-            raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
-        if self.config.skip_connection:
-            raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")
+        _refuse_of_others(self.config, self.harvest)
         if wrong := grid_fault(self.config, self.grid):
             raise ValueError(f"grid: {wrong}")
         return self
+
+
+def _refuse_of_others(config: TrainerConfig, harvest: HarvestSettings | None) -> None:
+    """Raises ValueError for settings that belong to something else than the training of an autoencoder."""
+    if harvest is not None and harvest.n_tokens is not None:
+        raise ValueError("harvest.n_tokens limits a cache; a training's length is config.total_tokens")
+    if config.skip_connection:
+        raise ValueError("config.skip_connection belongs to transcoders, and this trains an autoencoder")
 
 
 def grid_fault(config: TrainerConfig, grid: dict[str, list[Any]]) -> str | None:

@@ -71,7 +71,6 @@ export function SeveralInput({
   error: string | undefined;
   names?: Record<string, string>;
 }) {
-  const [typed, setTyped] = useState("");
   const choices = names ? Object.keys(names) : field.choices;
   if (choices.length > 0)
     return (
@@ -91,12 +90,38 @@ export function SeveralInput({
         ))}
       </fieldset>
     );
+  return (
+    <NumbersInput
+      id={id}
+      values={values}
+      set={set}
+      error={error}
+      placeholder="several, separated by commas"
+    />
+  );
+}
+
+/** Numbers separated by commas; what is typed stays as it was typed while it means the same. */
+export function NumbersInput({
+  id,
+  values,
+  set,
+  error,
+  placeholder,
+}: {
+  id: string;
+  values: unknown[];
+  set: (values: unknown[]) => void;
+  error?: string | undefined;
+  placeholder: string;
+}) {
+  const [typed, setTyped] = useState("");
   const own = JSON.stringify(numbersIn(typed)) === JSON.stringify(values);
   return (
     <input
       id={id}
       className="field"
-      placeholder="several, separated by commas"
+      placeholder={placeholder}
       value={own ? typed : values.join(", ")}
       onChange={(event) => {
         setTyped(event.target.value);
@@ -108,7 +133,7 @@ export function SeveralInput({
 }
 
 /** "16, 32, 6e1" → [16, 32, 60]; what is no number is kept, to be reported. */
-export function numbersIn(text: string): unknown[] {
+function numbersIn(text: string): unknown[] {
   return text
     .split(/[,;\s]+/)
     .filter(Boolean)

@@ -1,15 +1,13 @@
-import { useId, useState } from "react";
+import { useId } from "react";
 import { Field } from "@/kit";
-import { numbersIn } from "@/kit/severalValues";
+import { NumbersInput } from "@/kit/severalValues";
 
 type Grid = Record<string, unknown[]>;
 
 /** The one setting that architectures of a grid share: how many latents are to be active, whatever each calls it. */
 export function AcrossKinds({ grid, onChange }: { grid: Grid; onChange: (grid: Grid) => void }) {
   const id = useId();
-  const [typed, setTyped] = useState("");
   const values = grid.target_l0 ?? [];
-  const own = JSON.stringify(numbersIn(typed)) === JSON.stringify(values);
   const sparse = ["standard", "gated"].filter((kind) => grid.architecture?.includes(kind));
   return (
     <Field
@@ -25,14 +23,11 @@ export function AcrossKinds({ grid, onChange }: { grid: Grid; onChange: (grid: G
           : undefined
       }
     >
-      <input
+      <NumbersInput
         id={id}
-        className="field"
+        values={values}
         placeholder="as each architecture starts: e.g. 16, 32, 64"
-        value={own ? typed : values.join(", ")}
-        onChange={(event) => {
-          setTyped(event.target.value);
-          const next = numbersIn(event.target.value);
+        set={(next) => {
           const { target_l0: _, ...rest } = grid;
           onChange(next.length > 0 ? { ...rest, target_l0: next } : rest);
         }}
