@@ -21,7 +21,7 @@ from mistudio.sae.config import TrainerConfig, active_per_token
 from mistudio.settings import Settings
 from mistudio.store import read_metrics, row_bytes
 from mistudio.training.advice import advise
-from mistudio.training.inputs import Inputs, check_inputs
+from mistudio.training.inputs import Inputs, check_inputs, refuse_too_few
 from mistudio.training.memory import LOGIT_TOKENS, Reading, dictionary_bytes, disk_bytes, memory_parts
 from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Forecast, ForecastSae, TrainingCreate
@@ -34,6 +34,7 @@ _RUNS = 20
 def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate) -> Forecast:
     """What these trainings would take. Raises the same errors as creating them for inputs that do not fit."""
     found = check_inputs(session, request)
+    refuse_too_few(found, request.held_out_tokens)
     runs = [(run.config, found.d_in[run.hook]) for run in found.runs]
     reading = _reading(settings, found, request)
     parts = memory_parts(runs, reading)

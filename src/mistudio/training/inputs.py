@@ -70,6 +70,18 @@ def check_inputs(session: Session, request: TrainingCreate) -> Inputs:
     return Inputs(tokenizations, model, runs, batch_size, widths, available, harvest, cache)
 
 
+def refuse_too_few(found: Inputs, held_out_tokens: int) -> None:
+    """Raises StudioError where the held-out tokens leave less than one batch to train on."""
+    if found.available - held_out_tokens < found.batch_size:
+        raise StudioError(
+            "too_few_tokens",
+            f"There are {found.available:,} tokens, {held_out_tokens:,} of them held out: not enough for one "
+            f"batch of {found.batch_size:,}.",
+            hint="Use more text, a smaller batch, or hold out less.",
+            fields={"held_out_tokens": "leaves too few tokens to train on"},
+        )
+
+
 def _ready_tokenization(session: Session, tokenization_id: str) -> Tokenization:
     found = session.get(Tokenization, tokenization_id)
     if found is None:

@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 
 from mistudio import jobs
 from mistudio.engine.runs import Run, describe
-from mistudio.errors import Conflict, StudioError
+from mistudio.errors import Conflict
 from mistudio.jobs import Job, latest_jobs
 from mistudio.models.deletion import delete_owner
 from mistudio.sae.config import TrainerConfig
 from mistudio.settings import Settings
 from mistudio.templates.library import use_template
-from mistudio.training.inputs import check_inputs
+from mistudio.training.inputs import check_inputs, refuse_too_few
 from mistudio.training.schemas import TrainingCreate, TrainingJob, TrainingUpdate
 from mistudio.training.tables import Sweep, SweepSource, Training
 from mistudio.training.trackers import check_trackers
@@ -34,14 +34,7 @@ def create_sweep(session: Session, request: TrainingCreate, *, memory_bytes: int
         use_template(session, request.template_id, "training")
     check_trackers(request.trackers)
     found = check_inputs(session, request)
-    if found.available - request.held_out_tokens < found.batch_size:
-        raise StudioError(
-            "too_few_tokens",
-            f"There are {found.available:,} tokens, {request.held_out_tokens:,} of them held out: not enough for one "
-            f"batch of {found.batch_size:,}.",
-            hint="Use more text, a smaller batch, or hold out less.",
-            fields={"held_out_tokens": "leaves too few tokens to train on"},
-        )
+    refuse_too_few(found, request.held_out_tokens)
     names = [_name(request.name, run, alone=len(found.runs) == 1) for run in found.runs]
     made = Sweep(
         name=request.name or (names[0] if len(names) == 1 else f"{len(names)} SAEs on {found.model.name}"),
