@@ -40,7 +40,7 @@ class NotFound(StudioError):
     status = 404
 
     def __init__(self, what: str, key: str) -> None:
-        super().__init__(f"{what}_not_found", f"There is no {what} with the id “{key}”.")
+        super().__init__(f"{what}_not_found", f"There is no {what.replace('_', ' ')} with the id “{key}”.")
 
 
 class Conflict(StudioError):

@@ -121,6 +121,14 @@ def _runs(request: TrainingCreate) -> tuple[list[Run], int]:
             hint="Leave out values or hook points, or start several runs.",
             fields={"grid": f"more than {MOST_TRAININGS} SAEs"},
         )
+    if places := {"hook", "hook_out", "hooks"} & request.grid.keys():
+        raise StudioError(
+            "invalid_input",
+            f"“{min(places)}” is no setting of a grid.",
+            hint="Name hook points in “hooks”: each is trained with every combination of the grid.",
+            status=422,
+            fields={"grid": "hook points belong into “hooks”"},
+        )
     try:
         runs = [
             run for hook in request.hooks for run in sweep(Run(hook, config=request.config), request.grid)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -111,6 +111,13 @@ def _known(error: BaseException) -> Problem | None:
         return problem(
             503, "database_busy", "The database is busy with another writer.", hint="Try again in a moment."
         )
+    if isinstance(error, DataError) and any(name in str(error.orig) for name in ("NUL", "\\u0000")):
+        return problem(
+            422,
+            "invalid_input",
+            "A text has the character U+0000, which the database cannot keep.",
+            hint="Leave it out.",
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return problem(
             507, "disk_full", "The disk is full.", hint="Free some space, or delete what is not needed."
@@ -144,8 +151,14 @@ def _invalid(error: RequestValidationError) -> Problem:
             )
         fields.setdefault(".".join(location), str(item["msg"]).removeprefix("Value error, "))
     name, fault = next(iter(fields.items()), ("the request", "not valid"))
-    more = f" ({len(fields) - 1} more fields are not valid either.)" if len(fields) > 1 else ""
+    more = _more(len(fields) - 1)
     return problem(422, "invalid_input", f"“{name}” is not valid: {fault}.{more}", fields=fields)
+
+
+def _more(count: int) -> str:
+    if count == 0:
+        return ""
+    return f" ({count} more {'field is' if count == 1 else 'fields are'} not valid either.)"
 
 
 def _http(error: HTTPException) -> Problem:
