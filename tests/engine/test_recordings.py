@@ -37,13 +37,24 @@ from mistudio.engine.recordings.environment import (
     read_environments,
 )
 from mistudio.engine.recordings.frames import (
+    FIRST_FRAMES,
+    FRAME_SECONDS,
     HISTOGRAMS,
     MOST_FRAMES,
+    SHARE,
     FrameLog,
     frame_interval,
     read_frames,
 )
-from mistudio.engine.recordings.looks import ask_for, list_looks, read_look
+from mistudio.engine.recordings.looks import (
+    FIRST_LOOKS,
+    LOOK_SECONDS,
+    MOST_LOOKS,
+    ask_for,
+    list_looks,
+    look_interval,
+    read_look,
+)
 from mistudio.lm import LanguageModel
 from mistudio.lm import harvest as lm_harvest
 from mistudio.store import read_metrics
@@ -153,13 +164,19 @@ def test_frames_are_counts_of_all_latents(source: ModelSource, tmp_path: Path) -
     assert all(v > 2**20 for v in trained.history["memory_bytes"])
 
 
-@given(st.integers(1, 10**9), st.integers(1, 10**4), st.integers(1, 50))
-def test_frames_stay_few_and_those_of_a_longer_training_are_among_a_shorter_ones(
-    total: int, log_every: int, longer: int
+@given(st.integers(1, 10**9), st.integers(1, 10**4), st.integers(1, 50), st.floats(0.001, 100.0))
+def test_recordings_stay_few_and_those_of_a_longer_training_are_among_a_shorter_ones(
+    total: int, log_every: int, longer: int, seconds: float
 ) -> None:
-    every = frame_interval(total, log_every)
-    assert total // every <= MOST_FRAMES
-    assert frame_interval(total * longer, log_every) % every == 0
+    for interval, each, first, most in (
+        (frame_interval, FRAME_SECONDS, FIRST_FRAMES, MOST_FRAMES),
+        (look_interval, LOOK_SECONDS, FIRST_LOOKS, MOST_LOOKS),
+    ):
+        every = interval(total, log_every, seconds)
+        assert total // every <= most
+        assert interval(total * longer, log_every, seconds) % every == 0
+        taken = total // every
+        assert taken <= first or taken * each <= SHARE * total * seconds
 
 
 def test_frames_are_thinned_for_a_longer_training_and_torn_ones_left_out(tmp_path: Path) -> None:

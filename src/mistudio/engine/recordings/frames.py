@@ -15,6 +15,11 @@ from mistudio.store.npy import Array
 
 FRAMES_FILE = "histograms.bin"
 MOST_FRAMES = 256
+FIRST_FRAMES = 16
+"""So many are taken of however short a training."""
+FRAME_SECONDS = 0.001
+SHARE = 0.005
+"""Of a training's time, for the frames and again for the looks."""
 LEAST_STEPS = 5
 WINDOW = "window_tokens"
 NONE = "none"
@@ -94,12 +99,25 @@ HISTOGRAMS: dict[str, HistogramInfo] = {
 }
 
 
-def frame_interval(total_steps: int, log_every: int) -> int:
-    """Steps between two frames: `log_every` times a power of two, so that at most `MOST_FRAMES` come together.
+def frame_interval(total_steps: int, log_every: int, step_seconds: float) -> int:
+    """Steps between two frames. A longer training has a multiple of a shorter one's interval, so that the one can be
+    thinned to the other."""
+    most = affordable(total_steps * step_seconds, FRAME_SECONDS, FIRST_FRAMES, MOST_FRAMES)
+    return interval(total_steps, log_every, most, LEAST_STEPS)
 
-    A longer training has a multiple of a shorter one's interval, so that the one can be thinned to the other.
+
+def step_seconds(d_in: int, d_sae: int, batch_size: int) -> float:
+    """About how long a training step takes, to within a factor of two (measured on a processor).
+
+    Counted, not measured: what a training records depends on its settings and the step alone, so that one which was
+    killed records what an unbroken one would have.
     """
-    return interval(total_steps, log_every, MOST_FRAMES, LEAST_STEPS)
+    return 0.003 + 4e-11 * d_in * d_sae * batch_size
+
+
+def affordable(seconds: float, each: float, first: int, most: int) -> int:
+    """How many recordings that take `each` seconds are `SHARE` of a training of so many: from `first` to `most`."""
+    return min(most, max(first, int(SHARE * seconds / each)))
 
 
 def interval(total_steps: int, log_every: int, most: int, least: int) -> int:

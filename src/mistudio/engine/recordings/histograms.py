@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mistudio.engine.recordings.frames import FRAMES_FILE, HISTOGRAMS, FrameLog, frame_interval
+from mistudio.engine.recordings.frames import FRAMES_FILE, HISTOGRAMS, FrameLog, frame_interval, step_seconds
 from mistudio.sae import Trainer
 
 
@@ -20,7 +20,11 @@ class Histograms:
     def __init__(self, trainer: Trainer, folder: Path | None) -> None:
         config = trainer.config
         self._trainer = trainer
-        self.every = frame_interval(config.total_steps, config.log_every)
+        self.every = frame_interval(
+            config.total_steps,
+            config.log_every,
+            step_seconds(trainer.sae.d_in, config.d_sae, config.batch_size),
+        )
         self.names = ["frequency"]
         if config.decoder_norm == "free":
             self.names.append("decoder_norm")

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mistudio.engine.recordings.frames import step_seconds
 from mistudio.engine.recordings.looks import (
     FOLDER,
     LEFT_OUT,
@@ -22,15 +24,16 @@ from mistudio.engine.recordings.looks import (
     write_look,
 )
 from mistudio.engine.runs import Run
-from mistudio.engine.sources import Observed, Sample
+from mistudio.engine.sources import Observed
 from mistudio.sae import SAE, Trainer
+from mistudio.store.npy import Array
 
 FOLLOWED = 24
 """Latents that are followed without being asked for."""
 EXAMPLES = 6
 BEFORE, AFTER = 24, 12
 """Tokens shown before and after the strongest."""
-_SHARE = 0.02
+_SHARE = 0.01
 """Rows of a look by rows trained on since the one before. Encoding a row is about half of what training on it costs."""
 _LEAST, _MOST = 256, 32_768
 _BLOCK = 1_024
@@ -44,13 +47,17 @@ class Looking:
     The latents followed are chosen once, evenly over the logarithm of their frequency, so that one can see them
     become something; one that is silent in two looks gives its place to another. What is seen depends on the step
     only, but for looks that were asked for between two.
-    A look encodes 2 % as many rows as were trained on since the look before.
+    A look encodes 1 % as many rows as were trained on since the look before.
     """
 
     def __init__(self, trainer: Trainer, run: Run, source: Observed, folder: Path | None) -> None:
         self._trainer, self._run, self._source, self._folder = trainer, run, source, folder
         config = trainer.config
-        self.every = look_interval(config.total_steps, config.log_every)
+        self.every = look_interval(
+            config.total_steps,
+            config.log_every,
+            step_seconds(trainer.sae.d_in, config.d_sae, config.batch_size),
+        )
         self._rows = min(_MOST, max(_LEAST, int(_SHARE * self.every * config.batch_size)))
         self._asked_at, self._polled_at = 0, time.monotonic()
         if folder is not None:
@@ -99,15 +106,16 @@ class Looking:
             kept = (at >= 0).nonzero()[:, 0]
             dense = torch.zeros(len(block), len(followed), device=sae.device)
             dense[latents.tokens[kept], at[kept]] = latents.values[kept].float()
-            seen.append(dense.cpu())
-        values = torch.cat(seen)
+            seen.append(dense.T.cpu())
+        values = torch.cat(seen, 1).numpy()
+        origins = tuple(part.cpu().numpy() for part in (sample.sequences, sample.positions, sample.tokens))
         found: list[dict[str, Any]] = [
             {
                 "latent": latent,
                 "chosen": "asked" if latent in asked else "spread",
                 "count": int(counts[latent]),
-                "maximum": _rounded(values[:, slot].max()),
-                "examples": _examples(values[:, slot], sample),
+                "maximum": _rounded(values[slot].max()),
+                "examples": _examples(values[slot], *origins),
             }
             for slot, latent in enumerate(followed)
         ]
@@ -166,36 +174,34 @@ def _replaced(followed: list[int], silent: set[int], counts: Tensor) -> list[int
     return [*kept, *fresh]
 
 
-def _examples(values: Tensor, sample: Sample) -> list[dict[str, Any]]:
+def _examples(values: Array, sequences: Array, positions: Array, tokens: Array) -> list[dict[str, Any]]:
     """The strongest activations [n] of one latent, one of each sequence, with the tokens around them."""
     found: list[dict[str, Any]] = []
-    sequences: set[int] = set()
-    active = int((values > 0).sum()) if bool((values >= 0).all()) else int((values != 0).sum())
-    for row in values.argsort(descending=True, stable=True)[:active].tolist():
-        sequence = int(sample.sequences[row])
-        if sequence in sequences:
+    used: set[int] = set()
+    active = np.flatnonzero(values > 0 if (values >= 0).all() else values)
+    for row in active[np.argsort(-values[active], kind="stable")].tolist():
+        sequence = int(sequences[row])
+        if sequence in used:
             continue
-        sequences.add(sequence)
+        used.add(sequence)
         first, last = max(0, row - BEFORE), min(len(values), row + AFTER + 1)
-        same = (sample.sequences[first:last] == sequence).nonzero()[:, 0]
+        same = np.flatnonzero(sequences[first:last] == sequence)
         first, last = first + int(same[0]), first + int(same[-1]) + 1
-        places = sample.positions[first:last].tolist()
+        places = positions[first:last].tolist()
         # tokens that do not count (special ones) have no row
         shown: dict[int, tuple[int, float | None]] = dict.fromkeys(
             range(places[0], places[-1] + 1), (LEFT_OUT, None)
         )
-        for place, token, value in zip(
-            places, sample.tokens[first:last].tolist(), values[first:last], strict=True
-        ):
-            shown[place] = (token, _rounded(value))
-        position = int(sample.positions[row])
+        near = map(_rounded, values[first:last].tolist())
+        shown |= dict(zip(places, zip(tokens[first:last].tolist(), near, strict=True), strict=True))
+        mark = int(positions[row]) - places[0]
         found.append(
             {
                 "sequence": sequence,
-                "position": position,
-                "strongest": _rounded(values[row]),
+                "position": places[0] + mark,
+                "strongest": list(shown.values())[mark][1],
                 "start": places[0],
-                "mark": position - places[0],
+                "mark": mark,
                 "tokens": [token for token, _ in shown.values()],
                 "activations": [value for _, value in shown.values()],
             }
@@ -205,5 +211,5 @@ def _examples(values: Tensor, sample: Sample) -> list[dict[str, Any]]:
     return found
 
 
-def _rounded(value: Tensor) -> float:
-    return float(f"{float(value):.4g}")
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}") if value else 0.0

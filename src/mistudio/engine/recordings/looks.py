@@ -19,11 +19,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mistudio.engine.recordings.frames import interval
+from mistudio.engine.recordings.frames import affordable, interval
 from mistudio.store import atomic_file
 
 FOLDER = "looks"
 MOST_LOOKS = 32
+FIRST_LOOKS = 4
+"""So many are taken of however short a training."""
+LOOK_SECONDS = 0.005
 LEAST_STEPS = 10
 MOST_ASKED = 32
 LEFT_OUT = -1
@@ -31,9 +34,10 @@ LEFT_OUT = -1
 _ASKED = "asked.json"
 
 
-def look_interval(total_steps: int, log_every: int) -> int:
-    """Steps between two looks: `log_every` times a power of two, so that at most `MOST_LOOKS` come together."""
-    return interval(total_steps, log_every, MOST_LOOKS, LEAST_STEPS)
+def look_interval(total_steps: int, log_every: int, step_seconds: float) -> int:
+    """Steps between two looks."""
+    most = affordable(total_steps * step_seconds, LOOK_SECONDS, FIRST_LOOKS, MOST_LOOKS)
+    return interval(total_steps, log_every, most, LEAST_STEPS)
 
 
 def list_looks(folder: Path) -> list[int]:
