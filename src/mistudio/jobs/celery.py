@@ -226,9 +226,16 @@ class Host:
             self._slots.release(slot)
 
 
-def serve_jobs(app: Celery, settings: Settings, open_publisher: Callable[[], Publisher]) -> None:
-    """Make `app` run jobs when it is started as a worker."""
+def serve_jobs(
+    app: Celery,
+    settings: Settings,
+    open_publisher: Callable[[], Publisher],
+    beside: Sequence[Callable[[Database, Settings], Callable[[], None]]] = (),
+) -> None:
+    """Make `app` run jobs when it is started as a worker. `beside` it, these are started; each returns the way to stop
+    it."""
     host: list[Host] = []
+    stops: list[Callable[[], None]] = []
 
     def run_job(resource: str) -> None:
         host[0].run_next(resource)
@@ -239,13 +246,19 @@ def serve_jobs(app: Celery, settings: Settings, open_publisher: Callable[[], Pub
         database = Database(settings.effective_database_url)
         host.append(Host(database, settings, open_publisher(), app))
         host[0].start()
+        stops.extend(start(database, settings) for start in beside)
 
     def leave(**_: Any) -> None:
         if host:
             host[0].interrupt()
 
+    def end(**_: Any) -> None:
+        for stop in stops:
+            stop()
+
     signals.worker_init.connect(begin, weak=False)
     signals.worker_shutting_down.connect(leave, weak=False)
+    signals.worker_shutdown.connect(end, weak=False)
 
 
 def run_workers(settings: Settings, queues: Sequence[str]) -> int:

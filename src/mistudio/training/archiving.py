@@ -1,7 +1,7 @@
 """Compressing the curves of trainings that have ended without doing so themselves: cancelled or killed ones.
 
 A training that ends by itself, fails or is cancelled while it runs compresses its own. What is left is found when a
-server starts, and when it hears of an end.
+server or a worker starts, and when it hears of an end: of a job that it ran, or took over from a process that died.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from sqlalchemy import select
+from sqlalchemy import exists, literal, select
 
 from mistudio.db import Database
-from mistudio.jobs import Job, latest_jobs
+from mistudio.jobs import Job
 from mistudio.jobs.announce import listen
 from mistudio.settings import Settings
 from mistudio.store import StoreError
@@ -33,19 +33,17 @@ def archive_ended(
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Compress the curves of all trainings, or of one sweep's, whose job has ended. They grow again when it goes on."""
-    query = select(Training.id, Training.sweep_id)
+    subject = literal(job_subject("")) + Training.sweep_id
+    query = select(Training.id).where(~exists().where(Job.subject == subject, Job.state.not_in(_ENDED)))
     with database.reading() as session:
-        found = session.execute(query.where(Training.sweep_id == sweep_id) if sweep_id else query).all()
-        jobs = latest_jobs(session, [job_subject(sweep) for sweep in {sweep for _, sweep in found}])
-    for training, sweep in found:
-        job = jobs.get(job_subject(sweep))
+        found = session.scalars(query.where(Training.sweep_id == sweep_id) if sweep_id else query).all()
+    for training in found:
         if stop():
             return
-        if job is None or job.state in _ENDED:
-            try:
-                archive_curves(settings, [training])
-            except (StoreError, OSError) as error:
-                logger.warning("the curves of %s stay uncompressed: %s", training, error)
+        try:
+            archive_curves(settings, [training])
+        except (StoreError, OSError) as error:
+            logger.warning("the curves of %s stay uncompressed: %s", training, error)
 
 
 def archive_when_ended(database: Database, settings: Settings) -> Callable[[], None]:

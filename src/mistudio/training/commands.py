@@ -20,6 +20,7 @@ from mistudio.training import (
     views,
 )
 from mistudio.training.admission import start_sweep
+from mistudio.training.archiving import archive_ended
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.keeping import keep_as_template
 from mistudio.training.live_table import LiveTable
@@ -153,6 +154,8 @@ def _follow(console: Console, sweep_id: str) -> None:
             raise
         console.say(f"Saved and paused. Go on with: mistudio train resume {members[0].id}")
         raise typer.Exit(130) from error
+    finally:  # a job that was killed could not do so itself
+        archive_ended(console.database, console.settings, sweep_id)
     with console.reading() as session:
         made = views.sweep_out(session, views.get_sweep(session, sweep_id))
         if len(made.trainings) == 1:
