@@ -145,7 +145,7 @@ def test_the_rest_goes_on_in_the_order_it_began_in(settings: Any, database: Any,
     )
     _, whole, job_id = start(database, request)
     expected, _ = run_here(settings, database, job_id)
-    _, members, job_id = start(database, request)
+    sweep, members, job_id = start(database, request)
 
     def interrupt(progress: dict[str, Any], asked: Any) -> None:
         if progress["stage"] == "Train" and progress["done"] >= 2_000:
@@ -155,6 +155,10 @@ def test_the_rest_goes_on_in_the_order_it_began_in(settings: Any, database: Any,
         run_here(settings, database, job_id, on_progress=interrupt)
     with database.session() as session:
         sweeps.delete_trainings(session, settings, [one.id for one in members[:3]])
+        row = session.get_one(Sweep, sweep.id)
+        row.stream = row.stream | {
+            "batch_size": 64
+        }  # all that is known of a sweep from before orders were noted
     found, _ = run_here(settings, database, job_id)
     ours = weights(settings, database, found["saes"].pop(members[3].id))
     theirs = weights(settings, database, expected["saes"][whole[3].id])

@@ -74,6 +74,14 @@ def begin(folder: Path, config: TrainerConfig, wanted: Mapping[str, Any]) -> Tra
     return started
 
 
+def order_begun(folder: Path) -> dict[str, int] | None:
+    """The `seed` and `batch_size` in which the folder's run reads its source; None where it has not begun."""
+    try:
+        return json.loads((folder / "run.json").read_text("utf-8")).get("order")
+    except (OSError, ValueError):
+        return None
+
+
 def _length(folder: Path, started: TrainerConfig) -> int:
     """The tokens for which the run was meant last."""
     lengths = [change.after for change in read_changes(folder) if change.name == LENGTH]

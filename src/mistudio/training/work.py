@@ -39,6 +39,7 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
     """
     from mistudio.engine import Run, train_runs
     from mistudio.engine.checkpoints import list_checkpoints
+    from mistudio.engine.run_folder import order_begun
     from mistudio.sae import TrainerConfig
     from mistudio.training.batches import open_source
 
@@ -49,14 +50,16 @@ def run_sweep(context: JobContext, params: TrainingJob) -> dict[str, Any]:
     for one, folder in zip(members, folders, strict=True):
         if checkpoints := list_checkpoints(folder):
             context.log(f"{one.name}: going on from the checkpoint of step {checkpoints[-1].step:,}.")
+    # The row of a sweep that lost members before it noted its order knows that of the others alone.
+    order = next((begun for folder in folders if (begun := order_begun(folder))), sweep.stream)
     watched = _Watched(context, sweep, members)
     try:
         trained = train_runs(
             open_source(context, params.sweep_id),
             [Run(one.hook, config=TrainerConfig.model_validate(one.config), name=one.id) for one in members],
             folders=folders,
-            seed=sweep.stream.get("seed"),
-            batch_size=sweep.stream.get("batch_size"),
+            seed=order.get("seed"),
+            batch_size=order.get("batch_size"),
             device=context.device,
             progress=watched.progress,
             on_points=watched.points,
