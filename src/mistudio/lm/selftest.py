@@ -22,7 +22,7 @@ from mistudio.lm.packed import MIN_ROWS, lays_out
 Verdict = Literal["exact", "close", "wrong", "absent"]
 ROWS, LENGTH = 2, 16
 BATCH_LENGTH = 64
-# Of the standard deviation of what is compared: beyond rounding in this dtype.
+# As a `gap` below: beyond rounding in this dtype.
 _CLOSE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 # Kinds that are what a module reads: it is called again on them.
@@ -44,7 +44,8 @@ class KindVerdict:
     """What was found of one kind of hook point.
 
     layers: in how many of the model's layers it is. shape: whether all activations had the announced `[.., d]`.
-    gap: the largest difference to what it must equal, in standard deviations of that; 0 is bit for bit.
+    gap: how far it is from what it must equal at the worst token, ‖a − b‖ / ‖b‖; 0 is bit for bit. Not by the largest
+        element: where a model has massive ones, rounding alone moves those far.
     writes: whether handing back what was read leaves the logits as they are, bit for bit, and zeros change them.
     batch_gap: as `gap`, of a batch as large as a harvest's to the same tokens in small ones, at the first, the middle
         and the last of its layers; None where both are computed alike (see `lm.packed`).
@@ -206,12 +207,13 @@ def _gap(
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    """Largest difference in standard deviations of `other`; infinite where shapes differ or something is no number."""
+    """‖one − other‖ ÷ ‖other‖ of `[.., d]` at the worst token; infinite where shapes differ or one is no number."""
     if one.shape != other.shape:
         return float("inf")
     if torch.equal(one, other):
         return 0.0
-    gap = float((one.float() - other.float()).abs().max() / other.float().std().clamp(min=1e-12))
+    there = other.float()
+    gap = float(((one.float() - there).norm(dim=-1) / there.norm(dim=-1).clamp(min=1e-12)).max())
     return gap if gap == gap else float("inf")
 
 

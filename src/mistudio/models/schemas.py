@@ -189,7 +189,7 @@ class KindVerdictOut(BaseModel):
     layers: int = Field(description="In how many layers it is.")
     shape: bool = Field(description="Whether all activations there had the announced width.")
     gap: float | None = Field(
-        description="Largest difference to what it must equal, in standard deviations of that."
+        description="How far it is from what it must equal, at the worst token: ‖a − b‖ / ‖b‖."
     )
     writes: bool | None = Field(
         description="Whether handing back what was read leaves the logits as they are, bit for bit, and zeros change "

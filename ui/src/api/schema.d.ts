@@ -6485,7 +6485,7 @@ export interface components {
             shape: boolean;
             /**
              * Gap
-             * @description Largest difference to what it must equal, in standard deviations of that.
+             * @description How far it is from what it must equal, at the worst token: ‖a − b‖ / ‖b‖.
              */
             gap: number | null;
             /**

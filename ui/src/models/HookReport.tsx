@@ -83,14 +83,14 @@ export function HookReport({ model }: { model: Model }) {
               <th className="pr-4 text-right font-normal">Layers</th>
               <th
                 className="pr-4 text-right font-normal"
-                {...tip("Largest difference to what it must equal, in standard deviations of that")}
+                {...tip("How far it is from what it must equal, at the worst token: ‖a − b‖ / ‖b‖")}
               >
                 Gap
               </th>
               <th
                 className="pr-4 text-right font-normal"
                 {...tip(
-                  "Largest difference between a batch as large as a harvest's and the same tokens in small ones, in standard deviations: large batches use weights laid out anew for the CPU",
+                  "A batch as large as a harvest's against the same tokens in small ones, measured alike: large batches use weights laid out anew for the CPU",
                 )}
               >
                 In a batch
