@@ -90,14 +90,14 @@ def test_a_templates_grid_is_tried_but_for_what_options_set(database: Any) -> No
     assert found.harvest is None, "a cache was harvested under its own settings"
 
 
-def test_a_cache_knows_the_tokens_that_it_was_filled_from(database: Any, tokens: str, cache: str) -> None:
+def test_a_cache_knows_its_tokens_and_its_hook_point(database: Any, tokens: str, cache: str) -> None:
     with database.reading() as session:
-        found = request_of(session, None, hooks=[HOOK], cache_id=cache)
+        found = request_of(session, None, cache_id=cache)
         with pytest.raises(StudioError, match="ac_none"):
             request_of(session, None, hooks=[HOOK], cache_id="ac_none")
         with pytest.raises(StudioError) as refused:
             request_of(session, None, hooks=[HOOK])
-    assert [source.tokenization_id for source in found.sources] == [tokens]
+    assert [source.tokenization_id for source in found.sources] == [tokens] and found.hooks == [HOOK]
     assert refused.value.fields == {"sources": "is needed"}
 
 

@@ -34,7 +34,8 @@ def request_of(
     """The request that all of these make together.
 
     file: a TOML or JSON document. template: name or id of one of trainings, whose settings the file's beat.
-    sources: `tk_…` or `tk_…=weight`; a cache knows its own. settings, harvest: `name=value`. grid: `name=value,value`.
+    sources: `tk_…` or `tk_…=weight`. A cache knows its own, and its hook point where it holds but one.
+    settings, harvest: `name=value`. grid: `name=value,value`.
     fixed: parts of the request that are taken as they are unless they are None.
     Raises StudioError with a line for each fault of the file, SettingsRefused for a setting that is none.
     """
@@ -58,8 +59,11 @@ def request_of(
     if hooks:
         body["hooks"] = list(hooks)
     body |= {name: value for name, value in fixed.items() if value is not None}
-    if body.get("cache_id") and not body.get("sources"):
-        body["sources"] = [{"tokenization_id": ready_cache(session, body["cache_id"]).tokenization_id}]
+    if body.get("cache_id") and not (body.get("sources") and body.get("hooks")):
+        cache = ready_cache(session, body["cache_id"])
+        body["sources"] = body.get("sources") or [{"tokenization_id": cache.tokenization_id}]
+        if len(cache.hooks) == 1:
+            body["hooks"] = body.get("hooks") or cache.hooks
     if harvest:
         body["harvest"] = {**(body.get("harvest") or {}), **assignments(harvest)}
     values = assignments(settings)
