@@ -99,6 +99,8 @@ def test_a_training_learns_records_and_registers_its_sae(
         view = views.out_many(session, [views.get_training(session, training_id)])[0]
         row = session.get_one(Sae, result["sae_id"])
     assert view.sae_id == row.id
+    assert view.last_metrics is not None
+    assert view.last_metrics["tokens_per_second"] == np.median(points["tokens_per_second"][1:])
     assert (row.hook, row.training_id, row.d_sae) == (HOOK, training_id, 64)
     assert row.metrics["fvu"] == pytest.approx(result["fvu"])
     assert 0 < row.metrics["fvu"] < 1

@@ -13,7 +13,7 @@ from sqlalchemy import SQLColumnExpression, case, func, select
 
 from mistudio.datasets.tables import Dataset, Tokenization
 from mistudio.engine.evaluation.infos import EVALUATION_METRICS
-from mistudio.engine.recordings.infos import CURVE_METRICS
+from mistudio.engine.recordings.infos import CURVE_METRICS, RUN_SPEED
 from mistudio.engine.runs import KINDS
 from mistudio.jobs import Job
 from mistudio.models.tables import Model
@@ -240,7 +240,7 @@ def _metric_fields(taken: set[str]) -> Iterable[Field]:
         long = f"metric.{name}"
         yield _metric(
             long if name in taken else name,
-            info,
+            RUN_SPEED if name == "tokens_per_second" else info,
             "Last recorded",
             Training.last_metrics[name].as_float(),
             aliases=() if name in taken else (long,),

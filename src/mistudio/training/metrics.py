@@ -80,6 +80,12 @@ def metrics_csv(
     return _lines({name: points[name] for name in names or _FIXED if name in points})
 
 
+def recorded_speeds(settings: Settings, training_id: str) -> list[float]:
+    """Tokens a second at each point that was recorded so far; NaN where nothing was before it."""
+    path = training_folder(settings, training_id) / METRICS_FILE
+    return read_metrics(path)["tokens_per_second"].tolist() if path.exists() else []
+
+
 def archive_curves(settings: Settings, training_ids: Iterable[str]) -> None:
     """Compress the logs of trainings that have ended, without loss. Raises `DiskFull`; the logs then stay."""
     for training_id in training_ids:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from array import array
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -16,7 +18,7 @@ from mistudio.saes.tables import Sae
 from mistudio.store import StoreError, delete_folder
 from mistudio.training.asked import ChangesAsked
 from mistudio.training.control import change_out
-from mistudio.training.metrics import archive_curves
+from mistudio.training.metrics import archive_curves, recorded_speeds
 from mistudio.training.schemas import TrainingJob
 from mistudio.training.tables import Sweep, Training
 from mistudio.training.trackers import TrackedRun, Trackers
@@ -218,6 +220,7 @@ class _Watched:
         self._tokens = {one.id: one.tokens_trained for one in members}
         self._totals = {one.id: int(one.config["total_tokens"]) for one in members}
         self._last: dict[str, dict[str, float]] = {}
+        self._speeds = {one.id: array("d", recorded_speeds(context.settings, one.id)) for one in members}
         self._names = {one.id: one.name for one in members}
         self._tenths: dict[str, int] = {}
 
@@ -235,6 +238,7 @@ class _Watched:
         last = self._last.setdefault(run.name, {})
         for point in points:  # what is measured now and then keeps its last value
             last.update({name: value for name, value in point.items() if value == value})
+            self._speeds[run.name].append(point["tokens_per_second"])
         tenth = int(10 * newest["tokens"] / self._totals[run.name])
         if tenth > self._tenths.get(run.name, -1):
             self._tenths[run.name] = tenth
@@ -279,6 +283,9 @@ class _Watched:
                 row.tokens_trained = tokens
                 if last := self._last.get(id):
                     values = {k: v for k, v in last.items() if k not in ("step", "tokens", "time")}
+                    speeds = np.array(self._speeds[id])
+                    if (known := speeds[speeds == speeds]).size:
+                        values["tokens_per_second"] = float(np.median(known))
                     row.last_metrics = {name: _number(value) for name, value in values.items()}
 
 

@@ -58,7 +58,7 @@ export function RunFigures({
             ? newest
             : steps && job?.rate
               ? job.rate
-              : (middle(log?.column(name)) ?? newest);
+              : (training.last_metrics?.[name] ?? newest);
         return (
           <div key={name} className="flex min-w-0 items-end gap-3">
             <Metric info={info} value={value} share={share} />
@@ -85,14 +85,6 @@ export function RunFigures({
       </div>
     </section>
   );
-}
-
-/** The median of what is known. */
-function middle(values: ArrayLike<number> | undefined): number | undefined {
-  const known = Array.from(values ?? [])
-    .filter((value) => !Number.isNaN(value))
-    .sort((one, other) => one - other);
-  return known[Math.floor(known.length / 2)];
 }
 
 /** The whole course in few points, without the gaps. */

@@ -41,3 +41,13 @@ CURVE_METRICS: dict[str, MetricInfo] = {
     **{name: _spliced(name) for name in ("ce_loss_score", "ce_loss_with_sae", "kl_div_with_sae")},
 }
 """Everything that may stand in a run's curves, by name."""
+
+RUN_SPEED = MetricInfo(
+    "Speed",
+    "tokens/s",
+    "median of Δ tokens / Δ seconds",
+    "Tokens trained on per second between two recorded points: the median of the run.",
+    "higher",
+)
+"""What `tokens_per_second` is among the figures of a whole run: its last two points may lie on either side of an
+evaluation."""
