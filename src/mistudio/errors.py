@@ -34,16 +34,25 @@ class StudioError(Exception):
         return f"{self.message} {self.hint}" if self.hint else self.message
 
 
+_SAID = {"dataset": "data set", "gpu": "GPU", "sae": "SAE"}
+"""Kinds of things that people write otherwise than code does."""
+
+
 class NotFound(StudioError):
     """The named thing does not exist."""
 
     status = 404
 
     def __init__(self, what: str, key: str) -> None:
-        super().__init__(f"{what}_not_found", f"There is no {what.replace('_', ' ')} with the id “{key}”.")
+        super().__init__(f"{what}_not_found", f"There is no {said(what)} with the id “{key}”.")
 
 
 class Conflict(StudioError):
     """The request is well formed but the present state forbids it (in use, still running, name taken)."""
 
     status = 409
+
+
+def said(kind: str) -> str:
+    """A kind of thing (`activation_cache`, `dataset`) as people write it."""
+    return _SAID.get(kind, kind.replace("_", " "))

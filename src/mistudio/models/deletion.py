@@ -16,7 +16,7 @@ from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from mistudio.db import Base
-from mistudio.errors import Conflict
+from mistudio.errors import Conflict, said
 from mistudio.jobs import Job, cancel_subject
 from mistudio.jobs.schemas import FINAL_STATES
 from mistudio.models.announce import after_commit
@@ -163,4 +163,4 @@ def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
 
 def noun_of(table: str) -> str:
     """What one row of a table is called."""
-    return {"datasets": "data set", "saes": "SAE"}.get(table, table.replace("_", " ").removesuffix("s"))
+    return said(table.removesuffix("s"))

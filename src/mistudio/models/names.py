@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from mistudio.errors import Conflict, NotFound
+from mistudio.errors import Conflict, NotFound, said
 
 Row = TypeVar("Row")
 
@@ -58,7 +58,7 @@ def find_row(session: Session, kind: type[Row], key: str, what: str) -> Row:
     named = session.scalars(select(kind).where(kind.name == key).limit(2)).all()  # type: ignore[attr-defined]
     if len(named) > 1:
         raise Conflict(
-            "name_ambiguous", f"Several of {what} have the name “{key}”.", hint="Give the id instead."
+            "name_ambiguous", f"Several {said(what)}s have the name “{key}”.", hint="Give the id instead."
         )
     if not named:
         raise NotFound(what, key)
