@@ -35,8 +35,9 @@ class Document:
 
 def read_document(text: str, format: Format) -> Document:
     """The content of a text; where it cannot be read its one fault says in which line and column."""
+    text = text.removeprefix("\ufeff")  # with which some editors begin a file
     try:
-        body: Any = tomllib.loads(text) if format == "toml" else json.loads(text or "{}")
+        body: Any = _with_nothing(tomllib.loads(text)) if format == "toml" else json.loads(text or "{}")
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
         line = int(found[1]) if found and found[1] else text.count("\n") + 1
@@ -50,13 +51,14 @@ def read_document(text: str, format: Format) -> Document:
             line=error.lineno, column=error.colno, message=f"This is not JSON: {error.msg}."
         )
         return Document(None, {}, [fault])
+    except RecursionError:
+        return Document(None, {}, [DocumentFault(line=1, message="The text is nested too deeply.")])
     if not isinstance(body, dict):
         return Document(
             None, {}, [DocumentFault(line=1, message="A configuration is an object of settings.")]
         )
     lines = toml_lines(text) if format == "toml" else json_lines(text)
-    content = cast(Body, body)
-    return Document(_with_nothing(content) if format == "toml" else content, lines, [])
+    return Document(cast(Body, body), lines, [])
 
 
 def checked(document: Document, wanted: type[BaseModel] = TrainingCreate) -> tuple[Any, list[DocumentFault]]:
