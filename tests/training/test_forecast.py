@@ -12,7 +12,7 @@ from mistudio.engine.runs import settings as settings_of
 from mistudio.jobs.tables import Job
 from mistudio.sae.config import TrainerConfig
 from mistudio.training.advice import advise, rule_of_learning_rate
-from mistudio.training.forecast import forecast_sweep, step_flops
+from mistudio.training.forecast import forecast_sweep, rows_read, step_flops
 from mistudio.training.memory import Reading, memory_parts
 from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Advice
@@ -76,6 +76,15 @@ def test_cached_runs_and_sweeps_inform_each_other() -> None:
     cached = MeasuredRun("cached", 0, 1e8, 1e3)
     streamed = MeasuredRun("streamed", 5e8, 1e8, 1 / (1e-3 + 2.5e-3))
     assert rate_of(5e8, 4e8, [cached, streamed]).tokens_per_second == pytest.approx(1 / 6.5e-3, rel=0.05)
+
+
+def test_a_short_run_beside_the_model_is_priced_by_the_pool_that_it_read() -> None:
+    """Otherwise a run on a thousand tokens, for which a pool of 65,536 is mixed, would stand for long ones."""
+    assert rows_read(1_000, 10**6) == rows_read(65_536, 10**6) == 65_536
+    assert rows_read(70_000, 100_000) == 100_000 and rows_read(300_000, 100_000) == 300_000
+    second = 1e8 / (65_536 * 5e8 + 1_000 * 1e8)
+    short = MeasuredRun("short", 5e8 * 65.536, 1e8, 1_000 * second)
+    assert rate_of(5e8, 1e8, [short]).tokens_per_second == pytest.approx(1e8 / 6e8, rel=0.05)
 
 
 def test_a_forecast_counts_every_sae_and_uses_measured_rates(

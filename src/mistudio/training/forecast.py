@@ -8,9 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import psutil
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from mistudio.datasets.tables import Tokenization
 from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.engine.runs import describe, stored_settings
 from mistudio.jobs import Job, latest_jobs
@@ -22,7 +23,14 @@ from mistudio.settings import Settings
 from mistudio.store import read_metrics, row_bytes
 from mistudio.training.advice import advise
 from mistudio.training.inputs import Inputs, check_inputs, refuse_too_few
-from mistudio.training.memory import LOGIT_TOKENS, Reading, dictionary_bytes, disk_bytes, memory_parts
+from mistudio.training.memory import (
+    LOGIT_TOKENS,
+    POOL_TOKENS,
+    Reading,
+    dictionary_bytes,
+    disk_bytes,
+    memory_parts,
+)
 from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Forecast, ForecastSae, TrainingCreate
 from mistudio.training.tables import Sweep, Training
@@ -40,8 +48,10 @@ def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate
     parts = memory_parts(runs, reading)
     tokens = max(config.total_tokens for config, _ in runs)
     alongside = None if reading.cached_tokens else reading.footprint
+    distinct = found.available - request.held_out_tokens
+    passes = rows_read(tokens, distinct) / tokens
     rate = rate_of(
-        0.0 if alongside is None else model_flops(alongside, request.hooks, reading.context),
+        0.0 if alongside is None else passes * model_flops(alongside, request.hooks, reading.context),
         sum(step_flops(config, d_in) * config.total_tokens / tokens for config, d_in in runs),
         measured_runs(session, settings),
     )
@@ -68,7 +78,7 @@ def forecast_sweep(session: Session, settings: Settings, request: TrainingCreate
         parts=parts,
         available_memory_bytes=int(psutil.virtual_memory().available),
         available_disk_bytes=shutil.disk_usage(settings.data_dir).free,
-        warnings=advise(runs, found.available - request.held_out_tokens, request.held_out_tokens),
+        warnings=advise(runs, distinct, request.held_out_tokens),
     )
 
 
@@ -113,6 +123,13 @@ def model_flops(footprint: ModelFootprint, hooks: list[str], context: int) -> fl
     return depth * (2.0 * block + 2.0 * context * footprint.d_model)
 
 
+def rows_read(tokens: int, distinct: int) -> int:
+    """Activations that the model computes for a training on so many tokens: whole pools, none beyond an epoch."""
+    distinct = max(distinct, 1)
+    epochs, rest = divmod(tokens, distinct)
+    return epochs * distinct + min(distinct, -(-rest // POOL_TOKENS) * POOL_TOKENS)
+
+
 def measured_runs(session: Session, settings: Settings) -> list[MeasuredRun]:
     """What the newest finished sweeps of this machine took that ran in one piece."""
     sweeps = session.scalars(
@@ -127,13 +144,16 @@ def measured_runs(session: Session, settings: Settings) -> list[MeasuredRun]:
         job = newest.get(job_subject(sweep.id))
         if job is None or job.state != "succeeded" or job.attempt > 1:
             continue
-        measured = _measured(settings, sweep, job)
+        named = [one.tokenization_id for one in sweep.sources]
+        tokens = session.scalar(select(func.sum(Tokenization.n_tokens)).where(Tokenization.id.in_(named)))
+        measured = _measured(settings, sweep, job, int(tokens or 0) - sweep.held_out_tokens)
         if measured is not None:
             found.append(measured)
     return found
 
 
-def _measured(settings: Settings, sweep: Sweep, job: Job) -> MeasuredRun | None:
+def _measured(settings: Settings, sweep: Sweep, job: Job, distinct: int) -> MeasuredRun | None:
+    """`distinct`: the tokens there were to train on."""
     longest = max(sweep.trainings, key=lambda one: one.tokens_trained)
     path = training_folder(settings, longest.id) / METRICS_FILE
     points = _ends_of(path, longest.tokens_trained) if path.exists() else None
@@ -154,7 +174,9 @@ def _measured(settings: Settings, sweep: Sweep, job: Job) -> MeasuredRun | None:
     if streamed:
         footprint = estimate(model_folder(settings, sweep.model_id))
         model = model_flops(footprint, [one.hook for one in sweep.trainings], 128)
-    return MeasuredRun(sweep.name, model, steps, (tokens - first_tokens) / (time - first_time))
+        model *= rows_read(longest.tokens_trained, distinct) / longest.tokens_trained
+    seconds = time - first_time
+    return MeasuredRun(sweep.name, model, steps, (tokens - first_tokens) / seconds, seconds)
 
 
 @lru_cache(maxsize=256)

@@ -1,8 +1,8 @@
 """How fast this machine trains, from the runs that it has finished: the model's pass and the steps priced apart.
 
 A token of a sweep costs `a` seconds for each operation of the model's pass and `b` for each of the dictionaries' steps.
-Both are fitted to what finished runs took, those of like cost counting most, so that runs from a cache and sweeps of
-other sizes inform each other. Without runs a stated assumption stands in.
+Both are fitted to what finished runs took, those of like cost and long ones counting most, so that runs from a cache
+and sweeps of other sizes inform each other. Without runs a stated assumption stands in.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ ASSUMED_FLOPS = 60e9
 """Operations a second on a machine that has finished no run yet: two cores of a server in float32."""
 # How much the belief that both kinds of operation take equally long counts against one run of equal cost.
 _PRIOR = 1e-3
+_START_SECONDS = 30.0
+"""A run that took so long counts half: what a short one took is its start in good part."""
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """What a finished sweep of this machine took: operations for each token of its stream, and tokens a second."""
+    """What a finished sweep of this machine took: operations for each token of its stream, tokens a second, and the
+    seconds of all."""
 
     name: str
     model_flops: float
     step_flops: float
     tokens_per_second: float
+    seconds: float = math.inf
 
     @property
     def flops(self) -> float:
@@ -59,7 +63,9 @@ def rate_of(model_flops: float, step_flops: float, measured: Sequence[MeasuredRu
 
 def _prices(measured: Sequence[MeasuredRun], flops: float) -> tuple[float, float]:
     """Seconds for an operation of the model and of a step: least squares of relative errors, both positive."""
-    weights = [1 / (0.05 + math.log(run.flops / flops) ** 2) for run in measured]
+    weights = [
+        1 / (0.05 + math.log(run.flops / flops) ** 2) / (1 + _START_SECONDS / run.seconds) for run in measured
+    ]
     total = sum(weights)
     # In units of what an operation took on the whole, so that both unknowns are near 1.
     unit = (

@@ -130,8 +130,13 @@ def _first_sentence(one: ComparedFigure) -> str:
 
 def report_markdown(report: Report) -> str:
     """The report as Markdown, whose pictures are `figures/*.svg`."""
-    lines = [f"# {report.title}", "", f"A report of miStudio, {report.made_at:%Y-%m-%d %H:%M} UTC.", ""]
-    lines += ["## What was trained on what", "", *_listed(report.about), ""]
+    lines = [
+        f"# {_said(report.title)}",
+        "",
+        f"A report of miStudio, {report.made_at:%Y-%m-%d %H:%M} UTC.",
+        "",
+    ]
+    lines += ["## What was trained on what", "", *_listed(_all_said(report.about)), ""]
     heads = ["", "Run", "State", *(title for title, _ in report.differing)]
     heads += [
         f"{one.title}{', held out' if one.group == 'On held-out tokens' else ''}"
@@ -141,7 +146,7 @@ def report_markdown(report: Report) -> str:
     for place, name in enumerate(report.names):
         cells = [
             str(place + 1),
-            name,
+            _said(name),
             report.states[place],
             *(values[place] for _, values in report.differing),
         ]
@@ -151,7 +156,7 @@ def report_markdown(report: Report) -> str:
         lines.append(_row(cells))
     lines += ["", "The best of each measure is bold.", ""]
     if report.notes:
-        lines += ["## Notes", "", *_listed(report.notes), ""]
+        lines += ["## Notes", "", *_listed(_all_said(report.notes)), ""]
     if report.figures:
         lines += ["## Curves and fronts", ""]
         lines += [f"![{one.title}](figures/{one.name}.svg)" for one in report.figures]
@@ -174,6 +179,15 @@ def report_zip(report: Report) -> bytes:
         for one in report.figures:
             archive.writestr(f"figures/{one.name}.svg", one.svg)
     return content.getvalue()
+
+
+def _said(text: str) -> str:
+    """What a person wrote, in one line and without HTML."""
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+def _all_said(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(_said(name), _said(value)) for name, value in facts]
 
 
 def _listed(facts: list[tuple[str, str]]) -> list[str]:
