@@ -27,6 +27,7 @@ def text(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(tiny_llama_folder: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = _BLOCK.findall((ROOT / "docs" / "library.md").read_text("utf-8"))
     assert len(blocks) >= 12
@@ -40,9 +41,13 @@ def test_the_tutorial_runs(tiny_llama_folder: Path, text: Path, monkeypatch: pyt
 
 def test_slips_of_the_hand_are_told_in_one_sentence(tiny_llama_folder: Path, text: Path) -> None:
     from mistudio.engine.errors import TokensUnfit
+    from mistudio.sae import SAEError
+    from mistudio.store import NotWritable
 
     model = mistudio.load_model(tiny_llama_folder)
+    assert repr(model) == f"<LanguageModel {tiny_llama_folder}, 3 layers of 32, float32 on cpu>"
     hook, texts, caches = "blocks.1.hook_resid_post", ["A text."], text.parent / "caches"
+    wrong: Any = "float8"
     slips: list[tuple[Any, str]] = [
         (lambda: mistudio.harvest(model, texts, [], folder=caches), "no hook points were given"),
         (
@@ -57,9 +62,17 @@ def test_slips_of_the_hand_are_told_in_one_sentence(tiny_llama_folder: Path, tex
         (lambda: mistudio.train(str(caches), hook=hook), "no folder .*caches with an activation cache"),
         (lambda: mistudio.train(model, str(text), hook=hook), "is the name of a file, not a text"),
         (lambda: mistudio.evaluate(some_sae(), model, text, hook=hook), "is the name of a file, not a text"),
+        (lambda: mistudio.harvest(model, texts, hook, folder=caches, dtype=wrong), "“float8” is"),
+        (lambda: mistudio.harvest(model, texts * 9, hook, folder=text), "text.txt .* a file is in its way"),
+        (lambda: mistudio.train(model, texts * 99, hook=hook, folder=text / "run"), "a file is in its way"),
+        (lambda: mistudio.save_sae(some_sae(), text), "text.txt is a file"),
+        (lambda: mistudio.save_sae(some_sae(), text / "sae"), "text.txt/sae cannot be written"),
+        (lambda: mistudio.register(wrong, data_dir=text), "this is of type str"),
+        (lambda: mistudio.register(some_sae(), data_dir=text), "a file is in its way"),
     ]
+    refusals = (mistudio.SettingsRefused, TokensUnfit, NotWritable, SAEError)
     for slip, says in slips:
-        with pytest.raises((mistudio.SettingsRefused, TokensUnfit), match=says) as caught:
+        with pytest.raises(refusals, match=says) as caught:
             slip()
         assert "\n" not in str(caught.value)
     assert not caches.exists()
@@ -114,6 +127,7 @@ def some_sae(**metadata: Any) -> Any:
     return sae
 
 
+@pytest.mark.slow
 def test_registering_finds_the_model_and_checks_the_hook(settings: Any, studio: Any) -> None:
     from mistudio.errors import StudioError
     from mistudio.models.tables import Model

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from mistudio.db import Base, Database
 from mistudio.db.migrate import upgrade
 from mistudio.domains import all_domains, import_tables
-from mistudio.engine.runs import SettingsRefused
 from mistudio.errors import StudioError
 from mistudio.saes.library import find_sae, register_trained, sae_folder
 from mistudio.settings import Settings, load_settings
+from mistudio.store import writable_folder
 
 if TYPE_CHECKING:
     from mistudio.engine.sources import ActivationSource
-    from mistudio.engine.training import TrainedSAE
+    from mistudio.engine.trained import TrainedSAE
     from mistudio.sae import SAE
 
 
@@ -36,14 +36,13 @@ def register(
     name: how it is listed (made unique by a number when it is taken); by default the run's name.
     data_dir: the application's data folder; by default the one that its settings name. The server may be running.
     model: the application's model that it belongs to, by id or name; by default the one that its metadata names.
-    Raises StudioError when the model is not there or its hook point does not fit.
+    Raises StudioError when the model is not there or its hook point does not fit; SettingsRefused for what is no
+    dictionary; NotWritable.
     """
-    from mistudio.engine.training import TrainedSAE
+    from mistudio.engine.trained import TrainedSAE, dictionary_of
 
     trained = sae if isinstance(sae, TrainedSAE) else None
-    dictionary = sae.sae if isinstance(sae, TrainedSAE) else sae
-    if dictionary is None:
-        raise SettingsRefused("The run diverged in its first step and left no dictionary to register.")
+    dictionary = dictionary_of(sae)
     with _application(data_dir) as (settings, database), database.session() as session:
         row = register_trained(
             session,
@@ -63,7 +62,7 @@ def _application(data_dir: str | Path | None) -> Generator[tuple[Settings, Datab
     """The application's settings and its database, at the newest schema."""
     settings = load_settings(flags={} if data_dir is None else {"data_dir": str(data_dir)}).settings
     import_tables(all_domains())
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    writable_folder(settings.data_dir)
     database = Database(settings.effective_database_url)
     try:
         upgrade(database, Base.metadata)

@@ -18,6 +18,7 @@ from mistudio.engine import (
     CacheRefused,
     HarvestSettings,
     ModelSource,
+    SettingsRefused,
     evict,
     find_cache,
     harvest,
@@ -227,7 +228,7 @@ def test_nothing_is_left_of_a_harvest_that_was_refused(model: LanguageModel, tmp
         harvest(model, some_tokens(3), ["blocks.9.hook_resid_post"], tmp_path)
     with pytest.raises(ActivationsRefused, match="Every token was left out"):
         harvest(model, [[0, 1, 2]], HOOKS, tmp_path)
-    with pytest.raises(ValueError, match="'float8' is no precision"):
+    with pytest.raises(SettingsRefused, match="“float8” is no precision"):
         harvest(model, some_tokens(3), HOOKS, tmp_path, dtype="float8")  # type: ignore[arg-type]
     weight = model.hf.get_input_embeddings().weight
     kept = weight.detach().clone()

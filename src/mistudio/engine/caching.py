@@ -31,6 +31,7 @@ from mistudio.store import (
     is_finished,
     row_bytes,
     sweep_temporaries,
+    writable_folder,
 )
 from mistudio.store.atomic import PART, part_name
 
@@ -154,10 +155,12 @@ def harvest(
     The cache stays usable, and is not evicted, while the returned object lives. A harvest that was killed is resumed at
     its last whole shard; of two that run at once with the same key, one waits for the other.
     Raises HookNotFound, TokensUnfit, TokensRefused, ActivationsRefused (NaN or infinite, named by place), CacheRefused
-    (`limit_bytes` is too small), `NotStorable`, `DiskFull`.
+    (`limit_bytes` is too small), SettingsRefused, `NotStorable`, `NotWritable`, `DiskFull`.
     """
     if dtype not in get_args(Precision):
-        raise ValueError(f"{dtype!r} is no precision for activations: use {', '.join(get_args(Precision))}.")
+        raise SettingsRefused(
+            f"“{dtype}” is no precision for activations.", f"There are {', '.join(get_args(Precision))}."
+        )
     if not hooks:
         raise SettingsRefused("There is nothing to harvest: no hook points were given.")
     settings = settings or HarvestSettings()
@@ -167,7 +170,7 @@ def harvest(
     key = cache_key(model, sequences, [hooks] if isinstance(hooks, str) else hooks, settings, dtype)
     if (found := find_cache(folder, key)) is not None:
         return found
-    path = Path(folder) / key_digest(key)
+    path = writable_folder(folder) / key_digest(key)
     lock = FolderLock(path)
     try:
         if not lock.take(alone=True):

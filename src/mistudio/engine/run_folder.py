@@ -26,7 +26,7 @@ from mistudio.engine.checkpoints import RESULT_FILE
 from mistudio.engine.errors import EngineError
 from mistudio.sae.config import TrainerConfig
 from mistudio.sae.config.live import LENGTH, differences
-from mistudio.store import MetricLog, atomic_file, read_metrics
+from mistudio.store import MetricLog, atomic_file, read_metrics, writable_folder
 
 _TELL_SECONDS = 0.25
 
@@ -47,12 +47,12 @@ def begin(folder: Path, config: TrainerConfig, wanted: Mapping[str, Any]) -> Tra
     """Note what a run is, or check that the folder's run is the same; returns the settings that it was started with.
 
     `wanted` holds everything that its result depends on, `config` among it. A run may be longer than it was.
-    Raises RunRefused naming what differs: results of one run must not go on under the name of another.
+    Raises RunRefused naming what differs: results of one run must not go on under the name of another; NotWritable.
     """
     path = folder / "run.json"
     wanted = json.loads(json.dumps(wanted))
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        writable_folder(folder)
         write_json(path, wanted)
         return config
     try:

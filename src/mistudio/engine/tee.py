@@ -25,7 +25,7 @@ from mistudio.engine.filling import SHARD_BYTES, CacheFilling
 from mistudio.engine.reading import ActivationChunk, group_size, read_activations
 from mistudio.engine.sequences import sequence_order
 from mistudio.engine.sources import Batch, CacheSource, ModelSource, Position, Sample
-from mistudio.store import ActivationCache, FolderLock, Precision
+from mistudio.store import ActivationCache, FolderLock, Precision, writable_folder
 
 if TYPE_CHECKING:
     from mistudio.lm import LanguageModel
@@ -57,7 +57,7 @@ class TeeSource:
         self.source = source
         self.dtype = dtype
         self._limit_bytes, self._shard_bytes = limit_bytes, shard_bytes
-        self.folder = Path(folder)
+        self.folder = writable_folder(folder)
         self.key: Key = cache_key(source.model, source.sequences, list(source.hooks), source.settings, dtype)
         self.path = self.folder / key_digest(self.key)
         self._order = sequence_order(source.sequences, source.settings)

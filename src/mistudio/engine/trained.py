@@ -51,19 +51,29 @@ class TrainedSAE:
 
 
 def dictionary_of(one: SAE | TrainedSAE) -> SAE:
-    """The dictionary itself. Raises SettingsRefused for a run that left none."""
-    if not isinstance(one, TrainedSAE):
-        return one
-    if one.sae is None:
-        raise SettingsRefused(f"The run “{one.run.title}” diverged in its first step and left no dictionary.")
-    return one.sae
+    """The dictionary itself. Raises SettingsRefused for a run that left none, and for what is none."""
+    given: object = one  # in a notebook nobody checks for types
+    if isinstance(given, SAE):
+        return given
+    if not isinstance(given, TrainedSAE):
+        raise SettingsRefused(
+            f"A dictionary is needed, and this is of type {type(given).__name__}.",
+            "Give what `load_sae` or `train` returned.",
+        )
+    if given.sae is None:
+        raise SettingsRefused(f"The run “{given.run.title}” diverged in its first step and left no dictionary.")
+    return given.sae
 
 
 def named(saes: Sequence[SAE | TrainedSAE]) -> dict[str, SAE | TrainedSAE]:
     """Each under its run's name, its own, or “SAE”; numbered where that is another's too."""
     found: dict[str, SAE | TrainedSAE] = {}
     for one in saes:
-        name = one.run.title if isinstance(one, TrainedSAE) else str(one.metadata.get("name") or "SAE")
+        name = (
+            one.run.title
+            if isinstance(one, TrainedSAE)
+            else str(dictionary_of(one).metadata.get("name") or "SAE")
+        )
         number = next(n for n in count(1) if (name if n == 1 else f"{name} ({n})") not in found)
         found[name if number == 1 else f"{name} ({number})"] = one
     return found

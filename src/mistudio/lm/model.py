@@ -32,9 +32,9 @@ from mistudio.lm.hooks import (
     hook_not_found,
     parse_hook,
 )
-from mistudio.lm.interventions import Intervention, Positions, same_shape
+from mistudio.lm.interventions import Intervention, Positions
 from mistudio.lm.packed import PackedLayers
-from mistudio.lm.sites import Change, replace_at, watch
+from mistudio.lm.sites import Change, only_in, replace_at, replace_between, watch
 from mistudio.lm.tokens import check_tokens, is_causal
 
 
@@ -54,6 +54,11 @@ class LanguageModel:
         self.config: Any = hf.config.get_text_config(decoder=True)
         self.decoder: nn.Module = hf.get_decoder()
         self.blocks = find_blocks(self.decoder, int(self.config.num_hidden_layers), type(hf).__name__)
+
+    def __repr__(self) -> str:
+        size = f"{self.n_layers} layers of {self.d_model:,}"
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"<LanguageModel {self.source or 'in memory'}, {size}, {precision} on {self.device}>"
 
     @property
     def tokenizer(self) -> Any:
@@ -303,43 +308,20 @@ class LanguageModel:
             try:
                 # Registered in the order of computation, so that a later place sees the earlier change.
                 for name in sorted(changes, key=depth_of):
-                    hook = parse_hook(name)
+                    hook, change = parse_hook(name), changes[name]
+                    module, side = self._site(hook)
                     if hook.kind == "resid_mid":
-                        handles += self._change_mid(hook, changes[name])
-                    elif hook.head is not None:
-                        handles.append(self._change_head(hook, changes[name]))
+                        block = self.blocks[hook.layer or 0]
+                        write = block.get_submodule(str(self._anatomies[hook.layer or 0].attn_write))
+                        handles += replace_between(block, write, change, name)
+                    elif (part := self._part(hook)) is not None:
+                        handles.append(replace_at(module, side, only_in(part, change, name), name))
                     else:
-                        handles.append(replace_at(*self._site(hook), changes[name], name))
+                        handles.append(replace_at(module, side, change, name))
                 yield
             finally:
                 for handle in handles:
                     handle.remove()
-
-    def _change_head(self, hook: HookName, change: Change) -> Any:
-        part = self._part(hook) or slice(None)
-
-        def moved(heads: Tensor) -> Tensor:
-            new = heads.clone()
-            new[..., part] = same_shape(change(heads[..., part]), heads[..., part], str(hook))
-            return new
-
-        return replace_at(*self._site(hook), moved, str(hook))
-
-    def _change_mid(self, hook: HookName, change: Change) -> list[Any]:
-        self._site(hook)
-        block = self.blocks[hook.layer or 0]
-        write = block.get_submodule(str(self._anatomies[hook.layer or 0].attn_write))
-        entering: list[Tensor] = []
-
-        def enter(tensor: Tensor | None) -> None:
-            if tensor is not None:
-                entering[:] = [tensor]
-
-        def moved(contribution: Tensor) -> Tensor:
-            middle = entering[0] + contribution
-            return contribution + (same_shape(change(middle), middle, str(hook)) - middle)
-
-        return [watch(block, "in", enter), replace_at(write, "out", moved, str(hook))]
 
     def logits(
         self,

@@ -46,3 +46,29 @@ def replace_at(module: nn.Module, side: str, change: Change, name: str) -> Any:
     if side == "in":
         return module.register_forward_pre_hook(on_input, with_kwargs=True)
     return module.register_forward_hook(on_output)
+
+
+def replace_between(block: nn.Module, write: nn.Module, change: Change, name: str) -> list[Any]:
+    """Registers hooks that change the sum of a block's input and what `write` adds to it, by changing what it adds."""
+    entering: list[Tensor] = []
+
+    def enter(tensor: Tensor | None) -> None:
+        if tensor is not None:
+            entering[:] = [tensor]
+
+    def moved(contribution: Tensor) -> Tensor:
+        middle = entering[0] + contribution
+        return contribution + (same_shape(change(middle), middle, name) - middle)
+
+    return [watch(block, "in", enter), replace_at(write, "out", moved, name)]
+
+
+def only_in(part: slice, change: Change, name: str) -> Change:
+    """The change of some of the numbers at a site, those of one head; the others stay."""
+
+    def moved(heads: Tensor) -> Tensor:
+        new = heads.clone()
+        new[..., part] = same_shape(change(heads[..., part]), heads[..., part], name)
+        return new
+
+    return moved

@@ -1,11 +1,14 @@
 """Writing a folder so that it is either wholly there or not at all."""
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from mistudio.sae.errors import SAEError
 
 STATE_FILE = "trainer.json"
 """What a checkpoint's folder holds beside the tensors, and vouches for them by."""
@@ -18,9 +21,9 @@ def written_whole(folder: Path) -> Generator[Path]:
     Files are flushed to the disk first, so that a crash or a power cut leaves the old state or the new one.
     On any error nothing is left behind. A folder that is replaced stays readable as `.<name>.replaced` for
     the moment between two renames: `recover` puts it back if the process died just there.
+    Raises SAEError where nothing can be written, or a file has the name.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    partial = _beside(folder)
     try:
         partial.chmod(0o777 & ~_umask())
         yield partial
@@ -37,6 +40,20 @@ def written_whole(folder: Path) -> Generator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         recover(folder)
         raise
+
+
+def _beside(folder: Path) -> Path:
+    """An empty folder beside this one."""
+    hint = "Choose another folder, or change who may write there."
+    if folder.is_file():
+        raise SAEError(f"{folder} is a file, and a folder is to be written there.", hint=hint)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SAEError(f"The folder {folder} cannot be written: {error.strerror}.", hint=hint) from error
 
 
 def recover(folder: Path) -> None:

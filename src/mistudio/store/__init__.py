@@ -12,13 +12,14 @@ from mistudio.store.errors import (
     DiskFull,
     FolderDeleted,
     NotStorable,
+    NotWritable,
     StoreError,
     TooFewTokens,
     TornFile,
     disk_errors,
 )
 from mistudio.store.examples import Examples, ExampleStore, LatentPage, write_examples
-from mistudio.store.folders import delete_folder, empty_trash, folder_bytes, owner_folder
+from mistudio.store.folders import delete_folder, empty_trash, folder_bytes, owner_folder, writable_folder
 from mistudio.store.locks import FolderLock
 from mistudio.store.manifest import FileEntry, verify
 from mistudio.store.metrics import MetricLog, archive_metrics, read_metrics
@@ -43,6 +44,7 @@ __all__ = [
     "MetricCurve",
     "MetricLog",
     "NotStorable",
+    "NotWritable",
     "Precision",
     "ShuffledBatches",
     "StoreError",
@@ -68,6 +70,7 @@ __all__ = [
     "sweep_temporaries",
     "to_bfloat16",
     "verify",
+    "writable_folder",
     "write_arrays",
     "write_examples",
 ]

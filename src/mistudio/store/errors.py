@@ -50,6 +50,21 @@ class DiskFull(StoreError):
         self.path = Path(path)
 
 
+class NotWritable(StoreError):
+    """A folder that cannot be made, or not be written into."""
+
+    code = "not-writable"
+
+    def __init__(self, path: str | os.PathLike[str], cause: OSError) -> None:
+        in_the_way = isinstance(cause, (FileExistsError, NotADirectoryError))
+        why = "a file is in its way" if in_the_way else (cause.strerror or "no reason was given").lower()
+        super().__init__(
+            f"The folder {os.fspath(path)} cannot be written to: {why}.",
+            "Choose another one, or change who may write there.",
+        )
+        self.path = Path(path)
+
+
 class AlreadyThere(StoreError):
     """Something finished stands where a new file or folder should go."""
 

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from mistudio.store.atomic import part_name
+from mistudio.store.errors import NotWritable, disk_errors
 
 TRASH = "trash"
 _KIND = re.compile(r"[a-z][a-z0-9_-]*")
@@ -27,6 +28,19 @@ def owner_folder(data_dir: str | os.PathLike[str], kind: str, id: str) -> Path:
     if not _ID.fullmatch(id):
         raise ValueError(f"{id!r} is not an id: use letters, digits, '_' and '-'.")
     return Path(data_dir, kind, id)
+
+
+def writable_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made with its parents where it is not there. Raises `NotWritable`, `DiskFull`."""
+    path = Path(path)
+    try:
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise NotWritable(path, error) from error
+    return path
 
 
 def delete_folder(data_dir: str | os.PathLike[str], path: str | os.PathLike[str]) -> threading.Thread | None:
