@@ -115,7 +115,7 @@ def test_out_as_a_file_and_in_again_with_a_choice(window: Window, server: Server
     dialog = page.get_by_role("dialog", name="Import templates")
     dialog.get_by_label("Exported file").set_input_files(file)
     expect(dialog).to_contain_text("is there already, with the same settings", timeout=SOON)
-    expect(dialog).to_contain_text("differs in seed")
+    expect(dialog).to_contain_text("differs in Seed")
     expect(dialog).to_contain_text("body.examples")
     dialog.get_by_label("Row 1: its name is taken").select_option("replace")
     look(window, "templates-import")

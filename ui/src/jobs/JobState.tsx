@@ -1,11 +1,29 @@
 import { Link } from "@tanstack/react-router";
 import { format, ProgressBar, StateBadge, shareDone, tip } from "@/kit";
 import { pauseJob, resumeJob } from "./actions";
-import { canPause, isActive, type Job, useJob } from "./live";
+import { canPause, isActive, type Job, useActiveJobs, useJob } from "./live";
 
 /** What a job in the queue waits for, where it is not its turn alone. */
 export function waitsFor(job: Job): string | null {
   return job.state === "queued" && job.memory_bytes && job.stage?.startsWith("Waits ") ? job.stage : null;
+}
+
+/** Why a job is still in the queue, and how many of its kind are before it. */
+export function QueuedWords({ job }: { job: Job }) {
+  const before = useActiveJobs().filter(
+    (one) =>
+      one.state === "queued" &&
+      one.kind === job.kind &&
+      one.id !== job.id &&
+      (one.priority > job.priority || (one.priority === job.priority && one.created_at < job.created_at)),
+  ).length;
+  const waits = waitsFor(job) ?? "Waits for its turn";
+  return (
+    <span className="text-muted">
+      {waits}
+      {before > 0 && `; ${before} ${before === 1 ? "is" : "are"} before it`}.
+    </span>
+  );
 }
 
 /** The state of something in a table cell: ready, or its job's state with the share done, or why it failed. */
@@ -71,7 +89,11 @@ export function JobBanner({
       <div className="flex items-center gap-4 border-b border-line bg-surface px-5 py-2.5">
         <StateBadge state={job.state} />
         <div className="min-w-0 flex-1">
-          <ProgressBar progress={job} label={job.title} />
+          {job.state === "queued" ? (
+            <QueuedWords job={job} />
+          ) : (
+            <ProgressBar progress={job} label={job.title} />
+          )}
         </div>
         {log}
         {canPause(job) && action("Pause", () => void pauseJob(job))}

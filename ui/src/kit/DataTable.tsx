@@ -28,7 +28,12 @@ export interface Column<T> {
   descendingFirst?: boolean;
   /** What the column means. */
   hint?: string;
+  /** It stays in view while the table is scrolled sideways, where there is room. */
+  fixed?: boolean;
 }
+
+/** On the row's own ground, so that nothing shines through. */
+const FIXED = "md:sticky md:left-0 md:z-[1] md:bg-inherit";
 
 export interface DataTableProps<T> {
   label: string;
@@ -207,7 +212,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
                   key={column.id}
                   role="columnheader"
                   aria-sort={on ? (descending ? "descending" : "ascending") : undefined}
-                  className={`flex min-w-0 px-2 ${right}`}
+                  className={`flex min-w-0 px-2 ${right} ${column.fixed ? FIXED : ""}`}
                   {...tip(column.hint)}
                 >
                   {column.sort && onSort ? (
@@ -250,7 +255,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
                     preview(row);
                   }}
                   onDoubleClick={() => row && onOpen?.(row)}
-                  className={`absolute inset-x-0 grid ${lines > 1 ? "items-start py-1" : "items-center"} border-b border-line/60 px-3 ${isTicked || isPreviewed ? "bg-accent-wash" : "hover:bg-hover"} ${isActive ? "shadow-[inset_2px_0_0_var(--accent)]" : ""} ${onOpen || onPreview ? "cursor-pointer" : ""}`}
+                  className={`absolute inset-x-0 grid ${lines > 1 ? "items-start py-1" : "items-center"} border-b border-line/60 px-3 ${isTicked || isPreviewed ? "bg-accent-wash" : "bg-canvas hover:bg-hover"} ${isActive ? "shadow-[inset_2px_0_0_var(--accent)]" : ""} ${onOpen || onPreview ? "cursor-pointer" : ""}`}
                   style={{
                     gridTemplateColumns: template,
                     height: item.size,
@@ -273,7 +278,7 @@ export function DataTable<T>(props: DataTableProps<T>) {
                     <div
                       key={column.id}
                       role="gridcell"
-                      className={`min-w-0 px-2 ${lines > 1 ? "overflow-hidden break-words" : "truncate"} ${column.align === "right" ? "text-right" : ""}`}
+                      className={`min-w-0 px-2 ${lines > 1 ? "overflow-hidden break-words" : "truncate"} ${column.align === "right" ? "text-right" : ""} ${column.fixed ? FIXED : ""}`}
                     >
                       {row === undefined ? (
                         <Skeleton className="h-3 w-2/3" />

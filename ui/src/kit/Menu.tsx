@@ -39,7 +39,7 @@ export function Menu({
                 className={`flex h-7 cursor-default items-center gap-2 rounded-[4px] px-2 outline-none select-none data-[disabled]:opacity-50 data-[highlighted]:bg-hover ${item.danger ? "text-failed" : ""}`}
               >
                 {item.icon}
-                {item.label}
+                <span className="max-w-80 truncate">{item.label}</span>
               </Radix.Item>
             </div>
           ))}

@@ -3,6 +3,7 @@ import { Dialog as Radix } from "radix-ui";
 import { type ReactNode, useRef, useState } from "react";
 import { Button, IconButton } from "./Button";
 import { ErrorNote } from "./states";
+import { cutTip } from "./Tip";
 
 /**
  * A modal dialog: Escape closes it and focus returns to what opened it. The scrim is our own element, since Radix's
@@ -48,7 +49,7 @@ export function Dialog({
         >
           <div className="flex items-start gap-3 border-b border-line py-2 pr-2 pl-4">
             <div className="min-w-0 flex-1 py-1">
-              <Radix.Title className="text-lg font-semibold">{title}</Radix.Title>
+              <Radix.Title className="text-lg font-semibold break-words">{title}</Radix.Title>
               {description && <Radix.Description className="text-muted">{description}</Radix.Description>}
             </div>
             <Radix.Close asChild>
@@ -149,7 +150,12 @@ export function SidePanel({
       className="absolute inset-y-0 right-0 z-20 flex w-full max-w-[440px] shrink-0 flex-col border-l border-line bg-surface lg:static lg:w-[380px] 2xl:w-[440px]"
     >
       <div className="flex h-10 items-center gap-2 border-b border-line pr-1.5 pl-4">
-        <h2 className="min-w-0 flex-1 truncate font-semibold">{title}</h2>
+        <h2
+          className="min-w-0 flex-1 truncate font-semibold"
+          {...(typeof title === "string" ? cutTip(title) : {})}
+        >
+          {title}
+        </h2>
         {actions}
         <IconButton label="Close (Esc)" onClick={onClose}>
           <X size={16} />

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { ChevronRight } from "lucide-react";
 import { type ReactNode, useEffect } from "react";
+import { cutTip } from "./Tip";
 import { rememberedSearch } from "./url";
 
 export interface Crumb {
@@ -47,10 +48,12 @@ export function PageHeader({
           </ol>
         </nav>
       )}
-      <h1 className="min-w-0 truncate text-lg font-semibold" tabIndex={-1}>
-        {title}
-      </h1>
-      {state}
+      <div className="flex min-w-0 flex-1 items-center gap-x-3 max-sm:basis-full max-sm:flex-wrap sm:basis-64">
+        <h1 className="min-w-0 text-lg font-semibold sm:truncate" tabIndex={-1} {...cutTip(title)}>
+          {title}
+        </h1>
+        <div className="shrink-0">{state}</div>
+      </div>
       <div className="ml-auto flex items-center gap-2">{actions}</div>
     </header>
   );

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { createPortal } from "react-dom";
 
 /**
@@ -10,23 +10,76 @@ export function tip(text: string | null | undefined, formula?: string | null): R
   return formula ? { "data-tip": text, "data-tip-formula": formula } : { "data-tip": text };
 }
 
+/** The whole of a text that may be cut off; where it is not, there is no tip. */
+export function cutTip(text: string): Record<string, string> {
+  return { "data-tip": text, "data-tip-cut": "" };
+}
+
 interface Shown {
   text: string;
   formula: string | null;
-  left: number;
-  top: number;
-  above: boolean;
+  /** What it belongs to, in the window. */
+  anchor: { left: number; right: number; top: number; bottom: number };
+}
+
+/** Between a tip and what it belongs to, and between it and the window's edge. */
+const GAP = 6;
+const EDGE = 8;
+
+/**
+ * Where a tip of this size stands wholly within the window: beneath what it belongs to, else above it, else beside
+ * it where there is more room.
+ */
+export function placeTip(
+  anchor: Shown["anchor"],
+  tip: { width: number; height: number },
+  window: { width: number; height: number },
+): { left: number; top: number } {
+  const inside = (at: number, size: number, room: number) => Math.max(EDGE, Math.min(at, room - EDGE - size));
+  const centred = inside((anchor.left + anchor.right - tip.width) / 2, tip.width, window.width);
+  const below = anchor.bottom + GAP;
+  if (below + tip.height <= window.height - EDGE) return { left: centred, top: below };
+  const above = anchor.top - GAP - tip.height;
+  if (above >= EDGE) return { left: centred, top: above };
+  const top = inside((anchor.top + anchor.bottom - tip.height) / 2, tip.height, window.height);
+  const right = anchor.right + GAP;
+  const left = right + tip.width <= window.width - EDGE ? right : anchor.left - GAP - tip.width;
+  return { left: inside(left, tip.width, window.width), top };
+}
+
+/** What is larger than this, such as a line across a plot, has its tip where the pointer is. */
+const LARGE = 320;
+
+function anchorOf(element: Element, pointer: { x: number; y: number } | null): Shown["anchor"] {
+  const box = element.getBoundingClientRect();
+  if (!pointer || (box.width <= LARGE && box.height <= LARGE)) return box;
+  return { left: pointer.x, right: pointer.x, top: pointer.y - GAP, bottom: pointer.y + 2 * GAP };
 }
 
 export function TipLayer() {
   const [shown, setShown] = useState<Shown | null>(null);
+  const box = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element || !shown) return;
+    const at = placeTip(
+      shown.anchor,
+      { width: element.offsetWidth, height: element.offsetHeight },
+      { width: document.documentElement.clientWidth, height: window.innerHeight },
+    );
+    element.style.left = `${at.left}px`;
+    element.style.top = `${at.top}px`;
+  }, [shown]);
   useEffect(() => {
     let target: HTMLElement | null = null;
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let pointer: { x: number; y: number } | null = null;
+    let visible = false;
     const hide = () => {
       clearTimeout(timer);
       target?.removeAttribute("aria-describedby");
       target = null;
+      visible = false;
       setShown(null);
     };
     const show = (element: HTMLElement, delay: number) => {
@@ -37,15 +90,12 @@ export function TipLayer() {
       timer = setTimeout(
         () => {
           if (!element.isConnected) return hide();
-          const box = element.getBoundingClientRect();
-          // The longest, a setting with its range and source, takes about ten lines.
-          const above = box.bottom + 200 > window.innerHeight && box.top > 200;
+          if ("tipCut" in element.dataset && element.scrollWidth <= element.clientWidth) return;
+          visible = true;
           setShown({
             text: element.dataset.tip ?? "",
             formula: element.dataset.tipFormula ?? null,
-            left: Math.min(Math.max(box.left + box.width / 2, 160), Math.max(160, window.innerWidth - 160)),
-            top: above ? box.top - 6 : box.bottom + 6,
-            above,
+            anchor: anchorOf(element, pointer),
           });
           if (!element.hasAttribute("aria-describedby")) element.setAttribute("aria-describedby", "tip");
         },
@@ -54,6 +104,9 @@ export function TipLayer() {
     };
     const find = (event: Event) =>
       event.target instanceof Element ? event.target.closest<HTMLElement>("[data-tip]") : null;
+    const move = (event: PointerEvent) => {
+      pointer = { x: event.clientX, y: event.clientY };
+    };
     const over = (event: PointerEvent) => {
       const element = event.pointerType === "touch" ? null : find(event);
       if (element) show(element, element.classList.contains("token") ? 0 : 350);
@@ -61,24 +114,32 @@ export function TipLayer() {
     };
     const focus = (event: FocusEvent) => {
       const element = find(event);
-      if (element?.matches(":focus-visible")) show(element, 0);
+      if (!element?.matches(":focus-visible")) return;
+      pointer = null;
+      show(element, 0);
     };
     const key = (event: KeyboardEvent) => {
-      if (event.key === "Escape") hide();
+      if (event.key !== "Escape") return;
+      // An explanation that the keyboard called up goes alone: its dialog stays. A mere label takes no key.
+      if (visible && target === document.activeElement && target?.ariaLabel !== target?.dataset.tip)
+        event.stopImmediatePropagation();
+      hide();
     };
+    document.addEventListener("pointermove", move, { passive: true });
     document.addEventListener("pointerover", over);
     document.addEventListener("focusin", focus);
     document.addEventListener("focusout", hide);
     document.addEventListener("pointerdown", hide);
-    document.addEventListener("keydown", key);
+    window.addEventListener("keydown", key, true);
     window.addEventListener("scroll", hide, true);
     return () => {
       hide();
+      document.removeEventListener("pointermove", move);
       document.removeEventListener("pointerover", over);
       document.removeEventListener("focusin", focus);
       document.removeEventListener("focusout", hide);
       document.removeEventListener("pointerdown", hide);
-      document.removeEventListener("keydown", key);
+      window.removeEventListener("keydown", key, true);
       window.removeEventListener("scroll", hide, true);
     };
   }, []);
@@ -86,10 +147,10 @@ export function TipLayer() {
   if (!shown) return null;
   return createPortal(
     <div
+      ref={box}
       id="tip"
       role="tooltip"
-      className="pointer-events-none fixed z-50 w-max max-w-[320px] rounded-[5px] border border-line bg-raised px-2 py-1 text-xs whitespace-pre-line text-ink shadow-pop"
-      style={{ left: shown.left, top: shown.top, translate: shown.above ? "-50% -100%" : "-50% 0" }}
+      className="pointer-events-none fixed top-0 left-0 z-50 max-h-[calc(100vh-16px)] w-max max-w-[min(340px,calc(100vw-16px))] overflow-hidden rounded-[5px] border border-line bg-raised px-2 py-1 text-xs break-words whitespace-pre-line text-ink shadow-pop"
     >
       {shown.text}
       {shown.formula && <div className="mt-1 font-mono text-2xs text-muted">{shown.formula}</div>}

@@ -163,8 +163,21 @@ export function Spark({ values, label, max }: { values: number[]; label: string;
       `${(index / (values.length - 1)) * 64},${15 - ((value - low) / (high - low || 1)) * 14}`,
   );
   return (
-    <svg role="img" aria-label={label} viewBox="0 0 64 16" className="h-4 w-16 shrink-0">
-      <polyline points={points.join(" ")} fill="none" className="stroke-accent" strokeWidth={1.25} />
+    // It gives way to the figure beside it.
+    <svg
+      role="img"
+      aria-label={label}
+      viewBox="0 0 64 16"
+      preserveAspectRatio="none"
+      className="h-4 w-16 min-w-4 shrink-[1000]"
+    >
+      <polyline
+        points={points.join(" ")}
+        fill="none"
+        className="stroke-accent"
+        strokeWidth={1.25}
+        vectorEffect="non-scaling-stroke"
+      />
     </svg>
   );
 }

@@ -81,6 +81,7 @@ export function Metric({
   value,
   share = false,
   words,
+  absent,
   layout = "block",
 }: {
   info: MetricInfo;
@@ -89,16 +90,17 @@ export function Metric({
   share?: boolean;
   /** What to show instead of the figure, as for durations. */
   words?: string;
+  /** Why there is no figure yet. */
+  absent?: string;
   /** `block`: name above figure; `inline`: the figure alone. */
   layout?: "block" | "inline";
 }) {
+  const missing = value === null || value === undefined;
   const text = [
     info.title,
     info.description,
     info.better ? `Better: ${info.better}.` : "",
-    value === null || value === undefined
-      ? ""
-      : `Exactly: ${exact(value)}${info.unit ? ` ${info.unit}` : ""}`,
+    missing ? (absent ?? "") : `Exactly: ${exact(value)}${info.unit ? ` ${info.unit}` : ""}`,
   ];
   const shown = words ?? (share ? percent(value) : figure(value));
   const attributes = tip(text.filter(Boolean).join("\n"), info.formula);
@@ -114,7 +116,10 @@ export function Metric({
       <div className="truncate text-2xs text-muted">{info.title}</div>
       <div className="truncate text-lg font-medium">
         {shown}
-        {info.unit && !share && <span className="ml-1 text-xs font-normal text-muted">{info.unit}</span>}
+        {missing && absent && <span className="ml-1.5 text-xs font-normal text-muted">{absent}</span>}
+        {info.unit && !share && !missing && (
+          <span className="ml-1 text-xs font-normal text-muted">{info.unit}</span>
+        )}
       </div>
     </div>
   );

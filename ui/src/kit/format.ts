@@ -42,6 +42,11 @@ export function exact(value: number | null | undefined): string {
   return signed(grouped(String(value)));
 }
 
+/** A number as somebody gave it, "0.002" and not "0.00200"; large whole ones as figures are. */
+export function given(value: number): string {
+  return Number.isInteger(value) ? figure(value) : exact(Number(value.toPrecision(4)));
+}
+
 /** A share (0..1) in per cent. */
 export function percent(share: number | null | undefined): string {
   if (share === null || share === undefined || Number.isNaN(share)) return "–";

@@ -255,3 +255,27 @@ export function labelOf(name: string, schema: JsonSchema, raw: JsonSchema = sche
   // A field that names another thing is filled in by choosing that thing.
   return sentence(name.replace(/_id$/, ""));
 }
+
+/** The property that a path leads to, through the kinds that are chosen in `value`; undefined where there is none. */
+export function propertyAt(
+  path: string[],
+  value: Value,
+  schema: JsonSchema,
+  resolve: Resolve,
+): JsonSchema | undefined {
+  const [name, ...inner] = path;
+  const raw = schema.properties?.[name as string];
+  if (!raw || inner.length === 0) return raw;
+  const field = fieldOf(raw, resolve);
+  const chosen = (value[name as string] ?? field.schema.default ?? {}) as Value;
+  const kind = chosen[field.discriminator ?? ""];
+  const variant = field.variants.find((one) => one.name === kind)?.schema ?? field.schema;
+  return propertyAt(inner, chosen, variant, resolve);
+}
+
+/** What the form calls the field at a path such as "config.architecture.k"; the path itself where it has none. */
+export function titleAt(path: string, value: Value, schema: JsonSchema, resolve: Resolve): string {
+  const parts = path.split(".");
+  const raw = propertyAt(parts, value, schema, resolve);
+  return raw ? labelOf(parts.at(-1) as string, fieldOf(raw, resolve).schema, raw) : path;
+}

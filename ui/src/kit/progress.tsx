@@ -98,7 +98,7 @@ export function ProgressBar({
         className="relative h-1 overflow-hidden rounded-full bg-line"
       >
         {share === null ? (
-          <div className="absolute inset-y-0 w-1/3 animate-[breathe_1.4s_ease-in-out_infinite] rounded-full bg-running" />
+          <div className="absolute inset-y-0 w-1/3 animate-[breathe_1.4s_ease-in-out_infinite] rounded-full bg-running motion-reduce:w-full motion-reduce:animate-none motion-reduce:opacity-40" />
         ) : (
           <div
             className="h-full rounded-full bg-running transition-[width] duration-200"

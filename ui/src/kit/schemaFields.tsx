@@ -160,7 +160,8 @@ function OneField(props: OneProps) {
     );
   if (field.kind === "union" && !widget)
     return <UnionField {...props} field={field} label={label} id={id} tried={tried} />;
-  const wide = field.kind === "list" || (field.schema.maxLength ?? 0) > 1000;
+  // A name may be long, and is what one reads first.
+  const wide = field.kind === "list" || name === "name" || (field.schema.maxLength ?? 0) > 1000;
   return (
     <div className={wide ? "col-span-full" : "min-w-0"}>
       <Field

@@ -62,31 +62,17 @@ export function inputOf(
         />
       );
     case "list":
-      if (schema.items?.enum) {
-        const ticked = Array.isArray(value) ? value : [];
+      if (schema.items?.enum)
         return (
-          <fieldset
+          <Ticks
             id={id}
-            tabIndex={-1}
-            aria-label={schema.title}
-            className="flex flex-wrap gap-x-4 gap-y-1"
-          >
-            {schema.items.enum.map((one) => (
-              <label key={String(one)} className="flex items-center gap-1.5">
-                <input
-                  type="checkbox"
-                  className="accent-accent"
-                  checked={ticked.includes(one)}
-                  onChange={(event) =>
-                    set(event.target.checked ? [...ticked, one] : ticked.filter((other) => other !== one))
-                  }
-                />
-                {show(one)}
-              </label>
-            ))}
-          </fieldset>
+            label={schema.title}
+            choices={schema.items.enum}
+            ticked={Array.isArray(value) ? value : []}
+            set={set}
+            error={error}
+          />
         );
-      }
       return (
         <input
           {...shared}
@@ -122,6 +108,49 @@ export function inputOf(
         />
       );
   }
+}
+
+/** Some of several choices, in their own order whatever order they were ticked in. */
+export function Ticks({
+  id,
+  label,
+  choices,
+  ticked,
+  set,
+  error,
+  names,
+}: {
+  id: string;
+  label: string | undefined;
+  choices: unknown[];
+  ticked: unknown[];
+  set: (ticked: unknown[]) => void;
+  error: string | undefined;
+  names?: Record<string, string>;
+}) {
+  return (
+    <fieldset
+      id={id}
+      tabIndex={-1}
+      aria-label={label}
+      className="flex flex-wrap gap-x-4 gap-y-1 py-1"
+      {...invalid(id, error)}
+    >
+      {choices.map((choice) => (
+        <label key={String(choice)} className="flex items-center gap-1.5">
+          <input
+            type="checkbox"
+            className="accent-accent"
+            checked={ticked.includes(choice)}
+            onChange={(event) =>
+              set(choices.filter((one) => (one === choice ? event.target.checked : ticked.includes(one))))
+            }
+          />
+          {names?.[String(choice)] ?? show(choice)}
+        </label>
+      ))}
+    </fieldset>
+  );
 }
 
 /** A number as text, so that "1e-4" and "0." can be typed; what is no number is kept and reported. */

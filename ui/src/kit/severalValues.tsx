@@ -3,7 +3,7 @@ import { type ReactNode, useState } from "react";
 import { IconButton } from "./Button";
 import { invalid } from "./Field";
 import type { Field as FieldShape, Value } from "./jsonSchema";
-import { show } from "./schemaInputs";
+import { Ticks } from "./schemaInputs";
 
 /** What fields need to take several values, each for a run of its own. */
 export interface Several {
@@ -74,21 +74,15 @@ export function SeveralInput({
   const choices = names ? Object.keys(names) : field.choices;
   if (choices.length > 0)
     return (
-      <fieldset id={id} tabIndex={-1} className="flex flex-wrap gap-x-3 gap-y-1 py-1" {...invalid(id, error)}>
-        {choices.map((choice) => (
-          <label key={String(choice)} className="flex items-center gap-1.5">
-            <input
-              type="checkbox"
-              className="accent-accent"
-              checked={values.includes(choice)}
-              onChange={(event) =>
-                set(choices.filter((one) => (one === choice ? event.target.checked : values.includes(one))))
-              }
-            />
-            {names?.[String(choice)] ?? show(choice)}
-          </label>
-        ))}
-      </fieldset>
+      <Ticks
+        id={id}
+        label={field.schema.title}
+        choices={choices}
+        ticked={values}
+        set={set}
+        error={error}
+        names={names}
+      />
     );
   return (
     <NumbersInput

@@ -4,8 +4,8 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { useSettled } from "@/datasets/useSettled";
-import { Button, Dialog, type FormValue, SchemaForm, SkeletonLines, type Widget } from "@/kit";
-import { defaultsOf, fieldOf, type JsonSchema, type Resolve, resolver } from "@/kit/jsonSchema";
+import { Button, Dialog, type FormValue, SchemaForm, SkeletonLines, tip, type Widget } from "@/kit";
+import { defaultsOf, fieldOf, type JsonSchema, type Resolve, resolver, titleAt } from "@/kit/jsonSchema";
 import type { Several } from "@/kit/severalValues";
 import { Chat } from "@/models/Prompt";
 import { AcrossKinds } from "@/training/AcrossKinds";
@@ -180,7 +180,10 @@ function Form({ template, kinds, onClose }: Props) {
                 <li key={path}>
                   {path !== "body" && (
                     <>
-                      <code>{path.replace(/^body\./, "")}</code>:{" "}
+                      <span {...tip(path.replace(/^body\./, ""))}>
+                        {titleAt(path.replace(/^body\./, ""), part(value, "body"), form, resolve)}
+                      </span>
+                      :{" "}
                     </>
                   )}
                   {words}

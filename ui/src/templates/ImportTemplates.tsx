@@ -4,7 +4,8 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
-import { Button, Dialog, ErrorNote, format, SkeletonLines } from "@/kit";
+import { Button, Dialog, ErrorNote, format, SkeletonLines, tip } from "@/kit";
+import { type JsonSchema, resolver, titleAt, type Value } from "@/kit/jsonSchema";
 import type { Kind } from "./kinds";
 
 type Request = components["schemas"]["ImportRequest"];
@@ -130,6 +131,7 @@ function Form({ onClose, kinds }: Props) {
                     <td>
                       <Fate
                         row={row}
+                        titleOf={(path) => titleIn(kinds, row, path, request.document)}
                         onChoose={(choice) =>
                           setRequest({ ...request, choices: { ...request.choices, [row.row]: choice } })
                         }
@@ -158,7 +160,22 @@ function Form({ onClose, kinds }: Props) {
   );
 }
 
-function Fate({ row, onChoose }: { row: Row; onChoose: (choice: Choice) => void }) {
+/** What the form of a row's kind calls a setting. */
+function titleIn(kinds: Kind[], row: Row, path: string, document: Record<string, unknown>): string {
+  const form = kinds.find((one) => one.name === row.kind)?.form as JsonSchema | undefined;
+  const { body } = (document.templates as { body?: Value }[] | undefined)?.[row.row - 1] ?? {};
+  return form ? titleAt(path, body ?? {}, form, resolver(form)) : path;
+}
+
+function Fate({
+  row,
+  titleOf,
+  onChoose,
+}: {
+  row: Row;
+  titleOf: (path: string) => string;
+  onChoose: (choice: Choice) => void;
+}) {
   if (row.state === "invalid")
     return (
       <ul className="text-failed">
@@ -193,7 +210,7 @@ function Fate({ row, onChoose }: { row: Row; onChoose: (choice: Choice) => void 
           {(row.changes ?? []).slice(0, 6).map((path, index) => (
             <span key={path}>
               {index > 0 && ", "}
-              <code>{path}</code>
+              <span {...tip(path)}>{titleOf(path)}</span>
             </span>
           ))}
           {(row.changes ?? []).length > 6 && ` and ${(row.changes ?? []).length - 6} more`}

@@ -4,7 +4,7 @@ import { toast } from "sonner";
 import { api, body } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
-import { Button, Dialog, ErrorNote, Field, invalid } from "@/kit";
+import { Button, Dialog, ErrorNote, Field, FormActions, invalid } from "@/kit";
 import { KeptSettings } from "./KeptSettings";
 import { Expectation } from "./StartFrom";
 
@@ -14,6 +14,8 @@ interface Props {
   open: boolean;
   onClose: () => void;
   kind: string;
+  /** What it may be called: the name of what is kept. */
+  name?: string;
   /** What is kept, as it stands now. */
   settings: () => Record<string, unknown>;
   /** What a run of these settings came to. */
@@ -29,11 +31,11 @@ export function SaveTemplate(props: Props) {
   );
 }
 
-function Form({ onClose, kind, settings, expected = null }: Props) {
+function Form({ onClose, kind, name: proposed = "", settings, expected = null }: Props) {
   const id = useId();
   const client = useQueryClient();
   const [kept] = useState(settings);
-  const [name, setName] = useState("");
+  const [name, setName] = useState(proposed);
   const [description, setDescription] = useState("");
   const [favourite, setFavourite] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -73,6 +75,7 @@ function Form({ onClose, kind, settings, expected = null }: Props) {
           className="field"
           maxLength={200}
           value={name}
+          onFocus={(event) => event.target.select()}
           onChange={(event) => {
             setName(event.target.value);
             setRefusal(null);
@@ -111,12 +114,12 @@ function Form({ onClose, kind, settings, expected = null }: Props) {
         </div>
       </details>
       {refusal && !taken && <ErrorNote error={refusal} />}
-      <div className="flex justify-end gap-2">
+      <FormActions>
         <Button onClick={onClose}>Cancel</Button>
         <Button type="submit" look="primary" busy={busy} disabled={name.trim() === ""}>
           Save template
         </Button>
-      </div>
+      </FormActions>
     </form>
   );
 }

@@ -51,3 +51,12 @@ test("settings are told in the words of the form, those that the grid tries once
     ],
   ]);
 });
+
+test("what a template tries is called as the form calls it, also where the template says nothing else of it", () => {
+  const told = keptSettings(form, { config: {}, grid: { d_sae: [1, 2], k: [3], learning_rates: [4] } });
+  expect(told.flatMap((group) => group.settings).map((one) => one.label)).toEqual([
+    "Width of the dictionary",
+    "Active latents (k)",
+    "Learning rates",
+  ]);
+});

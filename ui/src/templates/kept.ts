@@ -6,6 +6,7 @@ import {
   labelOf,
   type Resolve,
   resolver,
+  titleAt,
   type Value,
 } from "@/kit/jsonSchema";
 import { pathOf } from "@/training/grid";
@@ -36,23 +37,30 @@ export function keptSettings(form: JsonSchema, kept: Value): SettingGroup[] {
   walk(form, kept, defaultsOf(form, resolve), "", found[0] as SettingGroup, found, resolve);
   const config = (kept.config ?? {}) as Value;
   const tried = Object.entries((kept.grid ?? {}) as Record<string, unknown[]>);
-  const labels = new Map(found.flatMap((group) => group.settings).map((one) => [one.path, one.label]));
   // What the grid tries stands there alone.
   const paths = tried.map(([name]) => pathOf(name, config));
   for (const group of found) group.settings = group.settings.filter((one) => !paths.includes(one.path));
   found.push({
     title: "Grid: one SAE for each combination",
-    settings: tried.map(([name, values]) => ({
+    settings: tried.map(([name, values], place) => ({
       path: `grid.${name}`,
-      label:
-        labels.get(pathOf(name, config)) ??
-        (name === "target_l0" ? "Active latents of each" : format.sentence(name)),
+      label: triedLabel(name, paths[place] as string, kept, form, resolve),
       words: values.map((one) => KINDS[`config.${name}`]?.[String(one)] ?? words(one)).join(", "),
       hint: "",
       usual: false,
     })),
   });
   return found.filter((group) => group.settings.length > 0);
+}
+
+/** What the form calls a setting that is tried; of a template that says only part of the settings too. */
+function triedLabel(name: string, path: string, kept: Value, form: JsonSchema, resolve: Resolve): string {
+  for (const at of [path, `config.${name}`]) {
+    const title = titleAt(at, kept, form, resolve);
+    if (title !== at) return title;
+  }
+  // Across several architectures it stands for the k of one and the target of another.
+  return name === "target_l0" ? "Active latents of each" : format.sentence(name);
 }
 
 function walk(

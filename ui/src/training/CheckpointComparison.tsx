@@ -13,10 +13,12 @@ import {
   ProgressBar,
   Section,
   SkeletonLines,
+  tip,
 } from "@/kit";
 import type { Checkpoint } from "./Checkpoints";
-import { settingWords } from "./differences";
 import { metricInfo, type TrainingDetail } from "./form";
+import { useFieldTitles } from "./runs";
+import { settingWords } from "./words";
 
 type Found = components["schemas"]["CheckpointComparisonOut"];
 type Cosines = components["schemas"]["CosineHistogram"];
@@ -101,6 +103,7 @@ function Result({
   found: Found;
   metrics: Record<string, MetricInfo | undefined> | undefined;
 }) {
+  const titleOf = useFieldTitles();
   return (
     <div className="flex flex-col gap-5">
       <table className="w-full tabular-nums">
@@ -149,9 +152,12 @@ function Result({
           <ul>
             {found.settings.map((one) => (
               <li key={one.name} className="flex gap-3 py-0.5 tabular-nums">
-                <code className="w-64 shrink-0 truncate">{one.name}</code>
+                <span className="w-64 shrink-0 truncate" {...tip(one.name)}>
+                  {titleOf(one.name)}
+                </span>
                 <span>
-                  <span className="text-muted">{settingWords(one.before)}</span> → {settingWords(one.after)}
+                  <span className="text-muted">{settingWords(one.name, one.before)}</span> →{" "}
+                  {settingWords(one.name, one.after)}
                 </span>
               </li>
             ))}

@@ -3,10 +3,11 @@ import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
-import { Dialog, type FormValue, format, SchemaForm, SkeletonLines } from "@/kit";
-import { flatten, settingWords } from "./differences";
+import { Dialog, type FormValue, format, SchemaForm, SkeletonLines, tip } from "@/kit";
+import { flatten } from "./differences";
 import { type TrainingDetail, useTrainingForm } from "./form";
-import { KINDS } from "./words";
+import { useRunFields } from "./runs";
+import { KINDS, settingWords } from "./words";
 
 type Wanted = components["schemas"]["TrainingCreate"];
 
@@ -70,6 +71,7 @@ function CloneForm({ training, onClose }: { training: TrainingDetail; onClose: (
   }));
   if (!form) return <SkeletonLines lines={8} />;
   const changes = settingChanges(training, value);
+  const gone = changes.filter((one) => one.after === undefined);
   const begin = async (chosen: FormValue) => {
     const made = await body(api.POST("/api/v1/trainings", { body: chosen as unknown as Wanted }));
     void client.invalidateQueries({ queryKey: ["trainings"] });
@@ -102,14 +104,38 @@ function CloneForm({ training, onClose }: { training: TrainingDetail; onClose: (
           <p className="text-muted">As it stands this repeats the run to the bit.</p>
         ) : (
           <ul className="flex flex-col gap-1">
-            {changes.map((one) => (
-              <li key={one.path} className="rounded-[5px] bg-accent-wash px-2 py-1">
-                <div className="text-xs break-words text-muted">{one.path}</div>
-                <div className="break-words tabular-nums">
-                  <s className="text-muted">{one.before}</s> → <b className="font-medium">{one.after}</b>
-                </div>
+            {changes
+              .filter((one) => one.after !== undefined)
+              .map((one) => (
+                <li key={one.path} className="rounded-[5px] bg-accent-wash px-2 py-1">
+                  <Setting path={one.path} />
+                  <div className="break-words tabular-nums">
+                    {one.before !== undefined && (
+                      <>
+                        <s className="text-muted">{settingWords(one.path, one.before)}</s> →{" "}
+                      </>
+                    )}
+                    <b className="font-medium">
+                      <Value path={one.path} value={one.after} />
+                    </b>
+                  </div>
+                </li>
+              ))}
+            {gone.length > 0 && (
+              <li className="rounded-[5px] bg-sunken px-2 py-1">
+                <div className="text-xs text-muted">No longer there</div>
+                <ul>
+                  {gone.map((one) => (
+                    <li key={one.path} className="flex flex-wrap gap-x-2">
+                      <Setting path={one.path} />
+                      <s className="text-muted">
+                        <Value path={one.path} value={one.before} />
+                      </s>
+                    </li>
+                  ))}
+                </ul>
               </li>
-            ))}
+            )}
           </ul>
         )}
       </aside>
@@ -117,14 +143,31 @@ function CloneForm({ training, onClose }: { training: TrainingDetail; onClose: (
   );
 }
 
+/** A setting by the form's title for it. */
+function Setting({ path }: { path: string }) {
+  const field = useRunFields()?.byName.get(path);
+  return (
+    <span className="text-xs break-words text-muted" {...tip(field && `${field.description}\n${path}`)}>
+      {field?.title ?? path}
+    </span>
+  );
+}
+
+function Value({ path, value }: { path: string; value: unknown }) {
+  const unit = useRunFields()?.byName.get(path)?.unit;
+  return (
+    <>
+      {settingWords(path, value)}
+      {unit && typeof value === "number" && <span className="font-normal text-muted"> {unit}</span>}
+    </>
+  );
+}
+
+/** Where the clone differs; undefined on the side that has no such setting. */
 function settingChanges(training: TrainingDetail, value: FormValue) {
   const before = new Map([...flatten(training.config), ["held_out_tokens", training.held_out_tokens]]);
   const after = new Map([...flatten(value.config), ["held_out_tokens", value.held_out_tokens]]);
   return [...new Set([...before.keys(), ...after.keys()])]
-    .filter((path) => settingWords(before.get(path)) !== settingWords(after.get(path)))
-    .map((path) => ({
-      path,
-      before: settingWords(before.get(path)),
-      after: settingWords(after.get(path)),
-    }));
+    .filter((path) => JSON.stringify(before.get(path)) !== JSON.stringify(after.get(path)))
+    .map((path) => ({ path, before: before.get(path), after: after.get(path) }));
 }

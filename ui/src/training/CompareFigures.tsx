@@ -1,18 +1,22 @@
 import { Link } from "@tanstack/react-router";
 import { ArrowDown, ArrowUp, Trophy } from "lucide-react";
 import { useMemo } from "react";
-import { format, tip, useUrlState } from "@/kit";
+import { format, LongName, tip, useUrlState } from "@/kit";
 import { seriesColour } from "@/kit/chart/colours";
 import {
   type ComparedFigure,
   type Comparison,
+  comparedWords,
   figureOf,
   figureTitle,
+  telling,
   USUAL_FIGURES,
-  valueWords,
 } from "./comparison";
 import { shortNames } from "./differences";
 import { RunState, shortTitle, type Value } from "./runs";
+
+/** More settings than these push what came out of the window. */
+const MOST_SETTINGS = 4;
 
 interface Shown {
   name: string;
@@ -33,10 +37,12 @@ export function CompareFigures({ data }: { data: Comparison }) {
     const usual = USUAL_FIGURES.flatMap((name) => figureOf(data, name) ?? []);
     const figures = all ? [...new Set([...usual, ...data.figures])] : usual;
     return [
-      ...data.settings.map((setting) => ({
+      ...(all ? data.settings : telling(data, MOST_SETTINGS)).map((setting) => ({
         name: setting.name,
         title: shortTitle(setting),
-        hint: setting.description,
+        hint: [setting.title, setting.description, setting.unit && `In ${setting.unit}.`]
+          .filter(Boolean)
+          .join("\n"),
         values: setting.values,
       })),
       ...figures.map((figure) => ({
@@ -48,7 +54,7 @@ export function CompareFigures({ data }: { data: Comparison }) {
       })),
     ];
   }, [data, all]);
-  const names = shortNames(data.trainings.map((run) => run.name));
+  const names = shortNames(data.trainings);
   const descending = sort.startsWith("-");
   const sorted = columns.find((column) => column.name === sort.replace(/^-/, ""));
   const order = data.trainings
@@ -71,7 +77,7 @@ export function CompareFigures({ data }: { data: Comparison }) {
           checked={all}
           onChange={(event) => setAll(event.target.checked)}
         />
-        All figures
+        All settings and figures
       </label>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls sideways must be reachable by keyboard. */}
       <section className="overflow-x-auto" tabIndex={0} aria-label="Figures of the runs">
@@ -133,10 +139,10 @@ export function CompareFigures({ data }: { data: Comparison }) {
                       <Link
                         to="/trainings/$id"
                         params={{ id: run.id }}
-                        className="max-w-96 truncate hover:underline"
+                        className="flex max-w-60 min-w-0 hover:underline 2xl:max-w-96"
                         {...tip(run.name)}
                       >
-                        {names[place]}
+                        <LongName name={names[place] ?? run.name} />
                       </Link>
                     </span>
                   </th>
@@ -155,9 +161,11 @@ export function CompareFigures({ data }: { data: Comparison }) {
                         {best && (
                           <Trophy size={11} aria-label="best" className="mr-1 inline-block align-[-1px]" />
                         )}
-                        {column.figure?.name.endsWith("_fraction") && typeof value === "number"
-                          ? format.percent(value)
-                          : valueWords(column.name, value)}
+                        {!column.figure
+                          ? comparedWords(column.name, value)
+                          : column.figure.name.endsWith("_fraction")
+                            ? format.percent(value as number | null)
+                            : format.figure(value as number | null)}
                       </td>
                     );
                   })}

@@ -1,14 +1,16 @@
 import { useState } from "react";
-import { format, tip } from "@/kit";
+import { format, LongName, tip } from "@/kit";
 import { seriesColour } from "@/kit/chart/colours";
-import { type Comparison, valueWords } from "./comparison";
+import { type Comparison, comparedWords } from "./comparison";
 import { shortNames } from "./differences";
+import { useFieldTitles } from "./runs";
 
 /** The configuration reduced to where the runs differ; what they share is behind a switch. */
 export function CompareSettings({ data }: { data: Comparison }) {
   const [shared, setShared] = useState(false);
-  const names = shortNames(data.trainings.map((run) => run.name));
+  const names = shortNames(data.trainings);
   const same = Object.entries(data.shared);
+  const titleOf = useFieldTitles();
   return (
     <div className="min-h-0 flex-1 overflow-auto px-5 pb-5">
       <div className="flex h-10 items-center gap-4 text-muted">
@@ -50,7 +52,9 @@ export function CompareSettings({ data }: { data: Comparison }) {
                       className="h-3 w-1 rounded-full"
                       style={{ background: seriesColour(place) }}
                     />
-                    <span className="block max-w-64 truncate">{names[place]}</span>
+                    <span className="flex max-w-64 min-w-0">
+                      <LongName name={names[place] ?? run.name} />
+                    </span>
                   </span>
                 </th>
               ))}
@@ -72,7 +76,7 @@ export function CompareSettings({ data }: { data: Comparison }) {
                     key={data.trainings[place]?.id}
                     className="border-b border-line/60 px-3 group-hover:bg-hover"
                   >
-                    {valueWords(setting.name, value)}
+                    {comparedWords(setting.name, value)}
                   </td>
                 ))}
               </tr>
@@ -84,10 +88,10 @@ export function CompareSettings({ data }: { data: Comparison }) {
                     scope="row"
                     className="sticky left-0 border-b border-line/60 bg-canvas py-1 pr-4 text-left font-normal"
                   >
-                    {format.sentence(name)}
+                    {titleOf(name)}
                   </th>
                   <td colSpan={data.trainings.length} className="border-b border-line/60 px-3">
-                    {valueWords(name, value)}
+                    {comparedWords(name, value)}
                   </td>
                 </tr>
               ))}

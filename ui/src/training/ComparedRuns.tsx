@@ -4,7 +4,7 @@ import { isActive } from "@/jobs/live";
 import { type MetricInfo, Pareto, Tabs, useUrlState } from "@/kit";
 import { CompareFigures } from "./CompareFigures";
 import { CompareSettings } from "./CompareSettings";
-import { type Comparison, figureOf, figureTitle, valueWords } from "./comparison";
+import { type Comparison, comparedWords, figureOf, figureTitle } from "./comparison";
 import { shortNames } from "./differences";
 import { useTrainingForm } from "./form";
 import { ParallelCoordinates } from "./ParallelCoordinates";
@@ -61,7 +61,7 @@ function ParetoTab({ data }: { data: Comparison }) {
   const [linear, setLinear] = useUrlState("linear", false);
   const [lit, setLit] = useState<string | null>(null);
   const l0 = figureOf(data, "l0");
-  const names = shortNames(data.trainings.map((run) => run.name));
+  const names = shortNames(data.trainings);
   const kinds = new Set(data.trainings.map((run) => run.config.architecture?.kind));
   const hooks = new Set(data.trainings.map((run) => run.hook));
   // Runs of one architecture are told apart by where they read.
@@ -75,13 +75,13 @@ function ParetoTab({ data }: { data: Comparison }) {
     if (!run) return "";
     if (marks === "hook") return run.hook;
     const setting = data.settings.find((one) => one.name === marks && one.name !== "architecture");
-    if (setting) return `${setting.title} ${valueWords(setting.name, setting.values[place])}`;
-    return valueWords("architecture", run.config.architecture?.kind);
+    if (setting) return `${setting.title} ${comparedWords(setting.name, setting.values[place])}`;
+    return comparedWords("architecture", run.config.architecture?.kind);
   };
   const detail = (place: number) =>
     data.settings
       .filter((setting) => setting.values[place] !== null)
-      .map((setting) => `${setting.title}: ${valueWords(setting.name, setting.values[place])}`)
+      .map((setting) => `${setting.title}: ${comparedWords(setting.name, setting.values[place])}`)
       .join("\n");
   if (!l0 || plots.length === 0)
     return (

@@ -22,7 +22,8 @@ export function CurveTools({
   points: RunPoints[];
   group: ChartGroup;
   metrics: Record<string, MetricInfo | undefined> | undefined;
-  groupable: string[];
+  /** Where the runs differ. */
+  groupable: { path: string; title: string }[];
 }) {
   const [axis, setAxis] = useUrlState("x", "step");
   const [logX, setLogX] = useUrlState("logx", false);
@@ -52,9 +53,9 @@ export function CurveTools({
             onChange={(event) => setGrouped(event.target.value)}
           >
             <option value="">each run</option>
-            {groupable.map((path) => (
-              <option key={path} value={path}>
-                {path}
+            {groupable.map((one) => (
+              <option key={one.path} value={one.path}>
+                {one.title}
               </option>
             ))}
           </select>

@@ -170,6 +170,7 @@ export function RunActions({ training }: { training: TrainingDetail }) {
         open={saving}
         onClose={() => setSaving(false)}
         kind="training"
+        name={training.name}
         expected={expectedOf(training)}
         settings={() => ({
           config: training.config,

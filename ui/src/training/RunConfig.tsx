@@ -1,7 +1,8 @@
 import { useMemo, useState } from "react";
-import { Code, type Column, DataTable, format, SearchField, tip, useRows } from "@/kit";
+import { Code, type Column, DataTable, SearchField, tip, useRows } from "@/kit";
 import { defaultsOf, fieldOf, type JsonSchema, labelOf, type Resolve, type Value } from "@/kit/jsonSchema";
 import type { Training, useTrainingForm } from "./form";
+import { settingWords } from "./words";
 
 interface Row {
   path: string;
@@ -9,15 +10,9 @@ interface Row {
   hint: string;
   unit: string;
   value: unknown;
-  usual: unknown;
+  words: string;
+  usualWords: string;
   changed: boolean;
-}
-
-function words(value: unknown): string {
-  if (value === null || value === undefined) return "not set";
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.map(words).join(", ") || "none";
-  return typeof value === "number" ? format.exact(value) : String(value);
 }
 
 const COLUMNS: Column<Row>[] = [
@@ -37,7 +32,7 @@ const COLUMNS: Column<Row>[] = [
     width: "minmax(160px, 1.2fr)",
     cell: (row) => (
       <span className={row.changed ? "font-medium" : "text-muted"}>
-        {words(row.value)}
+        {row.words}
         {row.unit && typeof row.value === "number" && <span className="text-faint"> {row.unit}</span>}
       </span>
     ),
@@ -46,7 +41,7 @@ const COLUMNS: Column<Row>[] = [
     id: "usual",
     header: "Default",
     width: "minmax(120px, 1fr)",
-    cell: (row) => <span className="text-muted">{row.usual === undefined ? "–" : words(row.usual)}</span>,
+    cell: (row) => <span className="text-muted">{row.usualWords}</span>,
   },
   {
     id: "path",
@@ -97,6 +92,10 @@ export function RunConfig({
     </>
   );
 }
+
+/** Choices as the form words them; what people named, such as data sets and hook points, as it stands. */
+const wordsOf = (kind: string, path: string, value: unknown) =>
+  typeof value === "string" && kind !== "choice" && kind !== "constant" ? value : settingWords(path, value);
 
 function configRows(schema: JsonSchema, resolve: Resolve, training: Training): Row[] {
   const value: Value = {
@@ -150,7 +149,8 @@ function flatten(schema: JsonSchema, resolve: Resolve, value: Value, usual: Valu
         hint: field.schema.description ?? "",
         unit: field.schema.unit ?? "",
         value: value[name],
-        usual: usual[name],
+        words: wordsOf(field.kind, at, value[name]),
+        usualWords: wordsOf(field.kind, at, usual[name]),
         changed: JSON.stringify(value[name] ?? null) !== JSON.stringify(usual[name] ?? null),
       });
   }

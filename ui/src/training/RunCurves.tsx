@@ -11,6 +11,7 @@ import { metricInfo, type Training } from "./form";
 import { type Panel, panelsOf } from "./panels";
 import { RunLegend } from "./RunLegend";
 import { type RunPoints, useRunPoints } from "./runPoints";
+import { useFieldTitles } from "./runs";
 import { changeWords } from "./words";
 
 export type ShownRun = Pick<Training, "id" | "name" | "hook" | "config">;
@@ -47,16 +48,20 @@ export function RunCurves({
     .join();
   const panels = useMemo(() => panelsOf(shape.split(",").filter(Boolean), several), [shape, several]);
   const settings = useMemo(() => differingSettings(runs), [runs]);
-  const short = useMemo(() => shortNames(runs.map((run) => run.name)), [runs]);
+  const titleOf = useFieldTitles();
+  const groupTitle = grouped && titleOf(grouped);
+  const short = useMemo(() => shortNames(runs), [runs]);
   const values = settings.get(grouped);
   const off = useMemo(() => new Set(hiddenRuns.split(",")), [hiddenRuns]);
   const groupOf = useMemo(() => {
     const kinds = [...new Set(values)];
     return runs.map((_, place) => {
       const value = values?.[place];
-      return value === undefined ? undefined : { name: `${grouped} ${value}`, colour: kinds.indexOf(value) };
+      return value === undefined
+        ? undefined
+        : { name: `${groupTitle} ${value}`, colour: kinds.indexOf(value) };
     });
-  }, [runs, values, grouped]);
+  }, [runs, values, groupTitle]);
   const changes = points.map((run) => run.changes.length).join();
   // biome-ignore lint/correctness/useExhaustiveDependencies: `changes` stands for what of the points is read.
   const marks = useMemo(
@@ -120,7 +125,7 @@ export function RunCurves({
         points={points}
         group={group}
         metrics={metrics}
-        groupable={several ? [...settings.keys()] : []}
+        groupable={several ? [...settings.keys()].map((path) => ({ path, title: titleOf(path) })) : []}
       />
       {several && (
         <RunLegend

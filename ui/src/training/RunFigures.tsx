@@ -40,6 +40,8 @@ export function RunFigures({
   const running = isActive(job) && job?.state !== "paused";
   // Before the first step the job counts what the model reads.
   const steps = running && job?.unit === "tokens";
+  const absent =
+    job?.state === "queued" ? "not begun" : running ? "with the first steps" : "nothing recorded";
   const logs = useRunPoints([training.id]).map((run) => run.log);
   useLive(logs);
   const [log] = logs;
@@ -61,7 +63,7 @@ export function RunFigures({
               : (training.last_metrics?.[name] ?? newest);
         return (
           <div key={name} className="flex min-w-0 items-end gap-3">
-            <Metric info={info} value={value} share={share} />
+            <Metric info={info} value={value} share={share} absent={absent} />
             <Spark values={course(log, name)} label={`${info.title}, course`} />
           </div>
         );
@@ -71,6 +73,7 @@ export function RunFigures({
           <Metric
             info={LEFT}
             value={steps ? job?.seconds_left : undefined}
+            absent={job?.state === "queued" ? "not begun" : steps ? "measuring" : "once it trains"}
             words={format.duration(steps ? job?.seconds_left : undefined)}
           />
         ) : (

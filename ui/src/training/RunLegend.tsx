@@ -1,8 +1,9 @@
 import { Link } from "@tanstack/react-router";
-import { tip } from "@/kit";
+import { LongName, tip } from "@/kit";
 import { seriesColour, seriesDash } from "@/kit/chart/colours";
 import type { ChartGroup } from "@/kit/chart/group";
 import type { ShownRun } from "./RunCurves";
+import { useFieldTitles } from "./runs";
 
 /** Which line is which run: pointing lights it in all charts, a click hides it, a double click shows it alone. */
 export function RunLegend({
@@ -24,14 +25,18 @@ export function RunLegend({
   settings: Map<string, string[]>;
   onToggle: (id: string, alone: boolean) => void;
 }) {
+  const titleOf = useFieldTitles();
   return (
     <ul aria-label="Runs" className="mb-3 flex max-h-28 shrink-0 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
       {runs.map((run, place) => {
         const off = hidden.has(run.id);
         const colour = groups[place]?.colour ?? place;
-        const differs = [...settings].map(([path, values]) => `${path}: ${values[place]}`).join("\n");
+        const differs = [...settings]
+          .filter(([, values]) => values[place] !== "–")
+          .map(([path, values]) => `${titleOf(path)}: ${values[place]}`)
+          .join("\n");
         return (
-          <li key={run.id} className="flex max-w-80 items-center">
+          <li key={run.id} className="flex max-w-72 min-w-0 items-center">
             <button
               type="button"
               aria-pressed={!off}
@@ -54,7 +59,7 @@ export function RunLegend({
                   style={{ stroke: seriesColour(colour), opacity: off ? 0.3 : 1 }}
                 />
               </svg>
-              <span className="truncate">{names[place]}</span>
+              <LongName name={names[place] ?? run.name} />
             </button>
             <Link
               to="/trainings/$id"

@@ -4,7 +4,7 @@ import { type ReactNode, useMemo } from "react";
 import { api, body } from "@/api/client";
 import { useChannel } from "@/api/useChannel";
 import { JobLog } from "@/jobs/JobLog";
-import { JobCell } from "@/jobs/JobState";
+import { JobCell, QueuedWords } from "@/jobs/JobState";
 import { isActive, useJob } from "@/jobs/live";
 import {
   ErrorNote,
@@ -173,12 +173,13 @@ function RunBanner({ training }: { training: TrainingDetail }) {
   );
   if (job && isActive(job) && job.state !== "paused")
     return line(
-      <>
-        <StateBadge state={job.state} />
+      job.state === "queued" ? (
+        <QueuedWords job={job} />
+      ) : (
         <div className="min-w-0 flex-1">
           <ProgressBar progress={job} label={job.title} />
         </div>
-      </>,
+      ),
     );
   const share = `${format.figure(training.tokens_trained)} of ${format.figure(training.config.total_tokens)} tokens`;
   if (job?.state === "failed")

@@ -133,6 +133,7 @@ export function SweepPage() {
           open={saving}
           onClose={() => setSaving(false)}
           kind="training"
+          name={sweep.data.name}
           settings={() => {
             const { harvest, ...asked } = { ...sweep.data.asked };
             return first?.cache_id ? asked : { ...asked, harvest };

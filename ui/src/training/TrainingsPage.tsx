@@ -10,6 +10,7 @@ import {
   DataTable,
   Empty,
   format,
+  LongName,
   PageHeader,
   SidePanel,
   tip,
@@ -200,6 +201,7 @@ function nameColumn(groupField: RunField | undefined, toggle: (row: Row) => void
     id: "name",
     header: "Name",
     width: "minmax(250px, 2.6fr)",
+    fixed: true,
     sort: "name",
     cell: (row) => {
       if (row.group)
@@ -231,7 +233,7 @@ function nameColumn(groupField: RunField | undefined, toggle: (row: Row) => void
             className="flex min-w-0 font-medium hover:underline"
             {...tip(row.run.name)}
           >
-            <RunName name={row.run.name} />
+            <LongName name={row.run.name} />
           </Link>
           {row.run.sweep_size > 1 && (
             <Link
@@ -248,18 +250,6 @@ function nameColumn(groupField: RunField | undefined, toggle: (row: Row) => void
       );
     },
   };
-}
-
-/** Of a name of parts the last tells most: where there is little room the others give way. */
-function RunName({ name }: { name: string }) {
-  const at = name.lastIndexOf(" · ");
-  if (at < 0) return <span className="truncate">{name}</span>;
-  return (
-    <>
-      <span className="min-w-0 truncate font-normal text-muted">{name.slice(0, at)}</span>
-      <span className="max-w-[82%] shrink-0 truncate whitespace-pre"> · {name.slice(at + 3)}</span>
-    </>
-  );
 }
 
 function CompareGroup({ filter }: { filter: string }) {

@@ -15,11 +15,19 @@ describe("runs beside one another", () => {
   });
 
   it("are called by what is not the same in all names", () => {
-    expect(shortNames(["s · h · k=8", "s · h · k=16"])).toEqual(["k=8", "k=16"]);
-    expect(shortNames(["same", "same"])).toEqual(["same", "same"]);
-    expect(shortNames(["only one"])).toEqual(["only one"]);
-    const names = ["s · blocks.6.hook_resid_post · k=8", "s · blocks.7.attn.hook_z · k=8"];
-    expect(shortNames(names)).toEqual(["6.resid_post · k=8", "7.attn.z · k=8"]);
+    const names = (...all: string[]) => shortNames(all.map((name) => ({ name, hook: "x" })));
+    expect(names("s · h · k=8", "s · h · k=16")).toEqual(["k=8", "k=16"]);
+    expect(names("only one")).toEqual(["only one"]);
+    expect(names("s · blocks.6.hook_resid_post · k=8", "s · blocks.7.attn.hook_z · k=8")).toEqual([
+      "6.resid_post · k=8",
+      "7.attn.z · k=8",
+    ]);
+    const same = (...hooks: string[]) => shortNames(hooks.map((hook) => ({ name: "same", hook })));
+    expect(same("blocks.1.hook_mlp_out", "blocks.2.hook_mlp_out")).toEqual([
+      "same · 1.mlp_out",
+      "same · 2.mlp_out",
+    ]);
+    expect(same("x", "x")).toEqual(["same · no. 1", "same · no. 2"]);
   });
 
   it("have a chart for each column, whatever is recorded", () => {

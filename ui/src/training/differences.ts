@@ -1,5 +1,6 @@
 /** Where runs differ in their settings: what they are grouped and told apart by. */
 import type { Training } from "./form";
+import { hookWords, settingWords } from "./words";
 
 type Flat = Map<string, unknown>;
 
@@ -16,27 +17,29 @@ export function differingSettings(runs: Pick<Training, "hook" | "config">[]): Ma
   const flats = runs.map((run) => new Map([["hook", run.hook], ...flatten(run.config)]));
   const found = new Map<string, string[]>();
   for (const path of new Set(flats.flatMap((flat) => [...flat.keys()]))) {
-    const values = flats.map((flat) => settingWords(flat.get(path)));
+    const values = flats.map((flat) => settingWords(path, flat.get(path)));
     if (new Set(values).size > 1) found.set(path, values);
   }
   return found;
 }
 
-export function settingWords(value: unknown): string {
-  if (value === undefined) return "–";
-  if (value === null) return "not set";
-  return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-/** A hook point where there is little room: "6.resid_post" for "blocks.6.hook_resid_post". */
-export const hookWords = (hook: string) => hook.replace(/^blocks\.(.*?)hook_/, "$1");
-
-/** Names without the words at their beginning that all of them share, hook points in short. */
-export function shortNames(names: string[]): string[] {
-  const words = names.map((name) => name.split(" "));
+/**
+ * What runs beside one another are called: without the words at their beginning that all share, hook points in short.
+ * Runs of one name are told apart by where they read, else by their order.
+ */
+export function shortNames(runs: Pick<Training, "name" | "hook">[]): string[] {
+  const words = runs.map((run) => run.name.split(" "));
   const least = Math.min(...words.map((one) => one.length));
   let shared = 0;
-  while (names.length > 1 && shared < least - 1 && words.every((one) => one[shared] === words[0]?.[shared]))
+  while (runs.length > 1 && shared < least - 1 && words.every((one) => one[shared] === words[0]?.[shared]))
     shared++;
-  return words.map((one) => one.slice(shared).map(hookWords).join(" "));
+  const names = words.map((one) => one.slice(shared).map(hookWords).join(" "));
+  return names.map((name, place) => {
+    const same = [...names.keys()].filter((other) => names[other] === name);
+    if (same.length === 1) return name;
+    const hooks = new Set(same.map((other) => runs[other]?.hook));
+    const which =
+      hooks.size === same.length ? hookWords(runs[place]?.hook ?? "") : `no. ${same.indexOf(place) + 1}`;
+    return `${name} · ${which}`;
+  });
 }

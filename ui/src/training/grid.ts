@@ -1,4 +1,4 @@
-import { type Field, fieldOf, type JsonSchema, problemsOf, type Resolve, type Value } from "@/kit/jsonSchema";
+import { fieldOf, type JsonSchema, problemsOf, propertyAt, type Resolve, type Value } from "@/kit/jsonSchema";
 
 /** The groups of settings that are a choice between kinds. */
 const GROUPS = ["architecture", "optimizer", "dead_latents"];
@@ -54,7 +54,7 @@ export function gridProblems(
   for (const [name, values] of Object.entries(grid)) {
     const path = pathOf(name, config);
     if (values.length === 0) found[path] = "Give at least one value.";
-    const raw = rawAt(path.split(".").slice(1), config, schema, resolve);
+    const raw = propertyAt(path.split(".").slice(1), config, schema, resolve);
     if (!raw || fieldOf(raw, resolve).kind === "union") continue;
     for (const one of values) {
       const problem = problemsOf({ properties: { [name]: raw } }, { [name]: one }, resolve)[name];
@@ -63,14 +63,4 @@ export function gridProblems(
     if (new Set(values.map(String)).size < values.length) found[path] = "A value stands here twice.";
   }
   return found;
-}
-
-function rawAt(parts: string[], config: Value, schema: JsonSchema, resolve: Resolve): JsonSchema | undefined {
-  const [name, ...inner] = parts;
-  const raw = schema.properties?.[name as string];
-  if (!raw || inner.length === 0) return raw;
-  const field: Field = fieldOf(raw, resolve);
-  const kind = ((config[name as string] ?? {}) as Value)[field.discriminator ?? ""];
-  const variant = field.variants.find((one) => one.name === kind)?.schema ?? field.schema;
-  return rawAt(inner, config, variant, resolve);
 }

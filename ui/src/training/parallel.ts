@@ -8,6 +8,7 @@ export interface ParallelAxis {
   /** By run, from 0 at the bottom to 1 at the top; null where it has no value. */
   places: (number | null)[];
   ticks: { at: number; text: string }[];
+  words: (value: Value | undefined) => string;
 }
 
 export type Span = [low: number, high: number];
@@ -17,7 +18,7 @@ export function axisOf(
   name: string,
   title: string,
   values: (Value | undefined)[],
-  words: (value: Value) => string,
+  words: (value: Value | undefined) => string,
 ): ParallelAxis {
   const known = values.flatMap((value) => (value === null || value === undefined ? [] : [value]));
   const numbers = known.flatMap((value) => (typeof value === "number" ? [value] : []));
@@ -31,6 +32,7 @@ export function axisOf(
       name,
       title,
       places: values.map((value) => (typeof value === "number" ? map(value) : null)),
+      words,
       ticks: apart(ticks.map((tick) => ({ at: map(tick), text: words(tick) }))),
     };
   }
@@ -41,6 +43,7 @@ export function axisOf(
     name,
     title,
     places: values.map((value) => (value === null || value === undefined ? null : at(words(value)))),
+    words,
     ticks: texts.map((text) => ({ at: at(text), text })),
   };
 }

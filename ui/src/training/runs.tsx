@@ -6,10 +6,10 @@ import { api, body } from "@/api/client";
 import type { components } from "@/api/schema";
 import { JobCell } from "@/jobs/JobState";
 import { isActive, useJob } from "@/jobs/live";
-import { Bytes, type Column, format, Num, Percent, RelativeTime, StateBadge, tip } from "@/kit";
-import { architectureName } from "@/saes/architectures";
-import { hookWords } from "./differences";
+import { Bytes, type Column, cutTip, format, Num, Percent, RelativeTime, StateBadge, tip } from "@/kit";
+
 import { useNewest } from "./useMetrics";
+import { hookWords, settingWords } from "./words";
 
 export type RunField = components["schemas"]["FieldOut"];
 export type ListedRun = components["schemas"]["ListedTraining"];
@@ -28,6 +28,12 @@ export const USUAL_COLUMNS = [
   "dead_fraction",
   "created",
 ];
+
+/** What a setting or figure is called, by the name or path under which it is kept. */
+export function useFieldTitles(): (name: string) => string {
+  const known = useRunFields();
+  return (name) => known?.byName.get(name)?.title ?? format.sentence(name.slice(name.lastIndexOf(".") + 1));
+}
 
 /** A row of the list: a run, or the head of a group. */
 export type Row = { run: ListedRun; group?: undefined } | { group: RunGroup; open: boolean; run?: undefined };
@@ -79,7 +85,7 @@ const WIDTHS: Record<string, string> = {
   sweep: "minmax(120px, 1fr)",
   dataset: "minmax(110px, 1fr)",
   tokenization: "minmax(110px, 1fr)",
-  tokens_per_second: "104px",
+  tokens_per_second: "122px",
   id: "170px",
   disk: "84px",
   duration: "104px",
@@ -159,8 +165,11 @@ export function Figure({ field, value }: { field: RunField; value: Value | undef
   if (Array.isArray(value)) return <span {...tip(value.join("\n"))}>{value.join(", ")}</span>;
   if (field.kind === "flag") return <>{value ? "yes" : "no"}</>;
   if (field.kind === "time") return <RelativeTime at={String(value)} />;
-  if (field.name === "architecture") return <>{architectureName(String(value))}</>;
-  if (typeof value !== "number") return <span {...tip(String(value))}>{String(value)}</span>;
+  if (field.kind === "choice" || field.name === "prefix_fractions")
+    return <>{settingWords(field.name, value)}</>;
+  if (typeof value !== "number") return <span {...cutTip(String(value))}>{String(value)}</span>;
+  if (field.group === "Settings")
+    return <span {...tip(settingWords(field.name, value))}>{format.given(value)}</span>;
   if (field.unit === "bytes") return <Bytes value={value} />;
   if (field.unit === "s") return <span {...tip(`${format.exact(value)} s`)}>{format.duration(value)}</span>;
   if (field.name.endsWith("dead_fraction") || field.name.endsWith("dense_fraction"))
@@ -172,8 +181,8 @@ export function Figure({ field, value }: { field: RunField; value: Value | undef
 export function groupWords(field: RunField | undefined, value: Value): string {
   if (value === null) return `no ${field?.title.toLowerCase() ?? "value"}`;
   if (field?.kind === "flag") return `${field.title}: ${value ? "yes" : "no"}`;
-  if (field?.name === "architecture") return architectureName(String(value));
-  if (typeof value === "number") return `${field?.title ?? ""} ${format.figure(value)}`;
+  if (field?.kind === "choice") return settingWords(field.name, value);
+  if (typeof value === "number") return `${field?.title ?? ""} ${format.given(value)}`;
   return String(value);
 }
 

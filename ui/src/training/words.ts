@@ -16,6 +16,29 @@ export const KINDS: Record<string, Record<string, string>> = {
   "config.dead_latents": { architecture: "As the architecture does", resample: "Resample" },
 };
 
+/** What other people named: never to be reworded. */
+const NAMED = ["model", "dataset", "tokenization"];
+
+/** A setting's value as the form shows it: kinds by their names, numbers in groups, as they were given. */
+export function settingWords(name: string, value: unknown): string {
+  if (value === undefined) return "–";
+  if (value === null) return "not set";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number") return format.exact(value);
+  if (Array.isArray(value)) return value.map((one) => settingWords(name, one)).join(", ") || "none";
+  if (typeof value !== "string") return JSON.stringify(value);
+  const bare = name.replace(/^config\./, "").replace(/\.kind$/, "");
+  if (NAMED.includes(bare)) return value;
+  if (bare === "hook") return hookWords(value);
+  if (bare === "architecture") return architectureName(value);
+  // A list as the database tells it.
+  if (/^\[.*\]$/.test(value)) return value.slice(1, -1).replaceAll(/,\s*/g, ", ");
+  return KINDS[`config.${bare}`]?.[value] ?? value.replaceAll("_", " ");
+}
+
+/** A hook point where there is little room: "6.resid_post" for "blocks.6.hook_resid_post". */
+export const hookWords = (hook: string) => hook.replace(/^blocks\.(.*?)hook_/, "$1");
+
 /** "BatchTopK, k 32", "JumpReLU, L0 64", "Standard, λ 5": an architecture and what sets its sparsity. */
 export function architectureWords(architecture: Training["config"]["architecture"]): string {
   if (!architecture) return "unknown";

@@ -4,10 +4,11 @@ import { toast } from "sonner";
 import { useShownTheme } from "@/shell/preferences";
 import { IconButton } from "../Button";
 import { amount, exact } from "../format";
+import { LongName } from "../LongName";
 import { Menu, type MenuItem } from "../Menu";
 import { tip } from "../Tip";
 import { AXIS_NAMES, placeWords } from "./axes";
-import { computedColours, seriesColour } from "./colours";
+import { computedColours, seriesColour, seriesDash } from "./colours";
 import { linesCsv } from "./csv";
 import { figurePng, figureSvg, saveFile } from "./figure";
 import { type ChartGroup, useCrosshair, useZoom } from "./group";
@@ -156,7 +157,7 @@ function Crosshair({ children, ...props }: Parts & { children: React.ReactNode }
   };
   return (
     <div
-      className="relative rounded-[3px]"
+      className="group/plot relative rounded-[3px]"
       role="slider"
       tabIndex={0}
       aria-label={`${title}, crosshair`}
@@ -252,15 +253,20 @@ function Beside(props: Parts) {
 
 function Swatch({ place }: { place: number }) {
   return (
-    <span
-      aria-hidden="true"
-      className="inline-block h-0.5 w-2.5 shrink-0"
-      style={{ background: seriesColour(place) }}
-    />
+    <svg aria-hidden="true" width="14" height="2" className="shrink-0">
+      <line
+        x2="14"
+        y1="1"
+        y2="1"
+        strokeWidth="2"
+        strokeDasharray={seriesDash(place).join(" ")}
+        style={{ stroke: seriesColour(place) }}
+      />
+    </svg>
   );
 }
 
-/** The values of many runs at the crosshair, over the plot, on the side away from it. */
+/** The values of many runs at the crosshair, over the plot that is pointed at, on the side away from it. */
 function Card(props: ChartProps & { marks?: Mark[] }) {
   const { at, readings } = useReadings({ ...props, marks: props.marks ?? NONE });
   const zoom = useZoom(props.group);
@@ -271,14 +277,14 @@ function Card(props: ChartProps & { marks?: Mark[] }) {
   const unit = props.unit?.startsWith("bytes") ? props.unit : undefined;
   return (
     <div
-      className={`pointer-events-none absolute top-1 z-10 max-w-[60%] rounded-[4px] border border-line bg-raised/90 px-1.5 py-1 text-2xs leading-[14px] ${right ? "right-1" : "left-14"}`}
+      className={`pointer-events-none absolute top-1 z-10 hidden max-w-[60%] group-focus-within/plot:block group-hover/plot:block rounded-[4px] border border-line bg-raised/90 px-1.5 py-1 text-2xs leading-[14px] ${right ? "right-1" : "left-14"}`}
     >
       {sorted.slice(0, LISTED).map((one) => (
         <div key={one.id} className="flex items-center gap-1.5">
           <Swatch place={one.colour} />
-          <span className="min-w-0 flex-1 truncate text-muted">
-            {one.label}
-            {one.runs !== undefined && ` (${one.runs})`}
+          <span className="flex min-w-0 flex-1 text-muted">
+            <LongName name={one.label} />
+            {one.runs !== undefined && <span className="shrink-0 whitespace-pre"> ({one.runs})</span>}
           </span>
           <span className="whitespace-nowrap">
             {amount(one.value, unit)}
