@@ -242,10 +242,11 @@ class _Watched:
         tenth = int(10 * newest["tokens"] / self._totals[run.name])
         if tenth > self._tenths.get(run.name, -1):
             self._tenths[run.name] = tenth
+            speed = newest["tokens_per_second"]  # unknown of the first step
             self._context.log(
                 f"{self._names[run.name]}, step {newest['step']:,.0f}: loss {newest['loss']:.4g}, FVU "
-                f"{newest['fvu']:.4f}, L0 {newest['l0']:.1f}, {newest['dead_latents']:,.0f} dead latents, "
-                f"{newest['tokens_per_second']:,.0f} tokens/s"
+                f"{newest['fvu']:.4f}, L0 {newest['l0']:.1f}, {newest['dead_latents']:,.0f} dead latents"
+                + (f", {speed:,.0f} tokens/s" if speed == speed else "")
             )
         for point in points:
             if (score := point.get("ce_loss_score", nan)) == score:
