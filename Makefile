@@ -23,12 +23,13 @@ serve: $(VENV)/.runtime $(STATIC) ## Serve the app
 	@$(BIN)/mistudio serve $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.browser $(STATIC) ## Every test, with real databases, queues and a real browser
-	$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile $(ARGS)
-	$(BIN)/python -m pytest -m e2e $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/e2e -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
 	cd ui && npm test --silent
 
+# Comparing with the field's libraries begins with importing them, which takes longer than most tests here.
 unit: $(VENV)/.dev ## The fast tests alone (seconds)
-	$(BIN)/python -m pytest -m "not slow" -n 2 $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --ignore tests/interop --ignore tests/e2e $(ARGS)
 
 e2e: $(VENV)/.dev $(VENV)/.browser $(STATIC) ## The browser tests alone; screenshots go to screenshots/
 	$(BIN)/python -m pytest tests/e2e $(ARGS)

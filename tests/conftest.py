@@ -18,6 +18,17 @@ for _name in [name for name in os.environ if name.startswith("MISTUDIO_")]:
     del os.environ[_name]  # a developer's own settings must not steer the tests
 
 
+# Servers, the real model, and whatever begins with a model that a job has added.
+SLOW_FIXTURES = frozenset({"postgres_url", "redis_url", "smollm2_folder", "tiny_model"})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stands on a slow fixture is slow."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """An empty data folder."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from mistudio.sae import save_sae
 from mistudio.saes import archive
 from tests.features.make_sae import random_sae
@@ -20,6 +22,7 @@ def test_a_text_of_5_mb_is_taken(api: Api) -> None:
     assert api.ask("GET", f"/datasets/{added['id']}")["bytes"] > 0
 
 
+@pytest.mark.slow
 def test_a_zipped_sae_of_5_mb_is_taken(api: Api, tmp_path: Path) -> None:
     folder = tmp_path / "large"
     save_sae(random_sae(d_in=32, d_sae=22_000), folder)

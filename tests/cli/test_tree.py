@@ -59,6 +59,7 @@ def options(command: Any) -> set[str]:
     return {word for parameter in command.params for word in getattr(parameter, "opts", ())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["features", "list", "--help"], ["--version"]])
 def test_help_needs_nothing(arguments: list[str]) -> None:
     """Neither a data folder nor valid settings."""

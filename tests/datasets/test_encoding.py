@@ -110,6 +110,7 @@ def encoders(tokenizer: ModelTokenizer) -> tuple[PartEncoder, TextEncoder]:
     return fast, plain
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(batches=st.lists(TEXTS, max_size=3))
 def test_looking_words_up_changes_no_id_and_no_place(

@@ -84,6 +84,7 @@ def ids_of(tokenizer: ModelTokenizer, wanted: TokenizationSettings, text: str) -
     return tokenizer.encode([text])[0].ids + ([EOS] if wanted.eos_between_rows else [])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(texts=TEXTS, window=WINDOWS, padding=st.sampled_from(["auto", "pad", "drop"]))
 def test_concatenated_sequences_are_cut_from_one_stream(
@@ -123,6 +124,7 @@ def parts_of(tokenizer: ModelTokenizer, wanted: TokenizationSettings, text: str)
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     texts=TEXTS,
@@ -166,6 +168,7 @@ def test_one_per_row_never_spans_two_rows(
         assert run.dropped["rows_truncated"] == sum(len(ids_of(tokenizer, wanted, t)) > size for t in texts)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(texts=TEXTS, window=WINDOWS)
 def test_best_fit_keeps_every_part_whole_and_fills_better_than_one_per_row(
@@ -199,6 +202,7 @@ def test_best_fit_closes_the_fullest_of_too_many(
     assert Counter(map(len, run.sequences[-16:])).total() == 16
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     texts=TEXTS,

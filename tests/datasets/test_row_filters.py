@@ -52,6 +52,7 @@ def test_short_rows(texts: list[str], least: int) -> None:
             assert text.strip() and len(text) >= least
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     texts=st.lists(

@@ -95,6 +95,7 @@ def test_a_zip_gives_its_members_of_one_format_in_order(tmp_path: Path) -> None:
         rows(path, format="parquet")
 
 
+@pytest.mark.slow
 def test_a_zip_of_very_many_small_files(tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     path.write_bytes(zipped({f"{i}.txt": f"text {i}".encode() for i in range(5000)}))
@@ -148,6 +149,7 @@ def test_more_than_the_limit_is_refused(tmp_path: Path, ending: str) -> None:
         rows(path, Unpacking(max_bytes=50_000), documents="line")
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_a_json_list_gives_its_items(tmp_path_factory: pytest.TempPathFactory, items: list[Any]) -> None:
     path = tmp_path_factory.mktemp("json") / "rows.json"

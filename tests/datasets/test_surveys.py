@@ -28,6 +28,7 @@ def added(api: Api, lines: list[str] = LINES) -> Any:
     return api.ask("GET", f"/datasets/{data['id']}")
 
 
+@pytest.mark.slow
 def test_statistics_come_by_themselves(api: Api) -> None:
     data = added(api)
     root = f"/datasets/{data['id']}/statistics"
@@ -117,6 +118,7 @@ def test_the_disk_used_counts_them(api: Api) -> None:
     assert api.ask("GET", "/datasets?sort=-bytes")["total"] == 1
 
 
+@pytest.mark.slow
 def test_a_column_composed_anew_under_its_old_name_is_another_text(api: Api) -> None:
     data = added(api, LINES[:20])
     root = f"/datasets/{data['id']}"

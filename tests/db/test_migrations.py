@@ -44,6 +44,7 @@ def test_every_foreign_key_has_an_index_and_a_rule(metadata: Any) -> None:
             )
 
 
+@pytest.mark.slow
 def test_up_down_and_up_again_equals_the_metadata(empty_database: Database, metadata: Any) -> None:
     upgrade(empty_database, metadata)
     state = check(empty_database, metadata)

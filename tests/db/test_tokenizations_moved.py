@@ -156,6 +156,7 @@ def test_everything_arrives_and_goes_back(oldest: Database, metadata: Any) -> No
         assert rows(oldest, table) == untouched[table]
 
 
+@pytest.mark.slow
 def test_what_the_older_schema_cannot_say_comes_back_on_the_next_way_up(
     oldest: Database, metadata: Any
 ) -> None:

@@ -109,6 +109,7 @@ def letter_case(split: bool) -> tuple[Latents, torch.Tensor]:
     return latents_of(z), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "expected"), [(False, {3}), (True, {3, 5})])
 def test_main_latents_are_found_and_splitting_is_seen(split: bool, expected: set[int]) -> None:
     latents, y = letter_case(split)
@@ -128,6 +129,7 @@ def test_the_sparse_probe_equals_its_dense_form() -> None:
     assert torch.equal(absorption._columns(latents, torch.tensor([7, 3])), latents.dense()[:, [7, 3]])
 
 
+@pytest.mark.slow
 def test_letter_probes_find_letters() -> None:
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(0, 26, (1_500,), generator=generator)
@@ -195,6 +197,7 @@ def test_the_strongest_difference_is_chosen() -> None:
     assert 0.6 < k_sparse_accuracy((x, y), (x, y), 1) < 0.8
 
 
+@pytest.mark.slow
 def test_both_tasks_run_on_a_small_model(model: LanguageModel) -> None:
     """A random model cannot spell: that is said, and no score is given. Its texts can be told apart all the same."""
     lossless = SAE(StandardConfig(), 32, 64, metadata={"hook_name": HOOK})

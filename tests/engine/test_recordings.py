@@ -228,6 +228,7 @@ def test_git_is_noted_with_what_was_changed(tmp_path: Path) -> None:
     assert git_state(Path(os.sep)) is None
 
 
+@pytest.mark.slow
 def test_ce_recovered_is_that_of_the_evaluation(
     model: LanguageModel, source: ModelSource, tmp_path: Path
 ) -> None:
@@ -248,6 +249,7 @@ def test_ce_recovered_is_that_of_the_evaluation(
     assert np.isfinite(curves["fvu"]).all()
 
 
+@pytest.mark.slow
 def test_a_sweep_is_spliced_in_together_and_found_as_each_is_alone(
     model: LanguageModel, source: ModelSource
 ) -> None:
@@ -277,6 +279,7 @@ def test_a_sweep_is_spliced_in_together_and_found_as_each_is_alone(
     assert measured.tolist() == [6, 12, 18, 24, 30, 32]
 
 
+@pytest.mark.slow
 def test_a_cache_needs_its_model_and_tokens_for_ce(model: LanguageModel, tmp_path: Path) -> None:
     tokens = some_tokens(300)
     cache = harvest(model, tokens, HOOK, tmp_path / "caches", dtype="float32")
@@ -331,6 +334,7 @@ def test_latents_that_are_asked_for_are_looked_at(source: ModelSource, tmp_path:
     assert len({one["latent"] for one in look["latents"]}) == len(look["latents"])
 
 
+@pytest.mark.slow
 def test_a_running_training_looks_at_once_when_asked(
     source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def test_what_the_model_reads_before_the_first_step_is_reported(source: ModelSou
         train_runs(source, [Run(RESIDUAL, config=CONFIG)], progress=leave)
 
 
+@pytest.mark.slow
 def test_one_pass_of_the_model_feeds_all_runs(source: ModelSource) -> None:
     read: list[int] = []
     source.on_chunk = lambda _epoch, at, _chunk: read.append(at)
@@ -136,6 +137,7 @@ def test_one_pass_of_the_model_feeds_all_runs(source: ModelSource) -> None:
     assert read == alone
 
 
+@pytest.mark.slow
 def test_a_run_is_the_trainer_stepped_on_the_sources_batches(either: Any) -> None:
     transcoder, crosscoder = train_runs(either, four_runs()[2:])
     by_hand = Trainer(transcoder.run.config, 32, d_out=32)
@@ -161,6 +163,7 @@ def test_a_run_is_the_trainer_stepped_on_the_sources_batches(either: Any) -> Non
     assert crosscoder.sae.n_sites == 2
 
 
+@pytest.mark.slow
 def test_smaller_batches_take_more_steps_on_the_same_rows(source: ModelSource) -> None:
     small = Run(RESIDUAL, config=settings(CONFIG, batch_size=128), name="small")
     large = Run(RESIDUAL, config=CONFIG, name="large")
@@ -171,6 +174,7 @@ def test_smaller_batches_take_more_steps_on_the_same_rows(source: ModelSource) -
         train_runs(source, [replace(small, config=settings(CONFIG, batch_size=100)), large])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(either: Any) -> None:
     run = Run(RESIDUAL, config=CONFIG)
     first, again = (train_runs(either, [run])[0] for _ in range(2))
@@ -215,6 +219,7 @@ def test_what_was_interrupted_goes_on_to_the_same_bits(either: Any, tmp_path: Pa
         assert read_metrics(one.folder / "metrics.bin")["step"].tolist() == other.history["step"]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_read_back(source: ModelSource, tmp_path: Path) -> None:
     runs = four_runs()
     folders = folders_in(tmp_path, runs)

@@ -41,6 +41,7 @@ def server(app: Any) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_join_gives_a_snapshot_and_then_every_event(server: str, transport: str) -> None:
     channel = f"counter/{transport}"
@@ -62,6 +63,7 @@ def test_join_gives_a_snapshot_and_then_every_event(server: str, transport: str)
         assert client.numbers(channel)[-1] == 19, "an event came after leaving"
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_between_snapshot_and_room(server: str) -> None:
     """Clients join while numbers are published as fast as they go: snapshot and events together have no hole."""
     channel, stop = "counter/busy", threading.Event()
@@ -209,6 +211,7 @@ def test_open_sockets_of_one_address_are_limited(tmp_path: Path) -> None:
         assert refused.value.response.status_code == 429
 
 
+@pytest.mark.slow
 def test_a_client_that_never_reads_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

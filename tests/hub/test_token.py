@@ -62,6 +62,7 @@ def test_what_is_no_token_is_refused(settings: Any, wrong: str) -> None:
     assert not (settings.data_dir / "secrets").exists()
 
 
+@pytest.mark.slow
 def test_over_the_api_a_token_goes_in_and_never_out(settings: Any, database: Any) -> None:
     with open_api(settings, database) as api:
         assert api.ask("GET", "/hub")["token"] is None

@@ -31,6 +31,7 @@ def test_jobs_that_run_at_once_share_the_cores(tmp_path: Path) -> None:
     assert default_threads(Settings(data_dir=tmp_path, cpu_slots=256)) == 1
 
 
+@pytest.mark.slow
 def test_pytorch_in_a_job_works_with_as_many_threads_as_the_setting_says(
     desk: Desk, settings: Settings, recorder: Recorder
 ) -> None:

@@ -25,6 +25,7 @@ from tests.jobs.plugin import CountParams, PathParams
 GB = 10**9
 
 
+@pytest.mark.slow
 def test_a_job_waits_for_memory_while_others_that_need_none_go_on(
     desk: Desk, settings: Settings, recorder: Recorder, tmp_path: Path
 ) -> None:

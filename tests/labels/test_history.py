@@ -90,6 +90,7 @@ Machine = st.tuples(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

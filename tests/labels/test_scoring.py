@@ -11,6 +11,7 @@ from mistudio.labels.scoring import auc, balanced_accuracy, score_predictions
 Predictions = st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=20)
 
 
+@pytest.mark.slow
 @given(positive=Predictions, negative=Predictions)
 def test_auc_counts_pairs(positive: list[float], negative: list[float]) -> None:
     pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.models.api import Api
 
 
@@ -67,6 +69,7 @@ def test_a_failed_model_says_why_and_can_be_removed(api: Api, tmp_path: Path) ->
     assert job["state"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_the_web_process_stays_light() -> None:
     import subprocess
     import sys

@@ -207,6 +207,7 @@ def test_readings_of_a_gpu() -> None:
             reading(sample(1.0, gpus=2), channel)
 
 
+@pytest.mark.slow
 def test_one_hour_is_remembered_and_no_more(tmp_path: Path) -> None:
     class Nowhere:
         def publish(self, *_: Any, **__: Any) -> None: ...
@@ -222,6 +223,7 @@ def test_one_hour_is_remembered_and_no_more(tmp_path: Path) -> None:
     assert len(sampler.samples()) >= 1_799
 
 
+@pytest.mark.slow
 def test_polling_gives_now_and_history(server: str) -> None:
     first = httpx.get(f"{server}/api/v1/system").json()
     assert first["interval_seconds"] == 2.0
@@ -236,6 +238,8 @@ def test_polling_gives_now_and_history(server: str) -> None:
 
 
 def test_every_channel_is_pushed_with_the_past_in_its_snapshot(server: str) -> None:
+    past = {"history_seconds": 3600}
+    wait_until(lambda: len(httpx.get(f"{server}/api/v1/system", params=past).json()["history"]["at"]) > 1)
     with FollowingClient(server) as client:
         for channel in CHANNELS:
             answer = client.follow(channel)

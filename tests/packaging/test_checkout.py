@@ -49,6 +49,7 @@ print(json.dumps(tree(build_command())))
 """
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_exists(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _COMMANDS], capture_output=True, text=True, cwd=tmp_path, timeout=120

@@ -83,6 +83,7 @@ def test_known_features_are_recovered(architecture: Any) -> None:
     assert measured(sae, world).fvu < 0.25
 
 
+@pytest.mark.slow
 def test_a_batch_topk_threshold_keeps_the_mean_of_k_without_a_batch() -> None:
     sae, world = trained(BatchTopKConfig(k=ACTIVE))
     assert measured(sae, world).l0 == pytest.approx(ACTIVE, rel=0.1)

@@ -51,6 +51,7 @@ def test_two_ranks_train_what_one_does(case: str, by_two: tuple[str, Path]) -> N
         assert any(row["aux_loss"] > 0 for row in expected), "AuxK was not exercised"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["topk", "batch_topk", "jump_relu", "muon"])
 def test_a_checkpoint_of_two_ranks_is_resumed_by_one(case: str, by_two: tuple[str, Path]) -> None:
     _, folder = by_two

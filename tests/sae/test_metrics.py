@@ -79,6 +79,7 @@ def some_sae(d_in: int, k: int = 3) -> SAE:
     return sae
 
 
+@pytest.mark.slow
 @given(x=activations(), cut=st.integers(1, 29))
 @settings(deadline=None)
 def test_evaluation_in_parts_equals_the_whole(x: Tensor, cut: int) -> None:

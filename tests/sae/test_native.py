@@ -29,6 +29,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     native.library.cache_clear()
 
 
+@pytest.mark.slow
 def test_is_compiled_once_or_not_at_all(fresh: Path) -> None:
     if COMPILER is None:
         assert native.library() is None

@@ -111,6 +111,7 @@ def test_a_skip_connection_takes_what_is_linear() -> None:
     assert fvu[True] < 0.6 * fvu[False], fvu
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY, ids=lambda a: a.kind)
 def test_latents_beside_a_skip_connection_find_what_is_not_linear(architecture: Any) -> None:
     world = Pairs(linear=0.1)

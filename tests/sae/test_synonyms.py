@@ -81,6 +81,7 @@ def test_hidden_dim_is_held_against_the_hook() -> None:
     Trainer(TrainerConfig.model_validate(TEMPLATE | {"hidden_dim": 16}), 32, n_sites=2)
 
 
+@pytest.mark.slow
 def test_each_setting_changes_the_run_as_it_says(plain: dict[str, Any]) -> None:
     assert trained(latent_dim=48)["trainer"].sae.d_sae == 48
     assert trained(architecture="topk", l1_alpha=None, target_l0=4)["l0"] == [4.0] * 24

@@ -45,6 +45,7 @@ def problems(draw: st.DrawFn) -> tuple[Latents, Tensor, Tensor]:
     return latents, torch.randn(n, d, generator=generator), torch.randn(m, d, generator=generator)
 
 
+@pytest.mark.slow
 @given(problem=problems())
 @settings(max_examples=25, deadline=None)
 def test_equal_the_dense_products(interpreted: ModuleType, problem: tuple[Latents, Tensor, Tensor]) -> None:
@@ -113,6 +114,7 @@ def test_are_what_kernels_uses_where_they_serve(
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
 def test_needs_no_triton_to_be_imported() -> None:
     code = (
         "import sys, importlib.util as util\n"

@@ -182,6 +182,7 @@ def test_several_saes_are_named(api: Any, tmp_path: Path) -> None:
     assert ".import-" not in error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../up.pt", "/abs/ae.pt", "a/../../ae.pt", "..\\up.pt", "C:\\ae.pt"])
 def test_a_zip_file_stays_in_its_folder(api: Any, name: str) -> None:
     assert refusal(api, "slip.zip", packed(**{"ae.pt": b"x", name: b"y"})).code == "zip_unsafe"

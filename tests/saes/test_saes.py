@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sae_lens import SAE as TheirSAE
 
 from mistudio.errors import Conflict, NotFound, StudioError
 from mistudio.sae import SAEFormatError, load_sae, save_sae
@@ -88,6 +87,7 @@ def test_import(
     assert [p.name for p in settings.data_dir.iterdir() if p.name.startswith(".import-")] == []
 
 
+@pytest.mark.slow
 def test_upload_and_download(
     settings: Any, database: Any, tiny_model: Any, folder: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +106,8 @@ def test_upload_and_download(
     with zipfile.ZipFile(tmp_path / "back.zip") as back:
         assert back.testzip() is None
         back.extractall(tmp_path / "back")
+    from sae_lens import SAE as TheirSAE
+
     theirs = TheirSAE.load_from_disk(str(tmp_path / "back"))
     x = torch.randn(50, 32)
     torch.testing.assert_close(theirs.encode(x), load_sae(folder).encode(x).dense(), rtol=1e-5, atol=1e-5)

@@ -209,6 +209,7 @@ def test_batches_may_begin_at_any_row(tmp_path: Path, shift: int) -> None:
         cache.shuffled_batches("hook", 64, 5, first_row=-1)
 
 
+@pytest.mark.slow
 def test_an_error_that_the_caller_measured_is_kept(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
     stored = values.astype(np.float16)

@@ -29,6 +29,7 @@ def bits_of(columns: dict[str, np.ndarray]) -> list[list[int]]:
     return [values.view(np.uint64).tolist() for values in columns.values()]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(words, st.integers(0, 320))
 def test_an_archive_is_the_log_to_the_bit(bits: np.ndarray, start: int) -> None:
@@ -131,6 +132,7 @@ def test_a_kill_while_archiving_leaves_the_run_readable(tmp_path: Path, piece: i
 curves = hnp.arrays(np.float64, st.integers(1, 700), elements=st.floats(-1e6, 1e6) | st.just(float("nan")))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(curves, st.integers(1, 9), st.integers(4, 40), st.booleans(), st.data())
 def test_a_curve_from_the_overview_keeps_the_extremes_of_its_part(

@@ -106,6 +106,7 @@ FOUND: list[tuple[str, set[str]]] = [
 ]
 
 
+@pytest.mark.slow
 def test_filters_find_what_they_say(runs: Database, settings: Any) -> None:
     for filter, found in FOUND:
         assert set(names(runs, settings, filter)) == found, filter

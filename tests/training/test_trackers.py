@@ -97,6 +97,7 @@ def test_a_later_attempt_replaces_what_it_does_again(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -127,6 +128,7 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert all("dead" not in one for one in histories)
 
 
+@pytest.mark.slow
 def test_trackio_keeps_several_runs_in_the_data_folder(tmp_path: Path) -> None:
     # The package reads its folder once, when it is imported.
     script = """

@@ -65,6 +65,7 @@ def test_what_was_answered_is_committed(http: httpx.Client) -> None:
         assert http.get(ANIMALS, params={"q": f"fish{number}"}).json()["total"] >= 1
 
 
+@pytest.mark.slow
 def test_many_readers_and_writers_at_once(server: str) -> None:
     """More requests at once than threads and connections there are: all are answered, none in a deadlock."""
     with httpx.Client(base_url=server, limits=httpx.Limits(max_connections=120), timeout=25) as http:

@@ -184,6 +184,7 @@ def test_a_data_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_web_process_loads_nothing_heavy(tmp_path: Path) -> None:
     """After assembling the whole application and answering requests, no science package is in memory."""
     program = f"""

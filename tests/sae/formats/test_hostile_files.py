@@ -151,6 +151,7 @@ def _with(tensor: torch.Tensor, value: float) -> torch.Tensor:
     return changed
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(NAMES), change=st.sampled_from(sorted(CHANGES)), data=st.data())
 @settings(FUZZ, max_examples=120)
 def test_changed_tensors(name: str, change: str, data: st.DataObject, folders: dict[str, Path]) -> None:
@@ -179,6 +180,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(NAMES), value=JSON, data=st.data())
 @settings(FUZZ, max_examples=80)
 def test_changed_configurations(name: str, value: Any, data: st.DataObject, folders: dict[str, Path]) -> None:
@@ -263,6 +265,7 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_an_npz_that_unpacks_to_gigabytes_is_refused_unopened(tmp_path: Path) -> None:
     size = 2**28
     with zipfile.ZipFile(tmp_path / "params.npz", "w", zipfile.ZIP_DEFLATED) as archive:

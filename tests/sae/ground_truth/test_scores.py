@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from sae_lens import StandardSAE, StandardSAEConfig
-from sae_lens.synthetic import ActivationGenerator, FeatureDictionary, eval_sae_on_synthetic_data
 
 from mistudio.sae import SAE, Latents, SAEError, StandardConfig
 from mistudio.sae.ground_truth import HierarchyConfig, Scoring, World, WorldConfig, score
@@ -30,21 +28,23 @@ def half_right_dictionary(world: World, seed: int = 0) -> SAE:
     return sae
 
 
-class _Replay(ActivationGenerator):
-    """SAELens' generator, giving out the samples of our world."""
-
-    def __init__(self, world: World, start: int) -> None:
-        super().__init__(world.n_features, 0.1)
-        self.world, self.at = world, start
-
-    def sample(self, batch_size: int) -> torch.Tensor:
-        self.at += batch_size
-        return self.world.sample(batch_size, self.at - batch_size).features.dense()
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_score_is_what_saelens_computes(seed: int) -> None:
+    from sae_lens import StandardSAE, StandardSAEConfig
+    from sae_lens.synthetic import ActivationGenerator, FeatureDictionary, eval_sae_on_synthetic_data
+
     world = small_world(bias_norm=2.0)
+
+    class Replay(ActivationGenerator):
+        """SAELens' generator, giving out the samples of our world from the thousandth on."""
+
+        at = 1000
+
+        def sample(self, batch_size: int) -> torch.Tensor:
+            self.at += batch_size
+            return world.sample(batch_size, self.at - batch_size).features.dense()
+
     ours = half_right_dictionary(world, seed)
     theirs = StandardSAE(StandardSAEConfig(d_in=world.d, d_sae=96, apply_b_dec_to_input=True))
     theirs.load_state_dict(
@@ -55,7 +55,9 @@ def test_every_score_is_what_saelens_computes(seed: int) -> None:
         features.feature_vectors.copy_(world.directions)
         features.bias.copy_(world.bias)
 
-    expected = eval_sae_on_synthetic_data(theirs, features, _Replay(world, 1000), 5000, batch_size=700)
+    expected = eval_sae_on_synthetic_data(
+        theirs, features, Replay(world.n_features, 0.1), 5000, batch_size=700
+    )
     found = score(ours, world, 5000, batch_size=640, start=1000)
 
     assert (

@@ -8,15 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sae_lens.synthetic import (
-    FoldedNormalMagnitudeConfig,
-    LinearMagnitudeConfig,
-    LowRankCorrelationConfig,
-    SyntheticModel,
-    SyntheticModelConfig,
-    ZipfianFiringProbabilityConfig,
-)
-from sae_lens.synthetic import HierarchyConfig as TheirHierarchy
 
 from mistudio.sae import SAEError
 from mistudio.sae.ground_truth import HELD_OUT, HierarchyConfig, World, WorldConfig
@@ -154,6 +145,16 @@ def test_a_child_is_scaled_by_its_parent() -> None:
 @pytest.mark.slow
 def test_statistics_are_those_of_saelens(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The same settings in SAELens' own generator: rates and magnitudes agree, level by level of the trees."""
+    from sae_lens.synthetic import (
+        FoldedNormalMagnitudeConfig,
+        LinearMagnitudeConfig,
+        LowRankCorrelationConfig,
+        SyntheticModel,
+        SyntheticModelConfig,
+        ZipfianFiringProbabilityConfig,
+    )
+    from sae_lens.synthetic import HierarchyConfig as TheirHierarchy
+
     caplog.set_level(logging.ERROR)
     theirs = SyntheticModel(
         SyntheticModelConfig(
