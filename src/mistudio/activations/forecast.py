@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, joinedload
 from mistudio.activations.schemas import CacheCreate, CacheForecastOut
 from mistudio.activations.tables import ActivationCache
 from mistudio.datasets.tokenizations import ready_tokenization
+from mistudio.engine.sizes import GROUP_TOKENS, ORIGIN_BYTES
 from mistudio.lm.footprint import ModelFootprint, estimate
 from mistudio.lm.hooks import parse_hook
 from mistudio.models.library import model_folder, ready_model
@@ -27,11 +28,8 @@ from mistudio.store import row_bytes
 VALUE_FLOPS = 900
 """Measured on two cores, SmolLM2-135M in float32: 30 hooks against one took 11 ns more for each value; 12 ps an
 operation."""
-# Sequence (4), position (2) and token id (4) of each row.
-_ORIGIN_BYTES = 10
-# Groups of 16,384 tokens that are in memory at once: the one that is read, and those that wait to be written.
+# Groups of tokens that are in memory at once: the one that is read, and those that wait to be written.
 _GROUPS = 6
-_GROUP_TOKENS = 16_384
 _RUNS = 50
 
 
@@ -52,10 +50,10 @@ def forecast_cache(
     return CacheForecastOut(
         n_tokens=n_tokens,
         hooks=list(widths),
-        bytes=n_tokens * (sum(row_bytes(wanted.dtype, d) for d in widths.values()) + _ORIGIN_BYTES),
+        bytes=n_tokens * (sum(row_bytes(wanted.dtype, d) for d in widths.values()) + ORIGIN_BYTES),
         bytes_free=shutil.disk_usage(settings.data_dir).free,
         memory_bytes=footprint.harvest_bytes(wanted.settings.batch_sequences, context, len(widths))
-        + _GROUPS * _GROUP_TOKENS * values * 4,
+        + _GROUPS * GROUP_TOKENS * values * 4,
         memory_available=psutil.virtual_memory().available,
         seconds=None if rate is None else n_tokens / rate,
         tokens_per_second=rate,

@@ -21,6 +21,7 @@ from mistudio.engine.filling import fill_cache
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.runs import SettingsRefused
 from mistudio.engine.sequences import CONTEXT, Tokens, TokenSequences, as_sequences, begins_with_bos
+from mistudio.engine.sizes import ORIGIN_BYTES
 from mistudio.store import (
     ActivationCache,
     ActivationCacheWriter,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from mistudio.lm import LanguageModel
 
 _log = logging.getLogger(__name__)
-# Sequence (4), position (2) and token id (4) of each row.
-ORIGIN_BYTES = 10
 _SAID = {
     "model": "the model",
     "tokens": "the tokens",

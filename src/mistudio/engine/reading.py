@@ -16,12 +16,10 @@ from torch import Tensor
 from mistudio.engine.errors import ActivationsRefused
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.sequences import Ids, TokenSequences
+from mistudio.engine.sizes import GROUP_TOKENS
 
 if TYPE_CHECKING:
     from mistudio.lm import LanguageModel
-
-GROUP_TOKENS = 16_384
-"""Sequences are read in groups of about this many tokens: sorted by length inside a group there is little padding."""
 
 
 @dataclass

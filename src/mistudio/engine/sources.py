@@ -14,6 +14,7 @@ from mistudio.engine.errors import ActivationsRefused, TokensUnfit
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.reading import ActivationChunk, group_size, read_chunk
 from mistudio.engine.sequences import CONTEXT, Ids, Tokens, as_sequences, begins_with_bos, sequence_order
+from mistudio.engine.sizes import POOL_TOKENS
 from mistudio.engine.stream import (
     ActivationSource,
     Batch,
@@ -39,9 +40,6 @@ __all__ = [
     "refuse_other_model",
     "saelens_hook",
 ]
-
-POOL_TOKENS = 65_536
-"""Activations that are mixed at a time while the model runs alongside."""
 
 
 class ModelSource:

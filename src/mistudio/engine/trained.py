@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 from mistudio.engine.changes import Change
 from mistudio.engine.runs import Run, SettingsRefused, describe
@@ -52,7 +53,7 @@ class TrainedSAE:
 
 def dictionary_of(one: SAE | TrainedSAE) -> SAE:
     """The dictionary itself. Raises SettingsRefused for a run that left none, and for what is none."""
-    given: object = one  # in a notebook nobody checks for types
+    given = cast("object", one)  # in a notebook nobody checks for types
     if isinstance(given, SAE):
         return given
     if not isinstance(given, TrainedSAE):
@@ -61,7 +62,9 @@ def dictionary_of(one: SAE | TrainedSAE) -> SAE:
             "Give what `load_sae` or `train` returned.",
         )
     if given.sae is None:
-        raise SettingsRefused(f"The run “{given.run.title}” diverged in its first step and left no dictionary.")
+        raise SettingsRefused(
+            f"The run “{given.run.title}” diverged in its first step and left no dictionary."
+        )
     return given.sae
 
 

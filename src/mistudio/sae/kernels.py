@@ -16,17 +16,15 @@ from torch.nn import functional
 
 from mistudio.sae import native, triton_kernels
 from mistudio.sae.latents import Latents, row_offsets
+from mistudio.sae.sizes import SEARCH_BLOCK_BYTES
 
 # torch warns once per process that CSR tensors are in beta; the tests compare every result with dense autograd
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
 
-_BLOCK_BYTES = {"cpu": 24 * 2**20}
+_BLOCK_BYTES = {"cpu": SEARCH_BLOCK_BYTES}
 _BLOCK_BYTES_ELSEWHERE = 2**30
-
-SPARSE_PAYS_BELOW = 1 / 8
-"""Share of active latents under which the sparse products beat the dense ones (measured on 2 CPU cores)."""
 
 
 def block_rows(d_sae: int, device: torch.device, element_size: int) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mistudio.sae import kernels, native
 from mistudio.sae.latents import Latents, row_offsets
+from mistudio.sae.sizes import SPARSE_PAYS_BELOW
 
 _CANDIDATES_PER_LATENT = 2
 _SMALLEST_GAIN = 16
@@ -99,7 +100,7 @@ def encode_above_if_sparse(
     b_enc: Tensor,
     threshold: float | Tensor,
     norms: Tensor | None = None,
-    most: float = kernels.SPARSE_PAYS_BELOW,
+    most: float = SPARSE_PAYS_BELOW,
 ) -> Latents | None:
     """`encode_above`, or None as soon as a share of entries larger than `most` turns out to be active.
 

@@ -25,7 +25,7 @@ from mistudio.store.precision import (
     row_columns,
 )
 from mistudio.store.shards import Column, ShardReader, ShardWriter
-from mistudio.store.shuffle import ShuffledBatches
+from mistudio.store.shuffle import WINDOW_TOKENS, ShuffledBatches
 
 KIND = "activations"
 # The error of the reduced precision is measured on every 16th row: 1/16 of the cost, ample for one number.
@@ -251,7 +251,7 @@ class ActivationCache:
         seed: int,
         epochs: int | None = 1,
         start_batch: int = 0,
-        window_tokens: int = 65_536,
+        window_tokens: int = WINDOW_TOKENS,
         stop: int | None = None,
         first_row: int = 0,
     ) -> ShuffledBatches:

@@ -9,6 +9,8 @@ from mistudio.store.errors import TooFewTokens
 from mistudio.store.npy import Array
 
 BLOCK = 256
+WINDOW_TOKENS = 65_536
+"""Rows that are mixed at a time."""
 
 
 class ShuffledBatches(Iterator[Array]):
@@ -38,7 +40,7 @@ class ShuffledBatches(Iterator[Array]):
         seed: int,
         epochs: int | None,
         start_batch: int = 0,
-        window_tokens: int = 65_536,
+        window_tokens: int = WINDOW_TOKENS,
         first_row: int = 0,
     ) -> None:
         if (

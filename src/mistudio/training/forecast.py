@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from mistudio.datasets.tables import Tokenization
 from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.engine.runs import describe, stored_settings
+from mistudio.engine.sizes import POOL_TOKENS, SPLICED_TOKENS
 from mistudio.jobs import Job, latest_jobs
 from mistudio.lm.footprint import ModelFootprint, estimate
 from mistudio.lm.hooks import parse_hook
@@ -23,14 +24,7 @@ from mistudio.settings import Settings
 from mistudio.store import read_metrics, row_bytes
 from mistudio.training.advice import advise
 from mistudio.training.inputs import Inputs, check_inputs, refuse_too_few
-from mistudio.training.memory import (
-    LOGIT_TOKENS,
-    POOL_TOKENS,
-    Reading,
-    dictionary_bytes,
-    disk_bytes,
-    memory_parts,
-)
+from mistudio.training.memory import Reading, dictionary_bytes, disk_bytes, memory_parts
 from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Forecast, ForecastSae, TrainingCreate
 from mistudio.training.tables import Sweep, Training
@@ -93,7 +87,7 @@ def _reading(settings: Settings, found: Inputs, request: TrainingCreate) -> Read
     dtype = {"none": loading.dtype}.get(loading.quantization, loading.quantization)
     footprint = estimate(model_folder(settings, found.model.id), "float32" if dtype == "auto" else dtype)
     if cached.cached_tokens:  # dictionaries are spliced into the model, a few sequences at a time
-        return replace(cached, footprint=footprint, pass_tokens=LOGIT_TOKENS)
+        return replace(cached, footprint=footprint, pass_tokens=SPLICED_TOKENS)
     context = max(int(one.settings["context_length"]) for one in found.tokenizations)
     return replace(
         cached,

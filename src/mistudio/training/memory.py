@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mistudio.engine.sizes import GROUP_TOKENS, POOL_TOKENS, SPLICED_TOGETHER, SPLICED_TOKENS
 from mistudio.lm.footprint import ModelFootprint
 from mistudio.sae.config import TrainerConfig
+from mistudio.sae.sizes import SEARCH_BLOCK_BYTES
+from mistudio.store.shuffle import WINDOW_TOKENS
 
 PROCESS = 340_000_000
 """Measured: a job's process that has imported PyTorch and steps, its libraries and their buffers among it."""
 MODEL_PROCESS = 190_000_000
 """Measured: what transformers and its libraries add."""
 FLOAT = 4
-POOL_TOKENS = 65_536
-"""Activations that are shuffled at a time while the model runs alongside: `engine.sources.POOL_TOKENS`."""
-GROUP_TOKENS = 16_384
-"""How many are read at a time: `engine.reading.GROUP_TOKENS`."""
-WINDOW_TOKENS = 65_536
-"""Rows of a cache that are shuffled at a time: `store.ShuffledBatches`."""
-LOGIT_TOKENS = 256
-"""Tokens of one pass whose logits are compared: `engine.recordings.cross_entropy.LONGEST`."""
-SPLICED_TOGETHER = 4
-"""Dictionaries that are compared in one pass: `engine.recordings.cross_entropy.TOGETHER`."""
-SEARCH_BLOCK_BYTES = 24 * 2**20
-"""Pre-activations that are searched for active latents at a time: `sae.kernels.block_rows`."""
 _MOMENTS = {"adam": 2, "muon": 1, "signum": 1}
 """Numbers that an optimiser keeps for each weight."""
 _STEP_BYTES = {"jump_relu": 4, "gated": 36, "standard": 12}
@@ -87,7 +78,7 @@ def memory_parts(runs: Sequence[tuple[TrainerConfig, int]], reading: Reading) ->
             "language model": model.weight_bytes,
             # Freed and taken again by every layer, in sizes that leave gaps.
             "forward pass": 3 * reading.pass_tokens * model.forward_bytes_per_token,
-            "logits with the SAE spliced in": 3 * LOGIT_TOKENS * model.logits_bytes_per_token * compares,
+            "logits with the SAE spliced in": 3 * SPLICED_TOKENS * model.logits_bytes_per_token * compares,
         }
         if compares:
             # The largest of those that are spliced in at a time takes the place of the gradients.
@@ -130,7 +121,7 @@ def step_bytes(config: TrainerConfig) -> int:
     """What one step of a dictionary needs for itself beside its gradients.
 
     All families look for active latents in blocks of tokens. Those that keep the strongest find a number of them that
-    is small; of the others, a share of `sae.kernels.SPARSE_PAYS_BELOW` may be active before the step is done densely,
+    is small; of the others, a share of `sae.sizes.SPARSE_PAYS_BELOW` may be active before the step is done densely,
     with several numbers for each of them, counted here for each token and latent (measured). A batch may be worked
     through in parts.
     """

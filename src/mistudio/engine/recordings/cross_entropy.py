@@ -10,6 +10,7 @@ from torch import Tensor
 from mistudio.engine.evaluation.behaviour import Ablation, measure_behaviour, pad
 from mistudio.engine.evaluation.sites import Site
 from mistudio.engine.runs import Run, SettingsRefused
+from mistudio.engine.sizes import SPLICED_TOKENS
 from mistudio.engine.sources import ActivationSource, Observed
 from mistudio.lm.model import LanguageModel
 from mistudio.lm.splice import Splicer
@@ -17,10 +18,6 @@ from mistudio.sae import SAE
 
 TOKENS = 2_048
 """Held-out tokens that are spliced each time, always the same."""
-LONGEST = 256
-"""Sequences are cut to so many tokens: logits of a pass then take LONGEST × vocabulary numbers."""
-TOGETHER = 4
-"""Dictionaries that are measured in one pass: each is a copy of the one that learns."""
 COLUMNS = ("ce_loss_with_sae", "ce_loss_score", "kl_div_with_sae")
 
 
@@ -33,9 +30,9 @@ class SplicedLoss:
 
     def __init__(self, model: LanguageModel, sequences: list[Tensor], *, skip_special: bool = True) -> None:
         self.model = model
-        self.sequences = [ids[:LONGEST] for ids in sequences]
+        self.sequences = [ids[:SPLICED_TOKENS] for ids in sequences]
         self._special = torch.tensor(sorted(model.special_ids), dtype=torch.long) if skip_special else None
-        self._batch = max(1, LONGEST // max(len(ids) for ids in self.sequences))
+        self._batch = max(1, SPLICED_TOKENS // max(len(ids) for ids in self.sequences))
         self._ablations: dict[Ablation, list[float]] = {}
         self._means: dict[tuple[str, ...], Tensor] = {}
 

@@ -7,11 +7,12 @@ from math import nan
 from pathlib import Path
 
 from mistudio.engine.evaluation.sites import Site
-from mistudio.engine.recordings.cross_entropy import COLUMNS, TOGETHER, SplicedLoss
+from mistudio.engine.recordings.cross_entropy import COLUMNS, SplicedLoss
 from mistudio.engine.recordings.histograms import Histograms
 from mistudio.engine.recordings.looking import Looking
 from mistudio.engine.recordings.memory import memory_row
 from mistudio.engine.runs import Run
+from mistudio.engine.sizes import SPLICED_TOGETHER
 from mistudio.engine.sources import ActivationSource, Observed
 from mistudio.sae import Trainer
 
@@ -82,8 +83,8 @@ def splice_together(recorders: Sequence[Recorder]) -> None:
     """Measure the dictionaries of one training that are due for it, spliced into the model, in as few passes as may
     be, and fill in what `after_step` gave. They are as they are now; all ranks call it together."""
     due = [one for one in recorders if one.unspliced is not None]
-    for start in range(0, len(due), TOGETHER):
-        group = due[start : start + TOGETHER]
+    for start in range(0, len(due), SPLICED_TOGETHER):
+        group = due[start : start + SPLICED_TOGETHER]
         saes = [one.trainer.finish() for one in group]
         spliced = group[0].spliced
         if spliced is not None and group[0].trainer.first:

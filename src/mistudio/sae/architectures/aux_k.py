@@ -14,6 +14,7 @@ from mistudio.sae.architectures import selection
 from mistudio.sae.architectures.base import StepContext
 from mistudio.sae.kernels import ByLatent
 from mistudio.sae.latents import Latents
+from mistudio.sae.sizes import SPARSE_PAYS_BELOW
 
 if TYPE_CHECKING:
     from mistudio.sae.dictionary import SAE
@@ -61,7 +62,7 @@ def add_gradients(
     k = min(config.aux_k, dead.shape[0])
     latents = search.encode_top_k(seen, W_enc, b_enc, k, dead_norms) if k else _none(seen)
     latents = selection.of_tokens(latents, dead_norms, config.aux_k, sae.shards)
-    sparse = k < kernels.SPARSE_PAYS_BELOW * dead.shape[0]
+    sparse = k < SPARSE_PAYS_BELOW * dead.shape[0]
     z = None if sparse else latents.dense().to(W_dec.dtype)
     miss = sae.shards.sum(kernels.decode(latents, W_dec) if z is None else z @ W_dec).sub_(e)
     scale = config.aux_coefficient / _spread(e, context)
