@@ -335,7 +335,9 @@ def public_message(error: Exception) -> str | None:
     if isinstance(error, StudioError):
         # The sentence of any other error already names its field.
         named = error.fields if error.code == "invalid_input" else {}
-        return f"{error}{''.join(f' {name}: {problem}.' for name, problem in named.items())}"
+        told = {name: problem.rstrip(".") for name, problem in named.items()}
+        more = "".join(f" {name}: {said}." for name, said in told.items() if said not in error.message)
+        return f"{error}{more}"
     if isinstance(getattr(error, "code", None), str) and hasattr(error, "message"):  # the science floor's own
         hint = getattr(error, "hint", None)
         return f"{error.message} {hint}" if hint else str(error.message)  # type: ignore[attr-defined]

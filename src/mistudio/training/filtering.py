@@ -71,7 +71,9 @@ def _term(term: Term, columns: Columns) -> ColumnElement[bool]:
             f"A run has no field “{term.name}”.",
             term.start,
             term.start + len(term.name),
-            hint=f"Did you mean “{near}”?" if near else "Press Ctrl+Space in the field to see all.",
+            hint=f"Did you mean “{near}”?"
+            if near
+            else "Ctrl+Space in the field and `mistudio train fields` list all.",
         )
     if term.operator in _COMPARED and field.kind not in ("number", "time"):
         raise FilterError(
