@@ -282,6 +282,9 @@ def test_what_does_not_fit_is_refused_by_name(settings: Any, database: Any, toke
     assert refused({"cache_id": "ac_none"}).code == "activation_cache_not_found"
     assert refused({"hooks": ["blocks.0.hook_resid_post"]}).code == "cache_does_not_fit"
     assert refused({"held_out_tokens": 1_000_000}).code == "too_few_tokens"
+    assert "belong" in refused({"grid": {"hook": [HOOK]}}).fields["grid"]
+    narrower = good.config.model_copy(update={"hidden_dim": 8})
+    assert "hidden_dim is 8" in refused({"config": narrower}).message
     with database.reading() as session:
         assert session.query(Training).count() == 0
 

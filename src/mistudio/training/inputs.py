@@ -67,6 +67,7 @@ def check_inputs(session: Session, request: TrainingCreate) -> Inputs:
         available = cache.n_tokens or 0
         harvest = HarvestSettings.model_validate(cache.settings)
     runs, batch_size = _runs(request)
+    _refuse_other_widths(runs, widths)
     return Inputs(tokenizations, model, runs, batch_size, widths, available, harvest, cache)
 
 
@@ -80,6 +81,19 @@ def refuse_too_few(found: Inputs, held_out_tokens: int) -> None:
             hint="Use more text, a smaller batch, or hold out less.",
             fields={"held_out_tokens": "leaves too few tokens to train on"},
         )
+
+
+def _refuse_other_widths(runs: list[Run], widths: dict[str, int]) -> None:
+    for run in runs:
+        if run.config.hidden_dim not in (None, widths[run.hook]):
+            raise StudioError(
+                "invalid_input",
+                f"The activations at {run.hook} have {widths[run.hook]} dimensions, and hidden_dim is "
+                f"{run.config.hidden_dim}.",
+                hint="Take a hook point of that width, or leave hidden_dim out.",
+                status=422,
+                fields={"config.hidden_dim": f"{widths[run.hook]} here, or left out"},
+            )
 
 
 def _ready_tokenization(session: Session, tokenization_id: str) -> Tokenization:
