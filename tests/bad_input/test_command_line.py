@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CommandLine, cli
+from tests.cli.conftest import CommandLine, cli, cli_apart
 from tests.loopback_hub import LoopbackHub, Repository, loopback_hub
 
-__all__ = ["cli"]
+__all__ = ["cli", "cli_apart"]
 pytestmark = pytest.mark.slow
 
 
@@ -39,7 +39,8 @@ def hub() -> Iterator[LoopbackHub]:
         yield hub
 
 
-def test_hub_ids_that_are_not_there_gated_or_time_out(cli: CommandLine, hub: LoopbackHub) -> None:
+def test_hub_ids_that_are_not_there_gated_or_time_out(cli_apart: CommandLine, hub: LoopbackHub) -> None:
+    cli = cli_apart
     secret = "hf_a_token_that_is_secret"
     environment = {
         "HF_ENDPOINT": hub.url,
@@ -122,10 +123,10 @@ def test_a_file_that_is_no_database(cli: CommandLine) -> None:
     assert "cannot be opened" in said and "topsecret" not in said
 
 
-def test_a_port_in_use(cli: CommandLine) -> None:
+def test_a_port_in_use(cli_apart: CommandLine) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        assert f"Port {port}" in cli.refused("serve", "--port", port)
-    assert list(cli.data_dir.iterdir()) == []
+        assert f"Port {port}" in cli_apart.refused("serve", "--port", port)
+    assert list(cli_apart.data_dir.iterdir()) == []

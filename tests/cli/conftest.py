@@ -1,4 +1,4 @@
-"""The command line as a person has it: each command a process of its own."""
+"""The command line as a person has it, in the test's process or each command in one of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.command_line import run_here
+
 
 @dataclass
 class CommandLine:
@@ -20,20 +22,27 @@ class CommandLine:
 
     data_dir: Path
     environment: dict[str, str] = field(default_factory=dict[str, str])
+    apart: bool = False
+    """Whether each command is a process of its own, as what libraries read from the environment asks for."""
 
     def run(
         self, *arguments: str, expect: int = 0, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run one command; whatever it says, it says without a traceback, a place of this machine or a secret."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mistudio.cli", "--data-dir", str(self.data_dir), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=self.data_dir.parent,
-            env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | self.environment | dict(environment or {}),
-        )
+        words = ["--data-dir", str(self.data_dir), *arguments]
+        given = {"COLUMNS": "200", "NO_COLOR": "1"} | self.environment | dict(environment or {})
+        if self.apart:
+            done = subprocess.run(
+                [sys.executable, "-m", "mistudio.cli", *words],
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+                cwd=self.data_dir.parent,
+                env=os.environ | given,
+            )
+        else:
+            done = run_here(words, cwd=self.data_dir.parent, environment=given)
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         if not {"settings", "monitor"} & set(arguments):  # these are asked for the folder
@@ -56,3 +65,9 @@ class CommandLine:
 def cli(data_dir: Path) -> CommandLine:
     """The command line over an empty data folder."""
     return CommandLine(data_dir)
+
+
+@pytest.fixture
+def cli_apart(data_dir: Path) -> CommandLine:
+    """The same, each command a process of its own."""
+    return CommandLine(data_dir, apart=True)

@@ -20,11 +20,11 @@ from tests.cli.conftest import CommandLine
 pytestmark = pytest.mark.slow
 
 
-def test_settings_show_each_value_with_its_source(cli: CommandLine, tmp_path: Path) -> None:
+def test_settings_show_each_value_with_its_source(cli_apart: CommandLine, tmp_path: Path) -> None:
     config = tmp_path / "own.toml"
     config.write_text("io_slots = 7\nhost = '127.0.0.9'\n")
     environment = {"MISTUDIO_HOST": "127.0.0.3", "MISTUDIO_HF_TOKEN": "hf_very_secret"}
-    done = cli.run(
+    done = cli_apart.run(
         "--config", str(config), "--set", "cpu_slots=2", "settings", "--json", environment=environment
     )
     assert "hf_very_secret" not in done.stdout
@@ -39,8 +39,8 @@ def test_settings_show_each_value_with_its_source(cli: CommandLine, tmp_path: Pa
         "io_slots": (7, "file own.toml"),
     }
     assert found["port"]["source"] == "default" and found["data_dir"]["source"] == "flag"
-    assert "127.0.0.3" in cli.run("settings", environment=environment).stdout
-    assert list(cli.data_dir.iterdir()) == [], "looking at settings wrote something"
+    assert "127.0.0.3" in cli_apart.run("settings", environment=environment).stdout
+    assert list(cli_apart.data_dir.iterdir()) == [], "looking at settings wrote something"
 
 
 def test_the_database_goes_up_down_and_is_checked(cli: CommandLine) -> None:

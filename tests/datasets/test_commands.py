@@ -1,4 +1,4 @@
-"""The command line from a text file to cached activations, each command a real process."""
+"""The command line from a text file to cached activations, the first command a process of its own."""
 
 from __future__ import annotations
 
@@ -10,25 +10,34 @@ from typing import Any
 
 import pytest
 
+from tests.command_line import run_here
+
 pytestmark = pytest.mark.slow
 
 
-def mistudio(data_dir: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "mistudio.cli", "--data-dir", str(data_dir), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        cwd=data_dir,
-    )
+def mistudio(
+    data_dir: Path, *arguments: str, expect: int = 0, apart: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """One command: in this process or, `apart`, in one of its own."""
+    words = ["--data-dir", str(data_dir), *arguments]
+    if apart:
+        done = subprocess.run(
+            [sys.executable, "-m", "mistudio.cli", *words],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            cwd=data_dir,
+        )
+    else:
+        done = run_here(words, cwd=data_dir)
     assert done.returncode == expect, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-def as_json(data_dir: Path, *arguments: str) -> Any:
-    return json.loads(mistudio(data_dir, *arguments, "--json").stdout)
+def as_json(data_dir: Path, *arguments: str, apart: bool = False) -> Any:
+    return json.loads(mistudio(data_dir, *arguments, "--json", apart=apart).stdout)
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def test_from_a_text_file_to_activations(
 ) -> None:
     text = tmp_path / "speech.txt"
     text.write_text("".join(f"Fellow citizens, line {i} of many.\n" for i in range(300)))
-    model = as_json(data_dir, "models", "add", str(tiny_llama_folder), "--name", "tiny")
+    model = as_json(data_dir, "models", "add", str(tiny_llama_folder), "--name", "tiny", apart=True)
     assert model["name"] == "tiny" and model["job"]["state"] == "succeeded"
     dataset = as_json(data_dir, "datasets", "add", str(text), "--documents", "line")
     assert (dataset["rows"], dataset["name"]) == (300, "speech")

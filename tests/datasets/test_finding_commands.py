@@ -1,4 +1,4 @@
-"""Previewing, finding, changing, composing and deleting data sets on the command line, each command a real process."""
+"""Previewing, finding, changing, composing and deleting data sets on the command line."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_from_a_preview_to_a_deletion(data_dir: Path, tables: None, tmp_path: Pa
     uses = as_json(data_dir, "datasets", "uses", "qa")
     assert uses["count"] == len(uses["items"]) and uses["bytes"] > 0
     refused = mistudio(data_dir, "datasets", "delete", "qa", "none", expect=1).stderr
-    assert "no dataset" in refused
+    assert "no data set" in refused
     gone = as_json(data_dir, "datasets", "delete", "qa", "other")["deleted"]
     assert {added["id"], other["id"]} <= set(gone)
     assert as_json(data_dir, "datasets", "list") == []

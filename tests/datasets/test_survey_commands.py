@@ -1,4 +1,4 @@
-"""Rows, statistics and search index by the command line, each command a real process."""
+"""Rows, statistics and search index by the command line."""
 
 from __future__ import annotations
 

@@ -1,0 +1,37 @@
+"""One `mistudio` command in the test's own process: what a person's would do, without its second of imports."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+
+def run_here(
+    arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line from its first word to its exit code; jobs are processes of their own, as ever."""
+    from mistudio import cli
+    from mistudio.console import console_options
+
+    options = console_options
+    options.config, options.flags, options.as_json, options.prepare = None, {}, False, []
+    added = len(cli.app.registered_groups)
+    before = dict(os.environ)
+    os.environ.update(environment or {})
+    out, errors = io.StringIO(), io.StringIO()
+    code: int | str | None = 0
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(errors):
+            cli.main(list(arguments))
+    except SystemExit as end:
+        code = end.code
+    finally:
+        del cli.app.registered_groups[added:]
+        os.environ.clear()
+        os.environ.update(before)
+    assert code is None or isinstance(code, int), code
+    return subprocess.CompletedProcess(list(arguments), code or 0, out.getvalue(), errors.getvalue())
