@@ -55,7 +55,7 @@ export function JobCell({
         word={
           share === null
             ? undefined
-            : `${format.percent(share)}${job.seconds_left ? ` · ${format.duration(job.seconds_left)} left` : ""}`
+            : `${format.done(share)}${job.seconds_left ? ` · ${format.duration(job.seconds_left)} left` : ""}`
         }
       />
     </span>

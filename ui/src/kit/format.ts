@@ -56,6 +56,11 @@ export function percent(share: number | null | undefined): string {
   return `${signed(Math.abs(value) < 0.01 ? value.toExponential(1) : value.toPrecision(Math.abs(value) < 1 ? 2 : 3))}%`;
 }
 
+/** How much of a job is done: the first thousandths without an exponent. */
+export function done(share: number): string {
+  return share > 0 && share < 1e-4 ? "<0.01%" : percent(share);
+}
+
 /** Bytes with decimal prefixes, as disks and networks count. */
 export function bytes(value: number | null | undefined): string {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";

@@ -1,6 +1,6 @@
 import { Ban, Check, CircleDashed, CirclePause, LoaderCircle, TriangleAlert } from "lucide-react";
 import type { ReactNode } from "react";
-import { duration, figure, bytes as formatBytes, rate as formatRate, percent } from "./format";
+import { done as donePercent, duration, figure, bytes as formatBytes, rate as formatRate } from "./format";
 
 export type State =
   | "queued"
@@ -108,7 +108,7 @@ export function ProgressBar({
       </div>
       {words && (
         <div className="mt-1 flex gap-2 text-xs text-muted">
-          {share !== null && <span className="w-10 shrink-0 text-ink">{percent(share)}</span>}
+          {share !== null && <span className="min-w-10 shrink-0 text-ink">{donePercent(share)}</span>}
           <span className="min-w-0 truncate">{text || "Starting"}</span>
         </div>
       )}
