@@ -39,6 +39,12 @@ def test_memory_is_counted_for_what_the_settings_ask_for() -> None:
     block = adam["pre-activations of a batch"]
     dense, halved = (parts(architecture="gated", accumulate=n)["pre-activations of a batch"] for n in (1, 2))
     assert dense - block == 2 * (halved - block) > 0
+    # JumpReLU starts with twice the latents that it is to have in the end
+    few, more, most = (
+        parts(architecture="jump_relu", target_l0=wanted)["pre-activations of a batch"] - block
+        for wanted in (64, 128, 1024)
+    )
+    assert 0 < 2 * few == more < most < dense - block
 
 
 def test_a_sweep_keeps_every_dictionary_and_steps_one_at_a_time() -> None:

@@ -23,9 +23,6 @@ from mistudio.sae.latents import Latents
 if TYPE_CHECKING:
     from mistudio.sae.dictionary import SAE
 
-_USUAL_L0 = 64.0
-_STARTING_EXCESS = 2.0
-"""How many times the wanted latents are active at the start: gradients then reach all, and the way is short."""
 _COLUMNS = 1024
 _L0_MOMENTUM = 0.9
 _PROPORTIONAL = 1.0
@@ -78,8 +75,7 @@ class JumpReLU(Architecture[JumpReLUConfig]):
             threshold[latents] = self.config.threshold_init
             return
         d_sae = sum(sae.shards.counts(sae.d_sae, sae.device))
-        wanted = _STARTING_EXCESS * (self.config.target_l0 or _USUAL_L0)
-        active = round(min(0.5, wanted / d_sae) * seen.shape[0])
+        active = round(self.config.share_at_start(d_sae) * seen.shape[0])
         for rows in latents.split(_COLUMNS):
             pre = torch.addmm(sae.b_enc[rows], seen, sae.W_enc[rows].T)
             threshold[rows] = pre.kthvalue(max(1, seen.shape[0] - active), dim=0).values.clamp_min_(0)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ADVANCED: dict[str, Any] = {"advanced": True}
+_USUAL_L0 = 64.0
+_STARTING_EXCESS = 2.0
 
 
 class Config(BaseModel):
@@ -198,6 +200,15 @@ class JumpReLUConfig(Config):
         "(after Anthropic, January 2025 update, which uses 3e-6 over all latents). 0 turns it off.",
         json_schema_extra=ADVANCED | {"source": "Anthropic, January 2025 update"},
     )
+
+    def share_at_start(self, d_sae: int) -> float:
+        """Share of the latents that are active on a token at the start, at most a half.
+
+        More than wanted in the end: gradients then reach all, and the way is short.
+        """
+        if self.threshold_init is not None:
+            return 0.5
+        return min(0.5, _STARTING_EXCESS * (self.target_l0 or _USUAL_L0) / d_sae)
 
 
 class GatedConfig(Config):
