@@ -21,8 +21,8 @@ h1 { font-size: 1.55em; margin: 0 0 2px }
 h2 { font-size: 1.05em; margin: 10px 0 3px; border-bottom: 1px solid var(--line); padding-bottom: 2px }
 p { margin: 2px 0 }
 .muted { color: var(--muted) }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 1px 12px; margin: 4px 0 }
-dt { color: var(--muted) } dd { margin: 0; overflow-wrap: anywhere }
+dl { display: grid; grid-template-columns: fit-content(40%) 1fr; gap: 1px 12px; margin: 4px 0 }
+dt { color: var(--muted); overflow-wrap: anywhere } dd { margin: 0; overflow-wrap: anywhere }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 0 22px }
 .last { grid-template-columns: 1.6fr 1fr }
 .scroll { overflow-x: auto }
