@@ -37,9 +37,11 @@ export function Button({
       type="button"
       {...tip(hint)}
       {...rest}
-      disabled={rest.disabled || busy}
+      // Not disabled while it is busy: that would take the keyboard's focus away from it.
+      onClick={busy ? (event) => event.preventDefault() : rest.onClick}
+      aria-disabled={busy || undefined}
       aria-busy={busy || undefined}
-      className={`inline-flex shrink-0 items-center justify-center gap-1.5 rounded-[5px] border ${size} text-sm whitespace-nowrap select-none disabled:cursor-default disabled:opacity-50 ${LOOKS[look]} ${className}`}
+      className={`inline-flex shrink-0 items-center justify-center gap-1.5 rounded-[5px] border ${size} text-sm whitespace-nowrap select-none disabled:cursor-default disabled:opacity-50 aria-disabled:cursor-default aria-disabled:opacity-50 ${LOOKS[look]} ${className}`}
     >
       {icon}
       {children}

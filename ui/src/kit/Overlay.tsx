@@ -1,6 +1,6 @@
 import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
-import { type ReactNode, useRef, useState } from "react";
+import { type ReactNode, useLayoutEffect, useRef, useState } from "react";
 import { Button, IconButton } from "./Button";
 import { ErrorNote } from "./states";
 import { cutTip } from "./Tip";
@@ -37,9 +37,10 @@ export function Dialog({
             focus.take();
             // Into what one came to fill in, rather than onto the cross.
             const content = event.currentTarget as HTMLElement;
-            const first = content.querySelector<HTMLElement>(
-              "[data-body] :is(input, select, textarea, [role=tab][data-state=active]), [data-body] button",
-            );
+            const first =
+              content.querySelector<HTMLElement>(
+                "[data-body] :is(input, select, textarea, [role=tab][data-state=active])",
+              ) ?? content.querySelector<HTMLElement>("[data-body] button");
             event.preventDefault();
             // Where the fields are still loading, the dialog itself: the cross would show its tip.
             (first ?? content).focus();
@@ -72,7 +73,10 @@ export function useFocusReturn(): { take: () => void; giveBack: (event: Event) =
   const opener = useRef<HTMLElement | null>(null);
   return {
     take: () => {
-      opener.current = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+      const active = document.activeElement instanceof HTMLElement ? document.activeElement : null;
+      // An item of a menu is gone with it: the button that opened the menu stays.
+      const trigger = active?.closest("[role=menu]")?.getAttribute("aria-labelledby");
+      opener.current = trigger ? document.getElementById(trigger) : active;
     },
     giveBack: (event) => {
       event.preventDefault();
@@ -144,8 +148,18 @@ export function SidePanel({
   actions?: ReactNode;
   children: ReactNode;
 }) {
+  const panel = useRef<HTMLElement>(null);
+  // Gone with what it showed, it leaves the keyboard in the list beside it.
+  useLayoutEffect(() => {
+    const element = panel.current;
+    return () => {
+      if (element?.contains(document.activeElement))
+        element.parentElement?.querySelector<HTMLElement>("[role=grid]")?.focus();
+    };
+  }, []);
   return (
     <aside
+      ref={panel}
       aria-label="Preview"
       className="absolute inset-y-0 right-0 z-20 flex w-full max-w-[440px] shrink-0 flex-col border-l border-line bg-surface lg:static lg:w-[380px] 2xl:w-[440px]"
     >

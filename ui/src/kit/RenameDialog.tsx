@@ -33,7 +33,8 @@ export function NameForm({
   children,
 }: {
   name?: string;
-  verb: string;
+  /** What the button says, of what is typed. */
+  verb: string | ((name: string) => string);
   maxLength?: number;
   onName: (name: string) => Promise<unknown>;
   onClose: () => void;
@@ -77,7 +78,7 @@ export function NameForm({
           busy={busy}
           disabled={text.trim() === "" || text.trim() === name}
         >
-          {verb}
+          {typeof verb === "string" ? verb : verb(text.trim())}
         </Button>
       </div>
     </form>

@@ -1,6 +1,6 @@
 /** The part of JSON Schema that pydantic writes, read for forms: defaults, kinds and the same limits as the server. */
 
-import { sentence } from "./format";
+import { exact, sentence } from "./format";
 
 export interface JsonSchema {
   type?: string | string[];
@@ -158,18 +158,18 @@ export function switched(from: Variant, to: Variant, tag: string, value: Value, 
 export function rangeOf(schema: JsonSchema): string {
   const low =
     schema.minimum !== undefined
-      ? `at least ${schema.minimum}`
+      ? `at least ${exact(schema.minimum)}`
       : schema.exclusiveMinimum !== undefined
-        ? `more than ${schema.exclusiveMinimum}`
+        ? `more than ${exact(schema.exclusiveMinimum)}`
         : "";
   const high =
     schema.maximum !== undefined
-      ? `at most ${schema.maximum}`
+      ? `at most ${exact(schema.maximum)}`
       : schema.exclusiveMaximum !== undefined
-        ? `less than ${schema.exclusiveMaximum}`
+        ? `less than ${exact(schema.exclusiveMaximum)}`
         : "";
   if (schema.minimum !== undefined && schema.maximum !== undefined)
-    return `${schema.minimum} to ${schema.maximum}`;
+    return `${exact(schema.minimum)} to ${exact(schema.maximum)}`;
   return [low, high].filter(Boolean).join(", ");
 }
 

@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 import { Disclosure } from "./Disclosure";
 import { Field } from "./Field";
+import { exact } from "./format";
 import {
   type Field as FieldShape,
   fieldOf,
@@ -225,7 +226,7 @@ function UnionField({
       <Field
         id={id}
         label={label}
-        hint={[explain(props.name, field), variant.schema.description?.replaceAll(/\s*\n\s*/g, " ")]
+        hint={[explain(props.name, field, names), variant.schema.description?.replaceAll(/\s*\n\s*/g, " ")]
           .filter(Boolean)
           .join("\n\n")}
         error={props.errors[at]}
@@ -275,20 +276,23 @@ function UnionField({
 }
 
 /** A field's default in words; of a choice between kinds its kind, of other groups nothing. */
-function usualOf({ schema, discriminator }: FieldShape): string {
+function usualOf({ schema, discriminator }: FieldShape, names: Record<string, string>): string {
   const usual = schema.default;
   if (usual === undefined) return "";
   if (usual === null) return "not set";
+  if (typeof usual === "number") return exact(usual);
   if (Array.isArray(usual)) return usual.map(show).join(", ");
   if (typeof usual !== "object") return show(usual);
-  return discriminator ? String((usual as Value)[discriminator] ?? "") : "";
+  const kind = discriminator && (usual as Value)[discriminator];
+  return kind ? (names[String(kind)] ?? String(kind)) : "";
 }
 
-function explain(name: string, field: FieldShape): string {
+/** What a field means, its range, default and source. `names`: what its kinds are called. */
+function explain(name: string, field: FieldShape, names: Record<string, string> = {}): string {
   const { schema } = field;
   const synonyms = (schema.synonyms as string[] | undefined) ?? [];
   const range = rangeOf(schema);
-  const usual = usualOf(field);
+  const usual = usualOf(field, names);
   const lines = [
     schema.description ?? "",
     range ? `Range: ${range}${schema.unit ? ` ${schema.unit}` : ""}.` : "",

@@ -6,6 +6,7 @@ import { Problem } from "@/api/problem";
 import type { components } from "@/api/schema";
 import { Button, Dialog, ErrorNote, format, SkeletonLines, tip } from "@/kit";
 import { type JsonSchema, resolver, titleAt, type Value } from "@/kit/jsonSchema";
+import { pathOf } from "@/training/grid";
 import type { Kind } from "./kinds";
 
 type Request = components["schemas"]["ImportRequest"];
@@ -164,7 +165,10 @@ function Form({ onClose, kinds }: Props) {
 function titleIn(kinds: Kind[], row: Row, path: string, document: Record<string, unknown>): string {
   const form = kinds.find((one) => one.name === row.kind)?.form as JsonSchema | undefined;
   const { body } = (document.templates as { body?: Value }[] | undefined)?.[row.row - 1] ?? {};
-  return form ? titleAt(path, body ?? {}, form, resolver(form)) : path;
+  if (!form) return path;
+  const tried = path.startsWith("grid.") ? pathOf(path.slice(5), (body?.config ?? {}) as Value) : null;
+  const title = titleAt(tried ?? path, body ?? {}, form, resolver(form));
+  return tried ? `${title} (values to try)` : title;
 }
 
 function Fate({

@@ -68,6 +68,11 @@ async function restore(templates: Template[]): Promise<void> {
     if (await act(body(api.PUT("/api/v1/templates/{template_id}", { ...at(template), body: wanted }))))
       back++;
   }
+  // The button of the notification goes with it: the keyboard goes on in the list.
+  setTimeout(() => {
+    if (document.activeElement === document.body)
+      document.querySelector<HTMLElement>("main [role=grid]")?.focus();
+  }, 400);
   if (back > 0)
     toast.success(
       templates.length === 1 ? `Template “${templates[0]?.name}” is back` : `${back} templates are back`,

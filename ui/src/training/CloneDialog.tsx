@@ -101,7 +101,9 @@ function CloneForm({ training, onClose }: { training: TrainingDetail; onClose: (
           {changes.length === 0 ? "Nothing changed yet" : format.plural(changes.length, "change")}
         </h3>
         {changes.length === 0 ? (
-          <p className="text-muted">As it stands this repeats the run to the bit.</p>
+          <p className="text-muted">
+            As it stands this repeats the run to the bit, but for what was changed while it trained.
+          </p>
         ) : (
           <ul className="flex flex-col gap-1">
             {changes

@@ -1,6 +1,6 @@
 import { ChartLine, Check, RotateCcw } from "lucide-react";
 import { type ReactNode, useEffect, useState } from "react";
-import { Button, format, Menu, type MetricInfo, tip, useUrlState } from "@/kit";
+import { Button, format, IconButton, Menu, type MetricInfo, tip, useUrlState } from "@/kit";
 import { AXIS_NAMES } from "@/kit/chart/axes";
 import { type ChartGroup, useZoom } from "@/kit/chart/group";
 import type { Axis } from "@/kit/chart/lines";
@@ -61,16 +61,13 @@ export function CurveTools({
           </select>
         </Labelled>
       )}
-      {zoom && (
-        <Button
-          icon={<RotateCcw size={13} />}
-          onClick={() => group.zoomTo(null)}
-          hint="Also: double click, or Esc"
-        >
-          Whole run
-        </Button>
-      )}
       <span className="ml-auto flex items-center gap-3 text-muted">
+        {/* It keeps its room, so that zooming moves no chart. */}
+        <span className={zoom ? "" : "invisible"}>
+          <IconButton label="Whole run" onClick={() => group.zoomTo(null)}>
+            <RotateCcw size={14} />
+          </IconButton>
+        </span>
         <Count points={points} />
         <Menu
           items={panels.map((panel) => {

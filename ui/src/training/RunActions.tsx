@@ -1,4 +1,4 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import {
   Ban,
@@ -38,6 +38,12 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   const { busy, act } = useAct();
   const extract = useExtract();
   const at = { params: { path: { training_id: training.id } } };
+  // What the run came to is not what its settings come to where they were changed on the way.
+  const changed = useQuery({
+    queryKey: ["trainings", training.id, "changes"],
+    queryFn: ({ signal }) => body(api.GET("/api/v1/trainings/{training_id}/changes", { ...at, signal })),
+    enabled: saving,
+  });
   const state = job?.state;
   const unfinished = training.tokens_trained < training.config.total_tokens;
 
@@ -171,7 +177,7 @@ export function RunActions({ training }: { training: TrainingDetail }) {
         onClose={() => setSaving(false)}
         kind="training"
         name={training.name}
-        expected={expectedOf(training)}
+        expected={changed.data?.changes.length === 0 ? expectedOf(training) : null}
         settings={() => ({
           config: training.config,
           held_out_tokens: training.held_out_tokens,

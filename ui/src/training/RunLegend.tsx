@@ -26,9 +26,17 @@ export function RunLegend({
   onToggle: (id: string, alone: boolean) => void;
 }) {
   const titleOf = useFieldTitles();
+  // Runs of a group stand together.
+  const order = runs
+    .map((_, place) => place)
+    .toSorted((one, other) => (groups[one]?.colour ?? 0) - (groups[other]?.colour ?? 0));
   return (
     <ul aria-label="Runs" className="mb-3 flex max-h-28 shrink-0 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
-      {runs.map((run, place) => {
+      {order.map((place, index) => {
+        const run = runs[place];
+        if (!run) return null;
+        const named = groups[place]?.name;
+        const first = named !== undefined && named !== groups[order[index - 1] ?? -1]?.name;
         const off = hidden.has(run.id);
         const colour = groups[place]?.colour ?? place;
         const differs = [...settings]
@@ -36,7 +44,8 @@ export function RunLegend({
           .map(([path, values]) => `${titleOf(path)}: ${values[place]}`)
           .join("\n");
         return (
-          <li key={run.id} className="flex max-w-72 min-w-0 items-center">
+          <li key={run.id} className={`flex min-w-0 items-center ${first ? "" : "max-w-72"}`}>
+            {first && <span className="px-1 text-xs font-medium whitespace-nowrap">{named}:</span>}
             <button
               type="button"
               aria-pressed={!off}

@@ -43,6 +43,12 @@ export function RunsViews({ current }: { current: Settings }) {
   useEffect(() => {
     if (bare && shown) change(viewSearch(shown.settings, shown.id));
   }, [bare, shown, change]);
+  const gone = id !== "" && views !== undefined && !shown;
+  useEffect(() => {
+    if (!gone) return;
+    toast("The view of this address is gone: these are the runs without it.");
+    change({ view: undefined });
+  }, [gone, change]);
   const changed =
     shown !== undefined &&
     !bare &&
@@ -134,13 +140,20 @@ export function RunsViews({ current }: { current: Settings }) {
           },
         ]}
       >
-        <Button icon={<Bookmark size={14} />} className="max-w-52">
+        <Button
+          icon={<Bookmark size={14} />}
+          className="max-w-52"
+          {...(shown
+            ? { hint: `${shown.name}${changed ? "\nChanged since it was saved: • stands for that." : ""}` }
+            : {})}
+        >
           <span className="truncate">{shown ? `${shown.name}${changed ? " •" : ""}` : "Views"}</span>
         </Button>
       </Menu>
       <Dialog open={dialog === "save"} onClose={() => setDialog(null)} title="Save as a view">
         <SaveForm
           settings={current}
+          views={views ?? []}
           onClose={() => setDialog(null)}
           onSaved={async (view) => {
             await refresh();
@@ -162,17 +175,38 @@ export function RunsViews({ current }: { current: Settings }) {
 
 function SaveForm({
   settings,
+  views,
   onSaved,
   onClose,
 }: {
   settings: Settings;
+  /** Those that there are: of the same name, one is saved over. */
+  views: RunView[];
   onSaved: (view: RunView) => Promise<void>;
   onClose: () => void;
 }) {
-  const save = async (name: string) =>
-    onSaved(await body(api.POST("/api/v1/training-views", { body: { name, ...settings } })));
+  const known = (name: string) => views.find((view) => view.name.toLowerCase() === name.toLowerCase());
+  const save = async (name: string) => {
+    const before = known(name);
+    await onSaved(
+      before
+        ? await body(
+            api.PATCH("/api/v1/training-views/{view_id}", {
+              params: { path: { view_id: before.id } },
+              body: { settings },
+            }),
+          )
+        : await body(api.POST("/api/v1/training-views", { body: { name, ...settings } })),
+    );
+    toast(before ? `Saved over “${name}”.` : `Saved the view “${name}”.`);
+  };
   return (
-    <NameForm verb="Save" maxLength={100} onName={save} onClose={onClose}>
+    <NameForm
+      verb={(name) => (known(name) ? "Save over it" : "Save")}
+      maxLength={100}
+      onName={save}
+      onClose={onClose}
+    >
       <p className="text-muted">
         Keeps filter, columns, order and groups, for everybody who uses this server.
         {settings.filter && (

@@ -181,7 +181,7 @@ export function Figure({ field, value }: { field: RunField; value: Value | undef
 export function groupWords(field: RunField | undefined, value: Value): string {
   if (value === null) return `no ${field?.title.toLowerCase() ?? "value"}`;
   if (field?.kind === "flag") return `${field.title}: ${value ? "yes" : "no"}`;
-  if (field?.kind === "choice") return settingWords(field.name, value);
+  if (field?.kind === "choice" || field?.name === "hook") return settingWords(field.name, value);
   if (typeof value === "number") return `${field?.title ?? ""} ${format.given(value)}`;
   return String(value);
 }

@@ -23,6 +23,8 @@ export interface FigureParts {
 
 const WIDTH = 640;
 const PLOT = { left: 62, top: 34, width: 562, height: 300 };
+/** Letters that fit beside a line of the legend. */
+const LEGEND = 84;
 const INK = "#222";
 const GRID = "#ddd";
 
@@ -93,7 +95,7 @@ export function figureSvg(parts: FigureParts): string {
     const dash = seriesDash(trace.colour).join(" ");
     out.push(
       `<line x1="${PLOT.left}" x2="${PLOT.left + 18}" y1="${at - 4}" y2="${at - 4}" stroke="${parts.colourOf(trace.colour)}" stroke-width="2"${dash ? ` stroke-dasharray="${dash}"` : ""}/>`,
-      `<text x="${PLOT.left + 24}" y="${at}">${escaped(trace.label)}</text>`,
+      `<text x="${PLOT.left + 24}" y="${at}">${escaped(shortened(trace.label, LEGEND))}</text>`,
     );
   });
   out.push("</svg>");
@@ -129,6 +131,14 @@ export function saveFile(name: string, content: Blob): void {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** A long name without its middle; what stands after its last " · " tells it from others and stays. */
+export function shortened(name: string, most: number): string {
+  if (name.length <= most) return name;
+  const at = name.lastIndexOf(" · ");
+  const tail = at > 0 && name.length - at < most / 2 ? name.slice(at) : "";
+  return `${name.slice(0, most - 1 - tail.length)}…${tail}`;
 }
 
 function scaleOf([low, high]: [number, number], log: boolean, from: number, to: number) {

@@ -243,6 +243,8 @@ export class Plot {
               const ends = [self.posToVal(left, "x"), self.posToVal(left + width, "x")] as [number, number];
               self.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
               this.group.zoomTo(ends);
+              // The pointer stands elsewhere on the new axis than where it let go.
+              this.group.point(null);
             },
           ],
         },
