@@ -85,6 +85,7 @@ const WIDTHS: Record<string, string> = {
   sweep: "minmax(120px, 1fr)",
   dataset: "minmax(110px, 1fr)",
   tokenization: "minmax(110px, 1fr)",
+  fvu: "76px",
   tokens_per_second: "122px",
   id: "170px",
   disk: "84px",
