@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from mistudio.engine.changes import Change, write_changes
 from mistudio.errors import NotFound, StudioError
 from mistudio.store import read_metrics
 from mistudio.training.comparison import chosen_ids, compare
@@ -26,6 +27,8 @@ def test_a_sweep_is_compared_and_reported(settings: Any, database: Any, tokens: 
     run_here(settings, database, job_id)
     with database.session() as session:
         session.get(type(trainings[0]), trainings[0].id).notes = "A | bar & <b>"
+    made = Change(step=1_200, time=0.0, name="learning_rate", before=1e-3, after=3e-4)
+    write_changes(training_folder(settings, trainings[1].id), [made])
     with database.reading() as session:
         ids = chosen_ids(session, [], sweep.id)
         assert ids == [one.id for one in trainings]
@@ -42,10 +45,13 @@ def test_a_sweep_is_compared_and_reported(settings: Any, database: Any, tokens: 
     page = report_html(report)
     assert "Three &lt;k&gt;" in page and "<b>" not in page
     assert "k=8" in page and "torch" in page and fvu.formula in page
+    assert report.changes == [(report.names[1], "Learning rate 0.001 → 0.0003 after step 1,200")]
+    assert report.changes[0][1] in page
     # Nothing is loaded from anywhere, and nothing runs.
     assert not re.search(r"""(src|href)\s*=|@import|url\(|<script""", page)
     with zipfile.ZipFile(io.BytesIO(report_zip(report))) as archive:
         text = archive.read("report.md").decode()
+        assert report.changes[0][1] in text and "<b>" not in text
         linked = set(re.findall(r"\]\((figures/[^)]+)\)", text))
         assert linked == set(archive.namelist()) - {"report.md"}
         assert {"figures/curve-fvu.svg", "figures/pareto-fvu.svg"} <= linked

@@ -21,6 +21,7 @@ from mistudio.training import (
 )
 from mistudio.training.admission import start_sweep
 from mistudio.training.archiving import archive_ended
+from mistudio.training.control import changes_of
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.keeping import keep_as_template
 from mistudio.training.live_table import LiveTable
@@ -185,8 +186,15 @@ def keep(
     with open_console() as console:
         with console.session() as session:
             found = views.get_training(session, training)
+            changed = bool(changes_of(session, console.settings, found.id).changes)
             kept = keep_as_template(
-                session, found, name, whole=sweep, description=description, favourite=favourite
+                session,
+                found,
+                name,
+                whole=sweep,
+                changed=changed,
+                description=description,
+                favourite=favourite,
             )
             made = TemplateOut.model_validate(kept)
         console.emit(made)

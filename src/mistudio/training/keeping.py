@@ -18,11 +18,13 @@ def keep_as_template(
     name: str,
     *,
     whole: bool = False,
+    changed: bool = False,
     description: str = "",
     favourite: bool = False,
 ) -> Template:
     """Add a template of a run's settings with what it came to; or, `whole`, of its sweep's with the grid.
 
+    changed: whether settings were changed while it trained. What it came to is not what those it began with come to.
     Raises Conflict `settings_not_kept` where they are not known as a whole or would be refused today, `name_taken`.
     """
     kept = asked_of(training.sweep) if whole else settings_kept(training)
@@ -38,7 +40,7 @@ def keep_as_template(
         description=description,
         favourite=favourite,
         body=kept.model_dump(mode="json", exclude={"harvest"} if training.sweep.cache_id else None),
-        expected=None if whole else _came_to(session, training),
+        expected=None if whole or changed else _came_to(session, training),
     )
     return add_template(session, wanted)
 

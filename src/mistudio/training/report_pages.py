@@ -62,7 +62,8 @@ def report_html(report: Report) -> str:
 </div>
 <h2>Runs</h2>
 <div class="scroll">{_runs(report)}</div>
-{_notes(report)}
+{_told("Changed while it trained", report.changes)}
+{_told("Notes", report.notes)}
 <h2>Curves{" and fronts" if any(one.name.startswith("pareto") for one in report.figures) else ""}</h2>
 {_figures(report)}
 <div class="two last">
@@ -103,11 +104,8 @@ def _runs(report: Report) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{state}"
 
 
-def _notes(report: Report) -> str:
-    if not report.notes:
-        return ""
-    told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.notes)
-    return f"<h2>Notes</h2><dl>{told}</dl>"
+def _told(title: str, of_runs: list[tuple[str, str]]) -> str:
+    return f"<h2>{title}</h2>{_facts(of_runs)}" if of_runs else ""
 
 
 def _figures(report: Report) -> str:
@@ -155,8 +153,9 @@ def report_markdown(report: Report) -> str:
         ]
         lines.append(_row(cells))
     lines += ["", "The best of each measure is bold.", ""]
-    if report.notes:
-        lines += ["## Notes", "", *_listed(_all_said(report.notes)), ""]
+    for title, of_runs in (("Changed while it trained", report.changes), ("Notes", report.notes)):
+        if of_runs:
+            lines += [f"## {title}", "", *_listed(_all_said(of_runs)), ""]
     if report.figures:
         lines += ["## Curves and fronts", ""]
         lines += [f"![{one.title}](figures/{one.name}.svg)" for one in report.figures]
