@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from mistudio.engine import Run, settings, train_runs
+from mistudio.engine import Run, harvest, settings, train_runs
 from mistudio.engine.changes import Wanted
 from mistudio.engine.distributed import SpreadSource, joined
 from mistudio.lm import load_language_model
@@ -67,6 +67,16 @@ if __name__ == "__main__":
                     for one in trained
                 ]
                 (folder / f"{split}.json").write_text(json.dumps(curves))
+        cache = harvest(
+            model,
+            some_tokens(300),
+            HOOK,
+            folder / "caches",
+            n_tokens=2_000,
+            dtype="float32",
+            ranks=place.ranks,
+        )
+        assert cache.n_tokens == 2_000
         held_out = source.held_out()
         assert held_out is not None
         assert len(held_out[HOOK]) == 200

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mistudio.engine import ModelSource, Run, SettingsRefused, settings, train_runs
+from mistudio.engine import ModelSource, Run, SettingsRefused, harvest, settings, statistics_of, train_runs
 from mistudio.engine.checkpoints import list_checkpoints
 from mistudio.lm import LanguageModel
 from mistudio.sae import load_sae
@@ -54,6 +54,17 @@ def test_two_ranks_give_the_curves_of_one(
             assert one.sae is not None
             saved = load_sae(folder / "sae")
             torch.testing.assert_close(saved.W_dec, one.sae.W_dec, rtol=1e-2, atol=1e-3)
+    caches = [
+        harvest(model, some_tokens(300), rank.HOOK, folder, n_tokens=2_000, dtype="float32")
+        for folder in (tmp_path / "caches", tmp_path / "alone")
+    ]
+    assert caches[0].folder.name == caches[1].folder.name
+    for ours, theirs in zip(*(cache.tokens(0, 2_000) for cache in caches), strict=True):
+        assert (ours == theirs).all()
+    rows = [torch.from_numpy(cache.read(rank.HOOK, 0, 2_000)) for cache in caches]
+    torch.testing.assert_close(*rows)
+    counted = [statistics_of(cache) for cache in caches]
+    assert counted[0].tokens_seen == counted[1].tokens_seen
 
 
 def test_a_rank_without_tokens_is_refused_before_the_start(model: LanguageModel) -> None:

@@ -22,6 +22,8 @@ from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.runs import SettingsRefused
 from mistudio.engine.sequences import CONTEXT, Tokens, TokenSequences, as_sequences, begins_with_bos
 from mistudio.engine.sizes import ORIGIN_BYTES
+from mistudio.engine.spreading import follow
+from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.store import (
     ActivationCache,
     ActivationCacheWriter,
@@ -137,6 +139,7 @@ def harvest(
     progress: Callable[[int, int], None] | None = None,
     shard_bytes: int | None = None,
     metadata: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> ActivationCache:
     """Activations of `model` at `hooks` on `tokens`, from the cache in `folder` that holds them or harvested into one.
 
@@ -150,6 +153,7 @@ def harvest(
         one fits into this many bytes with the rest; one that is in use is never deleted.
     progress: called with tokens done and to be done.
     metadata: what SAEs trained on the cache shall say of their origin, in SAELens' keys (`dataset_path`, …).
+    ranks: the processes that read together (`engine.distributed`): all make this call, and the first writes.
 
     The cache stays usable, and is not evicted, while the returned object lives. A harvest that was killed is resumed at
     its last whole shard; of two that run at once with the same key, one waits for the other.
@@ -167,6 +171,33 @@ def harvest(
         settings = HarvestSettings.model_validate({**settings.model_dump(), "n_tokens": n_tokens})
     sequences = as_sequences(tokens, model, context=context, n_tokens=settings.n_tokens)
     key = cache_key(model, sequences, [hooks] if isinstance(hooks, str) else hooks, settings, dtype)
+    if ranks.rank:
+        follow(model, sequences, list(key["hooks"]), settings, ranks)
+        if (found := find_cache(folder, key)) is not None:
+            return found
+        raise CacheRefused("The first rank has left no cache.", "What it raised says why.")
+    meta = cache_meta(model, sequences, settings, key, metadata)
+    try:
+        return _filled(
+            model, sequences, settings, folder, key, meta, limit_bytes, progress, shard_bytes, ranks
+        )
+    finally:
+        ranks.of_first(None)  # the others have nothing more to read
+
+
+def _filled(
+    model: LanguageModel,
+    sequences: TokenSequences,
+    settings: HarvestSettings,
+    folder: str | Path,
+    key: Key,
+    meta: Mapping[str, Any],
+    limit_bytes: int | None,
+    progress: Callable[[int, int], None] | None,
+    shard_bytes: int | None,
+    ranks: Ranks,
+) -> ActivationCache:
+    """The cache of this key, harvested where it is not there yet."""
     if (found := find_cache(folder, key)) is not None:
         return found
     path = writable_folder(folder) / key_digest(key)
@@ -185,10 +216,11 @@ def harvest(
             key["hooks"],
             settings,
             path,
-            dtype=dtype,
-            meta=cache_meta(model, sequences, settings, key, metadata),
+            dtype=key["dtype"],
+            meta=meta,
             progress=progress or (lambda _done, _total: None),
             shard_bytes=shard_bytes,
+            ranks=ranks,
         )
         lock.take(alone=False)
         return ActivationCache(path, lock)

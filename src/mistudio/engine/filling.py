@@ -25,6 +25,8 @@ from mistudio.engine.errors import ActivationsRefused
 from mistudio.engine.harvest_settings import HarvestSettings
 from mistudio.engine.reading import ActivationChunk, HarvestCounts, read_activations
 from mistudio.engine.sequences import TokenSequences, sequence_order
+from mistudio.engine.spreading import lead
+from mistudio.sae.distributed import ALONE, Ranks
 from mistudio.store import ActivationCache, ActivationCacheWriter, Precision, row_bytes
 from mistudio.store.npy import Array
 
@@ -172,10 +174,12 @@ def fill_cache(
     meta: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     shard_bytes: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> HarvestStatistics:
     """Fill the cache at `folder` with the hooks in `widths` (`{name: d}`), going on where an earlier call was killed.
 
-    `progress(done, total)` counts tokens; what it raises leaves the finished part for resuming.
+    `progress(done, total)` counts tokens; what it raises leaves the finished part for resuming. With several `ranks`
+    the first calls this, and the others `follow`.
     Raises ActivationsRefused when every token is left out or a value is NaN or infinite, `NotStorable` when one exceeds
     the precision, `DiskFull`.
     """
@@ -192,7 +196,8 @@ def fill_cache(
         show()
         order = sequence_order(sequences, settings)
         if not filling.full:
-            for chunk in read_activations(model, sequences, list(widths), settings, order, filling.next):
+            what = (model, sequences, list(widths), settings, order, filling.next)
+            for chunk in read_activations(*what) if ranks.size == 1 else lead(*what, ranks):
                 filling.add(chunk)
                 show()
                 if filling.full:
