@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +21,8 @@ from mistudio.datasets.rows import open_rows
 from mistudio.datasets.schemas import DatasetCreate, HubSource
 from mistudio.hub.token import store_token
 from tests.loopback_hub import TOKEN, LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import run_against, start_against
+from tests.models.hub_runs import hub_environment, run_against, start_against
+from tests.warm import Program
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +191,7 @@ def test_a_killed_download_goes_on_at_its_byte(
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     child.kill()
-    child.communicate()
+    child.wait()
     [partial] = waiting.rglob("*.partial")
     here = partial.stat().st_size
     repository.fault = None
@@ -292,32 +291,12 @@ def test_a_preview_fetches_only_first_rows(data_dir: Path, hub: LoopbackHub, tmp
         .replace(b"---\nconfigs", b"---\nlicense: mit\nconfigs")
     )
     hub.repositories["some/stories"].files["README.md"] = card
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "hf"),
-        "NO_PROXY": "127.0.0.1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    environment.pop("HF_TOKEN", None)
+
+    environment = hub_environment(hub, tmp_path)
 
     def preview(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "mistudio.cli",
-                "--data-dir",
-                str(data_dir),
-                "datasets",
-                "preview",
-                *arguments,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env=environment,
-        )
+        words = ("--data-dir", str(data_dir), "datasets", "preview", *arguments)
+        return Program("mistudio.cli", *words, environment=environment, cwd=tmp_path).wait()
 
     shown = json.loads(preview("some/stories", "--json", "--rows", "2").stdout)
     assert (shown["config"], shown["split"], shown["text_column"]) == ("plain", "train", "text")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.loopback_hub import LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import ROOT
+from tests.models.hub_runs import ROOT, hub_environment
+from tests.warm import Program
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., Any]
@@ -32,23 +30,11 @@ def hub(tiny_llama_folder: Path) -> Iterator[LoopbackHub]:
 
 @pytest.fixture
 def run(hub: LoopbackHub, data_dir: Path, tmp_path: Path) -> Run:
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "hf"),
-        "NO_PROXY": "127.0.0.1",
-    }
-    environment.pop("HF_TOKEN", None)
+    environment = hub_environment(hub, tmp_path)
 
     def run(*arguments: str, expect: int = 0) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "mistudio.cli", "--data-dir", str(data_dir), *arguments, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            env=environment,
-            cwd=ROOT,
-        )
+        words = ("--data-dir", str(data_dir), *arguments, "--json")
+        done = Program("mistudio.cli", *words, environment=environment, cwd=ROOT).wait()
         assert done.returncode == expect, done.stdout + done.stderr
         return json.loads(done.stdout) if expect == 0 else done.stderr.splitlines()[-1]
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +11,8 @@ from typing import Any, get_args
 import pytest
 
 from tests.loopback_hub import TOKEN, Fault, LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import ROOT
+from tests.models.hub_runs import ROOT, hub_environment
+from tests.warm import Program
 
 pytestmark = pytest.mark.slow
 
@@ -41,24 +39,9 @@ def hub() -> Iterator[LoopbackHub]:
 
 def fetch(hub: LoopbackHub, folder: Path, *files: tuple[str, str], **more: Any) -> list[dict[str, Any]]:
     wanted = {"folder": str(folder), "patience": 1.0, "fetch": files} | more
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(folder / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "127.0.0.1,localhost",
-        **more.get("environment", {}),
-    }
-    environment.pop("HF_TOKEN", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.hub.fetch_child"],
-        input=json.dumps(wanted),
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=ROOT,
-        timeout=240,
-        check=False,
-    )
+    environment = hub_environment(hub, folder) | more.get("environment", {})
+    program = Program("tests.hub.fetch_child", given=json.dumps(wanted), environment=environment, cwd=ROOT)
+    done = program.wait()
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +17,8 @@ from mistudio.jobs import cancel
 from mistudio.models import library
 from mistudio.models.schemas import HubModelSource, ModelCreate
 from tests.loopback_hub import LFS_BYTES, TOKEN, LoopbackHub, Repository, loopback_hub
-from tests.models.hub_runs import ROOT, run_against, start_against
+from tests.models.hub_runs import ROOT, hub_environment, run_against, start_against
+from tests.warm import Program
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +183,7 @@ def test_a_killed_download_goes_on_at_its_byte_and_a_deleted_model_takes_it_alon
             assert child.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         child.kill()
-        child.communicate()
+        child.wait()
     assert any(line.startswith(f"bytes={begun}-") for line in hub.ranges), "the second went on from the first"
     with database.session() as session:
         library.delete_model(session, settings, model_id)
@@ -209,25 +207,11 @@ def test_what_came_for_a_job_that_was_then_cancelled_is_swept(
 
 def look(hub: LoopbackHub, settings: Any, tmp_path: Path, repo: str, *more: str) -> tuple[int, Any]:
     """`mistudio models preview`, as a person runs it; exit status and its JSON, or what it said on stderr."""
-    environment = os.environ | {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    environment.pop("HF_TOKEN", None)
+    environment = hub_environment(hub, tmp_path)
     if settings.hf_token:
         environment["MISTUDIO_HF_TOKEN"] = settings.hf_token.get_secret_value()
-    command = [sys.executable, "-m", "mistudio.cli", "--data-dir", str(tmp_path / "looking"), "--json"]
-    done = subprocess.run(
-        [*command, "models", "preview", repo, *more],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=ROOT,
-        timeout=120,
-        check=False,
-    )
+    words = ("--data-dir", str(tmp_path / "looking"), "--json", "models", "preview", repo, *more)
+    done = Program("mistudio.cli", *words, environment=environment, cwd=ROOT).wait()
     return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 
