@@ -13,7 +13,6 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -303,43 +302,16 @@ def median_ms(url: str, repeats: int = 9) -> float:
 @contextmanager
 def server(data_dir: Path, settings: dict[str, Any] | None = None, port: int = 0) -> Iterator[str]:
     """`mistudio serve` on this data folder, at a free port unless one is given."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MISTUDIO_")}
-    for name, value in (settings or {}).items():
-        environment[f"MISTUDIO_{name.upper()}"] = json.dumps(value)
-    root = Path(__file__).parents[1]
-    environment["PYTHONPATH"] = str(root)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "mistudio.cli",
-            "--data-dir",
-            str(data_dir),
-            "serve",
-            "--port",
-            str(port),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        url = next((word for word in line.split() if word.startswith("http://")), None)
-        if url is None:
-            raise RuntimeError(f"the server did not start: {line!r}")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{url}/api/v1/health"):
-                    break
-            except OSError:
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
+    from tests.e2e.server import Server
+
+    with tempfile.TemporaryDirectory() as beside:
+        one = Server(Path(beside), settings, data_dir=data_dir, port=port)
+        one.start()
+        try:
+            one.get("/health")  # it announces its address a moment before
+            yield one.url
+        finally:
+            one.stop()
 
 
 def row(name: str, ours: float, unit: str, goal: float, holds: bool, note: str) -> dict[str, Any]:

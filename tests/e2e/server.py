@@ -16,21 +16,29 @@ from typing import Any
 
 
 class Server:
-    """One server process; its log lies beside its data folder."""
+    """One server process, with its log and, unless it is told of another, its data folder in `folder`."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any] | None = None) -> None:
-        self.data_dir = folder / "data"
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any] | None = None,
+        *,
+        data_dir: Path | None = None,
+        port: int = 0,
+    ) -> None:
+        self.data_dir = data_dir or folder / "data"
         self.log = folder / "server.log"
-        self.url = ""
+        self.url = f":{port}"
         self._settings = settings or {}
         self._process: subprocess.Popen[str] | None = None
         self._announced = threading.Event()
 
     def start(self) -> None:
         """Start and wait until it answers; the second start takes the port of the first."""
-        port = self.url.rpartition(":")[2] or "0"
+        port = self.url.rpartition(":")[2]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MISTUDIO_")}
         environment |= {"OMP_NUM_THREADS": "2", "MISTUDIO_CPU_THREADS": "2", "PYTHONUNBUFFERED": "1"}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])  # where plugins of tests and the bench are
         for name, value in self._settings.items():
             environment[f"MISTUDIO_{name.upper()}"] = value if isinstance(value, str) else json.dumps(value)
         command = [sys.executable, "-m", "mistudio.cli", "--data-dir", str(self.data_dir)]
