@@ -21,7 +21,7 @@ export function QueuedWords({ job }: { job: Job }) {
   return (
     <span className="text-muted">
       {waits}
-      {before > 0 && `; ${before} ${before === 1 ? "is" : "are"} before it`}.
+      {before > 0 ? `; ${before} ${before === 1 ? "is" : "are"} before it` : "; it is the next of its kind"}.
     </span>
   );
 }

@@ -155,7 +155,8 @@ export function Section({
 
 /** A small line without axes. */
 export function Spark({ values, label, max }: { values: number[]; label: string; max?: number }) {
-  if (values.length < 2) return <svg role="img" aria-label={label} className="h-4 w-16 shrink-0" />;
+  if (values.length < 2)
+    return <svg role="img" aria-label={label} className="h-4 w-16 min-w-0 shrink-[1000]" />;
   const low = max === undefined ? Math.min(...values) : 0;
   const high = max ?? Math.max(...values);
   const points = values.map(

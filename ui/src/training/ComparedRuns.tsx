@@ -4,7 +4,7 @@ import { isActive } from "@/jobs/live";
 import { type MetricInfo, Pareto, Tabs, useUrlState } from "@/kit";
 import { CompareFigures } from "./CompareFigures";
 import { CompareSettings } from "./CompareSettings";
-import { type Comparison, comparedWords, figureOf, figureTitle } from "./comparison";
+import { type Comparison, comparedWords, figureOf, figureTitle, telling } from "./comparison";
 import { shortNames } from "./differences";
 import { useTrainingForm } from "./form";
 import { ParallelCoordinates } from "./ParallelCoordinates";
@@ -79,7 +79,7 @@ function ParetoTab({ data }: { data: Comparison }) {
     return comparedWords("architecture", run.config.architecture?.kind);
   };
   const detail = (place: number) =>
-    data.settings
+    telling(data, 6)
       .filter((setting) => setting.values[place] !== null)
       .map((setting) => `${setting.title}: ${comparedWords(setting.name, setting.values[place])}`)
       .join("\n");

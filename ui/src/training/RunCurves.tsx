@@ -17,6 +17,8 @@ import { changeWords } from "./words";
 export type ShownRun = Pick<Training, "id" | "name" | "hook" | "config">;
 
 const AXES: Axis[] = ["step", "tokens", "elapsed", "time"];
+/** What the title of a chart says of all its lines. */
+const SAID = / (term|latents)$/;
 const GRID = "grid gap-x-6 gap-y-4 lg:grid-cols-2 2xl:grid-cols-3";
 
 /** All recorded curves of one run, or of several over one another, in a grid with one crosshair and one zoom. */
@@ -217,7 +219,7 @@ function PanelChart({
               const title = metricInfo(metrics, column).title;
               return {
                 id: `${run.id} ${column}`,
-                label: several ? (names[place] ?? run.id) : title,
+                label: several ? (names[place] ?? run.id) : title.replace(SAID, ""),
                 points: run.log,
                 column,
                 colour: several ? place : index,

@@ -38,8 +38,8 @@ export function RunFigures({
 }) {
   const job = useJob(training.job);
   const running = isActive(job) && job?.state !== "paused";
-  // Before the first step the job counts what the model reads.
-  const steps = running && job?.unit === "tokens";
+  // Before the first step the job counts what the model reads, or nothing yet.
+  const steps = running && job?.unit === "tokens" && job.total !== null;
   const absent =
     job?.state === "queued" ? "not begun" : running ? "with the first steps" : "nothing recorded";
   const logs = useRunPoints([training.id]).map((run) => run.log);

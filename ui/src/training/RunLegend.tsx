@@ -5,6 +5,9 @@ import type { ChartGroup } from "@/kit/chart/group";
 import type { ShownRun } from "./RunCurves";
 import { useFieldTitles } from "./runs";
 
+/** As many settings as are read at a glance. */
+const MOST = 8;
+
 /** Which line is which run: pointing lights it in all charts, a click hides it, a double click shows it alone. */
 export function RunLegend({
   runs,
@@ -31,7 +34,7 @@ export function RunLegend({
     .map((_, place) => place)
     .toSorted((one, other) => (groups[one]?.colour ?? 0) - (groups[other]?.colour ?? 0));
   return (
-    <ul aria-label="Runs" className="mb-3 flex max-h-28 shrink-0 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
+    <ul aria-label="Runs" className="mb-3 flex max-h-36 shrink-0 flex-wrap gap-x-1 gap-y-0.5 overflow-y-auto">
       {order.map((place, index) => {
         const run = runs[place];
         if (!run) return null;
@@ -40,11 +43,14 @@ export function RunLegend({
         const off = hidden.has(run.id);
         const colour = groups[place]?.colour ?? place;
         const differs = [...settings]
+          // What only some of them have at all is told on the page of differences.
+          .filter(([, values]) => new Set(values.filter((value) => value !== "–")).size > 1)
           .filter(([, values]) => values[place] !== "–")
+          .slice(0, MOST)
           .map(([path, values]) => `${titleOf(path)}: ${values[place]}`)
           .join("\n");
         return (
-          <li key={run.id} className={`flex min-w-0 items-center ${first ? "" : "max-w-72"}`}>
+          <li key={run.id} className={`flex min-w-0 items-center ${first ? "max-w-[28rem]" : "max-w-72"}`}>
             {first && <span className="px-1 text-xs font-medium whitespace-nowrap">{named}:</span>}
             <button
               type="button"

@@ -91,7 +91,7 @@ export function Chart(props: ChartProps) {
   ];
   return (
     <figure className={`m-0 min-w-0 ${large ? "col-span-full" : ""}`}>
-      <figcaption className="group/chart flex h-6 items-center gap-x-2 text-xs">
+      <figcaption className="group/chart @container flex h-6 items-center gap-x-2 text-xs">
         <span className="truncate font-medium" {...tip(props.hint, props.formula)}>
           {title}
           {unit && !unit.startsWith("bytes") && <span className="font-normal text-muted"> ({unit})</span>}
@@ -236,7 +236,7 @@ function Beside(props: Parts) {
         readings.map((one) => (
           <span key={one.id} className="inline-flex items-center gap-1 whitespace-nowrap">
             {lines.length > 1 && <Swatch place={one.colour} />}
-            {lines.length > 1 && <span className="hidden 2xl:inline">{one.label}</span>}
+            {lines.length > 1 && <span className="hidden @[430px]:inline">{one.label}</span>}
             <span className="text-ink" {...tip(`${one.label}: ${exact(one.value)}${unit ? ` ${unit}` : ""}`)}>
               {amount(one.value, unit?.startsWith("bytes") ? unit : undefined)}
             </span>
