@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistudio.engine.recordings.environment import add_environment
 from mistudio.engine.runs import settings as settings_of
 from mistudio.jobs.tables import Job
 from mistudio.sae.config import TrainerConfig
@@ -16,6 +17,7 @@ from mistudio.training.forecast import forecast_sweep, rows_read, step_flops
 from mistudio.training.memory import Reading, memory_parts
 from mistudio.training.rates import MeasuredRun, rate_of
 from mistudio.training.schemas import Advice
+from mistudio.training.views import training_folder
 from tests.models.job_runs import run_here
 from tests.training.conftest import HOOK
 from tests.training.test_sweeps import CONFIG, LOWER, start, wanted
@@ -116,6 +118,10 @@ def test_a_forecast_counts_every_sae_and_uses_measured_rates(
         after = forecast_sweep(session, settings, request)
     assert "measured" in after.basis
     assert after.seconds == pytest.approx(4_096 / after.tokens_per_second)
+    for one in trainings:  # as of a job that made them longer: what lies between the two is no training
+        add_environment(training_folder(settings, one.id), {"job": job_id, "started_at": "2100-01-01T00:00Z"})
+    with database.reading() as session:
+        assert "assumed" in forecast_sweep(session, settings, request).basis
     assert trainings[0].d_in * 64 * 2 < step_flops(TrainerConfig.model_validate(trainings[0].config), 32)
 
 

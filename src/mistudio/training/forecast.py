@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mistudio.datasets.tables import Tokenization
+from mistudio.engine.recordings.environment import read_environments
 from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.engine.runs import describe, stored_settings
 from mistudio.engine.sizes import POOL_TOKENS, SPLICED_TOKENS
@@ -154,10 +156,13 @@ def _measured(settings: Settings, sweep: Sweep, job: Job, distinct: int) -> Meas
     if points is None or job.started_at is None:
         return None
     (first_tokens, first_time), (tokens, time) = points
+    began = _began(training_folder(settings, longest.id), job) or job.started_at.timestamp()
+    if first_time < began:  # it went on from another job, with a pause between
+        return None
     streamed = sweep.cache_id is None
     if streamed:
         # The first pool was read before the first step.
-        first_tokens, first_time = 0.0, job.started_at.timestamp()
+        first_tokens, first_time = 0.0, began
     if time <= first_time or tokens <= first_tokens:
         return None
     steps = sum(
@@ -171,6 +176,12 @@ def _measured(settings: Settings, sweep: Sweep, job: Job, distinct: int) -> Meas
         model *= rows_read(longest.tokens_trained, distinct) / longest.tokens_trained
     seconds = time - first_time
     return MeasuredRun(sweep.name, model, steps, (tokens - first_tokens) / seconds, seconds)
+
+
+def _began(folder: Path, job: Job) -> float | None:
+    """When the job had its model and began to train."""
+    noted = [one["started_at"] for one in read_environments(folder) if one.get("job") == job.id]
+    return datetime.fromisoformat(noted[-1]).timestamp() if noted else None
 
 
 @lru_cache(maxsize=256)
