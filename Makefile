@@ -23,7 +23,7 @@ serve: $(VENV)/.runtime $(STATIC) ## Serve the app
 	@$(BIN)/mistudio serve $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.browser $(STATIC) ## Every test, with real databases, queues and a real browser
-	$(BIN)/python -m pytest --ignore tests/e2e -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --ignore tests/e2e -n 3 --dist loadfile $(ARGS)
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 	cd ui && npm test --silent
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.e2e.chromium import ARGUMENTS, executable
 from tests.e2e.server import Server
+from tests.e2e.tiny import TinyData, make_tiny_data
 from tests.e2e.window import Window, open_window
 
 INTERFACE = Path(__file__).parents[2] / "src" / "mistudio" / "web" / "static" / "index.html"
@@ -41,6 +42,12 @@ def empty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory, tiny_llama_folder: Path) -> TinyData:
+    """A data folder with a tiny model and tokens, to be copied."""
+    return make_tiny_data(tmp_path_factory.mktemp("tiny"), tiny_llama_folder)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.server import Server
+from tests.e2e.tiny import TinyData, tiny_server
 from tests.e2e.window import Window
 
 SWEEP = {
@@ -25,29 +27,19 @@ SWEEP = {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_llama_folder: Path) -> Any:
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_data: TinyData) -> Iterator[Server]:
     """A server with a sweep of six SAEs and one by itself, all trained."""
-    folder = tmp_path_factory.mktemp("comparing")
-    text = folder / "text.txt"
-    text.write_text(
-        "\n\n".join(path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))
-    )
-    server = Server(folder, {"import_folders": [str(folder), str(tiny_llama_folder.parent)]})
-    server.start()
-    source = {"kind": "folder", "path": str(tiny_llama_folder)}
-    model = server.ask("POST", "/models", {"source": source, "name": "tiny"})
-    data = server.ask("POST", "/datasets", {"source": {"kind": "text", "path": str(text)}, "name": "tests"})
-    server.wait_for_jobs()
-    wanted = {"model_id": model["id"], "settings": {"context_length": 32, "prepend_bos": True}}
-    tokens = server.ask("POST", f"/datasets/{data['id']}/tokenizations", wanted)
-    server.wait_for_jobs()
-    request = {"sources": [{"tokenization_id": tokens["id"]}], "held_out_tokens": 1024, "config": SWEEP}
+    with tiny_server(tmp_path_factory.mktemp("comparing"), tiny_data) as server:
+        train(server, tiny_data.tokens)
+        yield server
+
+
+def train(server: Server, tokens: str) -> None:
+    request = {"sources": [{"tokenization_id": tokens}], "held_out_tokens": 1024, "config": SWEEP}
     hooks = ["blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     server.ask("POST", "/trainings", {**request, "name": "grid", "hooks": hooks, "grid": {"k": [2, 4, 8]}})
     server.ask("POST", "/trainings", {**request, "name": "alone", "hooks": hooks[:1]})
     server.wait_for_jobs()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.server import Server
-from tests.e2e.tiny import HOOK, tiny_server, tiny_tokens
+from tests.e2e.tiny import HOOK, TinyData, tiny_server
 from tests.e2e.window import open_window
 
 pytestmark = pytest.mark.timeout(600)
@@ -21,9 +21,8 @@ SOON = 60_000
 
 
 @pytest.fixture(scope="module")
-def server(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with tiny_server(tmp_path_factory.mktemp("journey"), tiny_llama_folder) as server:
-        tiny_tokens(server, tiny_llama_folder, 6_000)
+def server(tiny_data: TinyData, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with tiny_server(tmp_path_factory.mktemp("journey"), tiny_data) as server:
         config = {
             "architecture": {"kind": "topk", "k": 4},
             "d_sae": 64,

@@ -10,28 +10,27 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.server import Server
-from tests.e2e.tiny import HOOK, tiny_server, tiny_tokens
+from tests.e2e.tiny import HOOK, TinyData, tiny_server
 from tests.e2e.window import Window, open_window
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def server(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with tiny_server(tmp_path_factory.mktemp("recordings"), tiny_llama_folder) as server:
+def server(tiny_data: TinyData, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with tiny_server(tmp_path_factory.mktemp("recordings"), tiny_data) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def training(server: Server, tiny_llama_folder: Path) -> str:
+def training(server: Server, tiny_data: TinyData) -> str:
     """The id of a finished training."""
-    tokens = tiny_tokens(server, tiny_llama_folder, 12_000)
     sweep = server.ask(
         "POST",
         "/trainings",
         {
             "name": "Recorded",
-            "sources": [{"tokenization_id": tokens}],
+            "sources": [{"tokenization_id": tiny_data.tokens}],
             "hooks": [HOOK],
             "held_out_tokens": 512,
             "config": {

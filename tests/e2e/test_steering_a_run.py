@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.server import Server
-from tests.e2e.tiny import HOOK, tiny_server, tiny_tokens
+from tests.e2e.tiny import HOOK, TinyData, tiny_server
 from tests.e2e.window import open_window
 
 pytestmark = pytest.mark.timeout(600)
@@ -20,21 +19,20 @@ SOON = 60_000
 
 
 @pytest.fixture(scope="module")
-def server(tiny_llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with tiny_server(tmp_path_factory.mktemp("steering"), tiny_llama_folder, cpu_slots=2) as server:
+def server(tiny_data: TinyData, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with tiny_server(tmp_path_factory.mktemp("steering"), tiny_data, cpu_slots=2) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def training(server: Server, tiny_llama_folder: Path) -> str:
+def training(server: Server, tiny_data: TinyData) -> str:
     """The id of a training that would take hours."""
-    tokens = tiny_tokens(server, tiny_llama_folder, 6_000)
     sweep = server.ask(
         "POST",
         "/trainings",
         {
             "name": "Steered",
-            "sources": [{"tokenization_id": tokens}],
+            "sources": [{"tokenization_id": tiny_data.tokens}],
             "hooks": [HOOK],
             "held_out_tokens": 512,
             "config": {

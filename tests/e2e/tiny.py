@@ -1,9 +1,11 @@
-"""A tiny model and the tokens of a short text on a server: what trainings in the browser tests read."""
+"""A tiny model and the tokens of a short text: what trainings in the browser tests read."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.server import Server
@@ -11,27 +13,37 @@ from tests.e2e.server import Server
 HOOK = "blocks.1.hook_resid_post"
 
 
-@contextmanager
-def tiny_server(folder: Path, model: Path, **settings: object) -> Generator[Server]:
-    """A server that may read the model's folder and a text in its own."""
+@dataclass(frozen=True)
+class TinyData:
+    """A data folder as a server left it."""
+
+    folder: Path
+    tokens: str
+    """The id of a tokenization of 12,000 tokens in sequences of 32."""
+
+
+def make_tiny_data(folder: Path, model: Path) -> TinyData:
+    """Have a server add the model and a text, and tokenize it."""
     sources = sorted(Path(__file__).parents[1].glob("*.py"))
-    (folder / "text.txt").write_text("\n\n".join(path.read_text("utf-8") for path in sources) * 2)
-    server = Server(folder, {"import_folders": [str(model.parent), str(folder)], **settings})
+    text = folder / "text.txt"
+    text.write_text("\n\n".join(path.read_text("utf-8") for path in sources) * 2)
+    server = Server(folder, {"import_folders": [str(model.parent), str(folder)]})
+    server.start()
+    made = server.ask("POST", "/models", {"source": {"kind": "folder", "path": str(model)}})
+    dataset = server.ask("POST", "/datasets", {"source": {"kind": "text", "path": str(text)}})
+    server.wait_for_jobs()
+    wanted = {"model_id": made["id"], "settings": {"context_length": 32, "max_tokens": 12_000}}
+    tokenization = server.ask("POST", f"/datasets/{dataset['id']}/tokenizations", wanted)
+    server.wait_for_jobs()
+    server.stop()
+    return TinyData(server.data_dir, str(tokenization["id"]))
+
+
+@contextmanager
+def tiny_server(folder: Path, data: TinyData, **settings: object) -> Generator[Server]:
+    """A server on a copy of the data."""
+    server = Server(folder, settings)
+    shutil.copytree(data.folder, server.data_dir)
     server.start()
     yield server
     server.stop()
-
-
-def tiny_tokens(server: Server, model: Path, most: int) -> str:
-    """The id of a tokenization of at most so many tokens in sequences of 32."""
-    made = server.ask("POST", "/models", {"source": {"kind": "folder", "path": str(model)}})
-    text = str(server.data_dir.parent / "text.txt")
-    dataset = server.ask("POST", "/datasets", {"source": {"kind": "text", "path": text}})
-    server.wait_for_jobs()
-    tokenization = server.ask(
-        "POST",
-        f"/datasets/{dataset['id']}/tokenizations",
-        {"model_id": made["id"], "settings": {"context_length": 32, "max_tokens": most}},
-    )
-    server.wait_for_jobs()
-    return str(tokenization["id"])

@@ -213,6 +213,7 @@ def test_a_million_points_thin_out_fast() -> None:
 
 
 def timed(columns: dict[str, np.ndarray]) -> float:
-    start = time.perf_counter()
+    """Seconds of computing: a busy machine adds none."""
+    start = time.process_time()
     downsample(columns, 2_000)
-    return time.perf_counter() - start
+    return time.process_time() - start
