@@ -1,12 +1,13 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
-import { type ReactNode, useMemo } from "react";
+import { type ReactNode, useMemo, useState } from "react";
 import { api, body } from "@/api/client";
 import { useChannel } from "@/api/useChannel";
 import { JobLog } from "@/jobs/JobLog";
 import { JobCell, QueuedWords } from "@/jobs/JobState";
 import { isActive, useJob } from "@/jobs/live";
 import {
+  Empty,
   ErrorNote,
   format,
   type MetricInfo,
@@ -38,12 +39,27 @@ export function RunPage() {
     queryFn: ({ signal }): Promise<TrainingDetail> =>
       body(api.GET("/api/v1/trainings/{training_id}", { params: { path: { training_id: id } }, signal })),
   });
+  const [gone, setGone] = useState("");
   // Not useRefetchOn: on this channel every point of the curves is an event too.
   useChannel(`trainings/${id}`, {
     onEvent: (event) => {
       if (event.type === "changed") void client.invalidateQueries({ queryKey: ["trainings", id] });
+      if (event.type === "deleted") setGone(id);
     },
   });
+  // Of many that are deleted at once the list's channel tells.
+  useChannel("trainings", {
+    onEvent: (event) => {
+      if (event.type === "deleted" && (event.data as { ids?: string[] }).ids?.includes(id)) setGone(id);
+    },
+  });
+  if (gone === id)
+    return (
+      <>
+        <PageHeader crumbs={CRUMBS} title={data?.name ?? "Training"} />
+        <Empty title="Deleted">This training is no longer there. An SAE that came out of it stays.</Empty>
+      </>
+    );
   if (!data)
     return (
       <>
