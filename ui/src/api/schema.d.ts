@@ -10435,6 +10435,8 @@ export interface components {
             bytes: number;
             /** Checkpoints */
             checkpoints: components["schemas"]["CheckpointOut"][];
+            /** @description What a template of its settings may expect: measured on held-out tokens or, without them, on its last batch; null where settings were changed while it trained. */
+            expected: components["schemas"]["Expected"] | null;
         };
         /**
          * TrainingForm

@@ -48,7 +48,7 @@ export function PageHeader({
           </ol>
         </nav>
       )}
-      <div className="flex min-w-0 flex-1 items-center gap-x-3 max-sm:basis-full max-sm:flex-wrap sm:basis-64">
+      <div className="flex min-w-0 flex-1 items-center gap-x-3 basis-40 max-sm:flex-wrap sm:basis-64">
         <h1 className="min-w-0 text-lg font-semibold sm:truncate" tabIndex={-1} {...cutTip(title)}>
           {title}
         </h1>

@@ -11,13 +11,15 @@ import { axisOf, type ParallelAxis, type Span, spansOf, spansText, within } from
 import { shortTitle } from "./runs";
 
 const MOST = 9;
+/** Between two axes, in pixels. */
+const LEAST = 84;
 /** What stands above and below the plot. */
 const AROUND = 340;
 
 /** Settings and figures as parallel axes, a line for each run. A part of an axis that is dragged over chooses runs. */
 export function ParallelCoordinates({ data }: { data: Comparison }) {
   const navigate = useNavigate();
-  const [ref, width] = useWidth<HTMLDivElement>();
+  const [ref, shownWidth] = useWidth<HTMLDivElement>();
   const [axesText, setAxes] = useUrlState("axes", "");
   const [brush, setBrush] = useUrlState("brush", "");
   const [, change] = useSearchParams();
@@ -47,6 +49,8 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
   const inside = within(axes, spans, data.trainings.length);
   const found = data.trainings.filter((_, place) => inside[place]);
 
+  // Narrower than this the axes would run into one another: the plot scrolls instead.
+  const width = Math.max(shownWidth, 120 + (axes.length - 1) * LEAST);
   const names = shortNames(data.trainings);
   const x = (place: number) =>
     axes.length < 2 ? width / 2 : 60 + (place * (width - 120)) / (axes.length - 1);
@@ -117,8 +121,8 @@ export function ParallelCoordinates({ data }: { data: Comparison }) {
           </>
         )}
       </div>
-      <div ref={ref} className="min-w-0">
-        {width > 0 && (
+      <div ref={ref} className="min-w-0 overflow-x-auto">
+        {shownWidth > 0 && (
           <svg width={width} height={height} className="block" aria-label="Parallel coordinates">
             {data.trainings.map((run, place) => (
               <Line

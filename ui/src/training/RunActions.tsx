@@ -1,4 +1,4 @@
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import {
   Ban,
@@ -20,7 +20,6 @@ import { api, body } from "@/api/client";
 import { useJob } from "@/jobs/live";
 import { Button, ConfirmDialog, format, IconButton, Menu, type MenuItem, RenameDialog } from "@/kit";
 import { useExtract } from "@/saes/useExtract";
-import { expectedOf } from "@/templates/expected";
 import { SaveTemplate } from "@/templates/SaveTemplate";
 import { CloneDialog } from "./CloneDialog";
 import { ChangeDialog, ContinueDialog, useAct } from "./ControlDialogs";
@@ -38,12 +37,6 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   const { busy, act } = useAct();
   const extract = useExtract();
   const at = { params: { path: { training_id: training.id } } };
-  // What the run came to is not what its settings come to where they were changed on the way.
-  const changed = useQuery({
-    queryKey: ["trainings", training.id, "changes"],
-    queryFn: ({ signal }) => body(api.GET("/api/v1/trainings/{training_id}/changes", { ...at, signal })),
-    enabled: saving,
-  });
   const state = job?.state;
   const unfinished = training.tokens_trained < training.config.total_tokens;
 
@@ -51,7 +44,15 @@ export function RunActions({ training }: { training: TrainingDetail }) {
   const close = () => setDialog(null);
   const items: MenuItem[] = [
     { label: "Rename", icon: <Pencil size={14} />, onSelect: () => setRenaming(true) },
-    { label: "Save as template", icon: <BookmarkPlus size={14} />, onSelect: () => setSaving(true) },
+    {
+      label: "Save as template",
+      icon: <BookmarkPlus size={14} />,
+      onSelect: () => {
+        // for what it has come to by now
+        void client.invalidateQueries({ queryKey: ["trainings", training.id] });
+        setSaving(true);
+      },
+    },
     {
       label: "Clone with changes",
       icon: <CopyPlus size={14} />,
@@ -177,7 +178,7 @@ export function RunActions({ training }: { training: TrainingDetail }) {
         onClose={() => setSaving(false)}
         kind="training"
         name={training.name}
-        expected={changed.data?.changes.length === 0 ? expectedOf(training) : null}
+        expected={training.expected}
         settings={() => ({
           config: training.config,
           held_out_tokens: training.held_out_tokens,
