@@ -1,4 +1,5 @@
-"""`mistudio train config.toml`: a live line for each SAE, exit codes, Ctrl-C that saves, and a grid from options."""
+"""`mistudio train config.toml`: a live line for each SAE, exit codes, Ctrl-C that saves, going on after a kill, and a
+grid from options."""
 
 from __future__ import annotations
 
@@ -48,6 +49,10 @@ def test_training_from_a_file_and_leaving_it(
     assert {one["tokens_trained"] for one in first} == {8192}
     kept = cli.json("train", "keep", first[0]["id"], "both k", "--sweep")
     assert kept["body"]["grid"] == {"k": [2, 4]} and kept["body"]["config"]["warmup_steps"] == 2
+    one = cli.json("train", "keep", first[0]["id"], "one k")
+    made = cli.json("saes", "show", first[0]["sae_id"])["metrics"]
+    assert (one["expected"]["l0"], one["expected"]["fvu"]) == (made["l0"], made["fvu"])
+    assert "512 held-out tokens" in one["expected"]["source"], one
 
     config.write_text(wanted.replace("d_sae = 64", "d_sea = 64"))
     assert "config.toml:6: config.d_sea is no setting here" in cli.refused("train", "config.toml")
@@ -55,14 +60,7 @@ def test_training_from_a_file_and_leaving_it(
     config.write_text(wanted)
     assert "hook" in cli.refused("train", "config.toml", "--hook", "blocks.9.hook_resid_post")
 
-    command = [sys.executable, "-m", "mistudio.cli", "--data-dir", str(cli.data_dir), "train", str(config)]
-    long = subprocess.Popen(
-        [*command, "--set", "total_tokens=100000000"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | cli.environment,
-    )
+    long = _train(cli, str(config), "--set", "total_tokens=100000000")
     training = _running(cli)
     long.send_signal(signal.SIGINT)
     _, said = long.communicate(timeout=120)
@@ -70,6 +68,27 @@ def test_training_from_a_file_and_leaving_it(
     assert f"Go on with: mistudio train resume {training}" in said
     left = cli.json("train", "show", training)
     assert left["job"]["state"] == "paused" and left["checkpoints"], "nothing was saved"
+
+    killed = _train(cli, "resume", training)
+    assert _running(cli) == training
+    killed.kill()
+    killed.communicate(timeout=120)
+    assert cli.json("train", "show", training)["job"]["state"] == "queued", "a dead process trains nothing"
+    again = _train(cli, "resume", training)
+    assert _running(cli) == training
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=120)
+    assert again.returncode == 130
+
+
+def _train(cli: CommandLine, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mistudio.cli", "--data-dir", str(cli.data_dir), "train", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | cli.environment,
+    )
 
 
 def _running(cli: CommandLine) -> str:

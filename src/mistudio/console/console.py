@@ -124,17 +124,20 @@ class Console:
 
 @contextmanager
 def open_console(*, migrate: bool = True) -> Generator[Console]:
-    """Open settings and database for one command; the schema is brought up to date first unless `migrate` is off."""
+    """Open settings and database for one command; the schema is brought up to date first unless `migrate` is off, and
+    jobs of processes that were killed are brought to a true state."""
     loaded = console_options.load()
     database = Database(loaded.settings.effective_database_url)
     try:
         if migrate:
             from mistudio.db import Base
             from mistudio.db.migrate import upgrade
+            from mistudio.jobs.recovery import recover
 
             upgrade(database, Base.metadata)
             for prepare in console_options.prepare:
                 prepare(database)
+            recover(database, loaded.settings)
         yield Console(loaded, database, as_json=console_options.as_json)
     finally:
         database.dispose()

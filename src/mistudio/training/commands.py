@@ -21,7 +21,6 @@ from mistudio.training import (
 )
 from mistudio.training.admission import start_sweep
 from mistudio.training.archiving import archive_ended
-from mistudio.training.control import changes_of
 from mistudio.training.forecast import forecast_sweep
 from mistudio.training.keeping import keep_as_template
 from mistudio.training.live_table import LiveTable
@@ -136,7 +135,9 @@ def resume(training: Annotated[str, typer.Argument(help="Training (tr_…).")]) 
     with open_console() as console:
         with console.session() as session:
             sweep = views.get_training(session, training).sweep
-            sweeps.resume_sweep(session, sweep)
+            job = sweeps.sweep_job(session, sweep.id)
+            if job is None or job.state != "queued":  # as it is when the process that ran it was killed
+                sweeps.resume_sweep(session, sweep)
             sweep_id = sweep.id
         _follow(console, sweep_id)
 
@@ -186,13 +187,12 @@ def keep(
     with open_console() as console:
         with console.session() as session:
             found = views.get_training(session, training)
-            changed = bool(changes_of(session, console.settings, found.id).changes)
             kept = keep_as_template(
                 session,
                 found,
                 name,
                 whole=sweep,
-                changed=changed,
+                expected=None if sweep else views.detail(session, console.settings, found.id).expected,
                 description=description,
                 favourite=favourite,
             )

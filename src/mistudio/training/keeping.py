@@ -9,7 +9,7 @@ from mistudio.templates.library import add_template
 from mistudio.templates.schemas import Expected, TemplateCreate
 from mistudio.templates.tables import Template
 from mistudio.training.tables import Training
-from mistudio.training.views import asked_of, out_many, settings_kept
+from mistudio.training.views import asked_of, settings_kept
 
 
 def keep_as_template(
@@ -18,13 +18,12 @@ def keep_as_template(
     name: str,
     *,
     whole: bool = False,
-    changed: bool = False,
+    expected: Expected | None = None,
     description: str = "",
     favourite: bool = False,
 ) -> Template:
-    """Add a template of a run's settings with what it came to; or, `whole`, of its sweep's with the grid.
+    """Add a template of a run's settings with what they came to; or, `whole`, of its sweep's with the grid.
 
-    changed: whether settings were changed while it trained. What it came to is not what those it began with come to.
     Raises Conflict `settings_not_kept` where they are not known as a whole or would be refused today, `name_taken`.
     """
     kept = asked_of(training.sweep) if whole else settings_kept(training)
@@ -40,17 +39,6 @@ def keep_as_template(
         description=description,
         favourite=favourite,
         body=kept.model_dump(mode="json", exclude={"harvest"} if training.sweep.cache_id else None),
-        expected=None if whole or changed else _came_to(session, training),
+        expected=expected,
     )
     return add_template(session, wanted)
-
-
-def _came_to(session: Session, training: Training) -> Expected | None:
-    """What the run's last recorded batch says of it; None before there is one."""
-    metrics = training.last_metrics or {}
-    l0, fvu = metrics.get("l0"), metrics.get("fvu")
-    if l0 is None or fvu is None:
-        return None
-    model = out_many(session, [training])[0].model_name
-    said = f"Measured on the last batch of “{training.name}”, after {training.tokens_trained:,} tokens."
-    return Expected(model=model, hook=training.hook, l0=l0, fvu=fvu, source=said)

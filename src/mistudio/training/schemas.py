@@ -19,6 +19,7 @@ from mistudio.activations.schemas import HarvestSettings
 from mistudio.engine.runs import Run, SettingsRefused, shared_batch_size, sweep
 from mistudio.jobs import JobOut
 from mistudio.sae.config import TrainerConfig
+from mistudio.templates.schemas import Expected
 from mistudio.training.trackers import TrackerKind
 
 MOST_TRAININGS = 256
@@ -281,6 +282,10 @@ class TrainingDetail(TrainingOut):
 
     bytes: int = Field(description="Disk used by metrics and checkpoints.")
     checkpoints: list[CheckpointOut]
+    expected: Expected | None = Field(
+        description="What a template of its settings may expect: measured on held-out tokens or, without them, on its "
+        "last batch; null where settings were changed while it trained."
+    )
 
 
 class Advice(BaseModel):

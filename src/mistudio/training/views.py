@@ -19,6 +19,7 @@ from mistudio.models.tables import Model
 from mistudio.saes.tables import Sae
 from mistudio.settings import Settings
 from mistudio.store import folder_bytes, owner_folder
+from mistudio.training.outcome import came_to
 from mistudio.training.schemas import (
     CheckpointOut,
     SourceOut,
@@ -190,7 +191,8 @@ def detail(session: Session, settings: Settings, training_id: str) -> TrainingDe
         for checkpoint in list_checkpoints(folder)
     ]
     size = folder_bytes(folder) if folder.exists() else 0
-    return TrainingDetail(**dict(view), bytes=size, checkpoints=checkpoints)
+    expected = came_to(session, settings, view)
+    return TrainingDetail(**dict(view), bytes=size, checkpoints=checkpoints, expected=expected)
 
 
 def snapshot(session: Session, channel: str) -> dict[str, Any]:
