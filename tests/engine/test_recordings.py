@@ -202,6 +202,7 @@ def test_the_environment_names_what_numbers_depend_on(tmp_path: Path) -> None:
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["threads"]["torch"] == torch.get_num_threads()
     assert found["git"] is None
+    assert environment()["git"] == git_state(Path(__file__).parent), "that of miStudio's own code"
     assert installed_packages().keys() >= {"pydantic", "safetensors", "transformers"}
     add_environment(tmp_path, found)
     with (tmp_path / "environment.jsonl").open("ab") as file:

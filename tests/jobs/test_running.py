@@ -85,6 +85,7 @@ def test_every_way_to_fail_gives_one_clear_sentence(
     assert "about to fail" in log and "over" in log and "10%" not in log
     if how == "internal":
         assert "ZeroDivisionError: a secret detail" in log and job.id in job.error["message"]
+        assert 'File "mistudio/jobs/runner.py"' in log and "/" not in re.findall(r'File "(.)', log), log
     if how == "limit":  # a real limit of the system, met by PyTorch's own allocator
         assert job.error["message"] == "The machine ran out of memory: 4.0 GB more could not be had."
         assert "batch_size" in job.error["hint"] and "d_sae" in job.error["hint"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,7 +21,7 @@ from mistudio.jobs import announce, queue
 from mistudio.jobs.context import Asked, JobCancelled, JobContext, JobInterrupted, Reporter
 from mistudio.jobs.failures import public_error
 from mistudio.jobs.kinds import job_kind, register_kinds
-from mistudio.settings import Settings
+from mistudio.settings import Settings, public_text
 
 logger = logging.getLogger("job")
 
@@ -87,11 +89,27 @@ def _work(
 
 def _log_to_stderr(settings: Settings) -> None:
     """The supervisor writes our stderr to the job's log and stamps each line, so the format has no time."""
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PublicFormatter(settings))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.captureWarnings(True)
     faulthandler.enable()
+
+
+class _PublicFormatter(logging.Formatter):
+    """Lines that anybody may read: a traceback names its modules by their place among the imported ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+        self._settings = settings
+        folders = {str(Path(folder).absolute()) for folder in sys.path if folder}
+        self._folders = sorted(folders - {os.sep}, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = public_text(super().format(record), self._settings)
+        for folder in self._folders:
+            text = text.replace(folder + os.sep, "")
+        return text
 
 
 def _leave_on_sigterm(asked: Asked) -> None:

@@ -34,7 +34,8 @@ _SAID = (
 def environment(*, git_of: Path | None = None) -> dict[str, Any]:
     """Everything outside of its settings that a training's numbers may depend on.
 
-    git_of: the folder whose git state is noted where it is in a repository (of a notebook or script).
+    git_of: the folder whose git state is noted where it is in a repository (of a notebook or script); by default that
+        of miStudio's own code, where it runs from a checkout.
     """
     found: dict[str, Any] = {
         "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -48,7 +49,7 @@ def environment(*, git_of: Path | None = None) -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in _SAID if name in os.environ},
         "gpus": _gpus(),
         "packages": installed_packages(),
-        "git": None if git_of is None else git_state(git_of),
+        "git": _own_state() if git_of is None else git_state(git_of),
     }
     return found
 
@@ -105,6 +106,13 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
         "changed_files": [line[3:] for line in changed.splitlines()],
     }
+
+
+def _own_state() -> dict[str, Any] | None:
+    code = Path(__file__).parent
+    # an installed package may lie in somebody's repository, too, which does not track it
+    tracked = _git(code, "ls-files", "--error-unmatch", Path(__file__).name)
+    return None if tracked is None else git_state(code)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
