@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 
 def run_here(
@@ -17,8 +18,7 @@ def run_here(
     from mistudio import cli
     from mistudio.console import console_options
 
-    options = console_options
-    options.config, options.flags, options.as_json, options.prepare = None, {}, False, []
+    _forget(console_options)
     added = len(cli.app.registered_groups)
     before = dict(os.environ)
     os.environ.update(environment or {})
@@ -30,8 +30,14 @@ def run_here(
     except SystemExit as end:
         code = end.code
     finally:
+        _forget(console_options)
         del cli.app.registered_groups[added:]
         os.environ.clear()
         os.environ.update(before)
     assert code is None or isinstance(code, int), code
     return subprocess.CompletedProcess(list(arguments), code or 0, out.getvalue(), errors.getvalue())
+
+
+def _forget(options: Any) -> None:
+    """What a process begins with."""
+    options.config, options.flags, options.as_json, options.prepare = None, {}, False, []

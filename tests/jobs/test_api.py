@@ -130,6 +130,9 @@ def test_snapshots(desk: Desk) -> None:
 def test_commands(desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_options, "flags", {"data_dir": settings.data_dir})
     monkeypatch.setattr(console_options, "as_json", True)
+    monkeypatch.setattr(
+        console_options, "prepare", []
+    )  # what the whole command line prepares needs all tables
     monkeypatch.setattr("mistudio.db.migrate.upgrade", lambda *_: None)  # the tables are there already
     job_id = desk.submit("test.keep", NoParams())
     run = CliRunner().invoke

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mistudio.sae import kernels
 from mistudio.sae.architectures import StepContext, reference_gradients
 from mistudio.sae.config import (
     BatchTopKConfig,
@@ -17,6 +16,7 @@ from mistudio.sae.config import (
     TopKConfig,
 )
 from mistudio.sae.dictionary import SAE
+from mistudio.sae.sizes import SPARSE_PAYS_BELOW
 
 D_IN, D_SAE, N = 12, 96, 40
 D_OUT = 10
@@ -77,7 +77,7 @@ def sparser(sae: SAE) -> SAE:
     """The same with so few active latents that the sparse form is taken."""
     sae.b_enc.data -= 2.4
     density = float((sae.encode_dense(batch()) > 0).double().mean())
-    assert 0 < density < kernels.SPARSE_PAYS_BELOW, density
+    assert 0 < density < SPARSE_PAYS_BELOW, density
     return sae
 
 
