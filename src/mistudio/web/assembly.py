@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -14,7 +15,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 
 from mistudio.errors import StudioError
@@ -41,7 +42,7 @@ def build_api(
         title="miStudio",
         version=__version__,
         description="Train, read and steer with sparse autoencoders. Errors are problem+json.",
-        openapi_url="/api/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -71,6 +72,7 @@ def build_api(
         app.add_exception_handler(kind, _answer_with_problem(settings))
     app.router.default = Interface()
     _complete_openapi(app)
+    _describe(app)
     return app
 
 
@@ -136,6 +138,17 @@ def _complete_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi
+
+
+def _describe(app: FastAPI) -> None:
+    """Serve the document. It takes seconds to make, for which FastAPI's own route would hold up every socket."""
+    making = Lock()
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    def description() -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+        with making:
+            document = app.openapi()
+        return JSONResponse(document)
 
 
 def _refuse_duplicates(document: dict[str, Any]) -> None:
