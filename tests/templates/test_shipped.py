@@ -37,9 +37,8 @@ def test_they_are_found_like_others_and_stay_as_they_are(api: Api, own: Any) -> 
     assert (
         first["architecture"] == "topk" and 0 < first["expected"]["fvu"] < 0.2 and first["expected"]["source"]
     )
-    # Only where L0 follows from a coefficient and nobody publishes figures is none stated.
-    unsaid = [one["name"] for one in listed if one["kind"] == "training" and not one["expected"]]
-    assert unsaid == ["Gated, any size"]
+    expected = [one["expected"] for one in listed if one["kind"] == "training"]
+    assert all(one["l0"] > 0 and 0 < one["fvu"] < 1 and one["source"] for one in expected)
     topk = api.ask("GET", "/templates?kind=training&architecture=topk&builtin=true")["items"]
     assert topk and {one["architecture"] for one in topk} == {"topk"}
 
