@@ -51,6 +51,17 @@ app.command("metrics")(metric_commands.metrics)
 control_commands.register(app)
 listing_commands.register(app)
 _COLUMNS = ["id", "name", "job.state", "tokens_trained", "last_metrics.fvu", "last_metrics.l0", "sae_id"]
+_CAME_TO = [
+    "id",
+    "name",
+    "hook",
+    "job.state",
+    "tokens_trained",
+    "expected.l0",
+    "expected.fvu",
+    "expected.source",
+    "sae_id",
+]
 
 
 @app.command("start")
@@ -161,7 +172,7 @@ def _follow(console: Console, sweep_id: str) -> None:
     with console.reading() as session:
         made = views.sweep_out(session, views.get_sweep(session, sweep_id))
         if len(made.trainings) == 1:
-            console.emit(views.detail(session, console.settings, made.trainings[0].id))
+            console.emit(views.detail(session, console.settings, made.trainings[0].id), table=_CAME_TO)
         else:
             console.emit(made.trainings, table=_COLUMNS, title="trainings")
 
