@@ -18,8 +18,8 @@ for _name in [name for name in os.environ if name.startswith("MISTUDIO_")]:
     del os.environ[_name]  # a developer's own settings must not steer the tests
 
 
-# Servers, the real model, and whatever begins with a model that a job has added.
-SLOW_FIXTURES = frozenset({"postgres_url", "redis_url", "smollm2_folder", "tiny_model"})
+# Servers, the real model, the whole application, and whatever begins with a model that a job has added.
+SLOW_FIXTURES = frozenset({"api", "postgres_url", "redis_url", "smollm2_folder", "tiny_model"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -189,6 +189,7 @@ def test_a_page_of_another_origin_cannot_connect(server: str) -> None:
     assert response.status_code == 403
 
 
+@pytest.mark.slow
 def test_open_sockets_of_one_address_are_limited(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         app = make_app(tmp_path, sockets_per_address=3)

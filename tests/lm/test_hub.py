@@ -138,7 +138,7 @@ def test_a_model_is_fetched_by_its_id_and_found_again_without_network(
         (403, "hub_refused"),
         (429, "hub_rate_limited"),
         (500, "hub_unreachable"),
-        ("slow", "hub_unreachable"),
+        pytest.param("slow", "hub_unreachable", marks=pytest.mark.slow),
     ],
 )
 def test_each_refusal_is_one_clear_error(
