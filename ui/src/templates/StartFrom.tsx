@@ -11,8 +11,8 @@ export type Template = components["schemas"]["TemplateOut"];
 export function Expectation({ expected }: { expected: NonNullable<Template["expected"]> }) {
   return (
     <span className="text-ink" {...tip(`${expected.model}, ${expected.hook}\n${expected.source}`)}>
-      L0 {format.figure(expected.l0)}
-      {expected.fvu !== null && `, FVU ${format.figure(expected.fvu)}`}
+      L0 {format.given(expected.l0)}
+      {expected.fvu !== null && `, FVU ${format.given(expected.fvu)}`}
     </span>
   );
 }

@@ -16,6 +16,7 @@ import {
   SkeletonLines,
   StateBadge,
   Tabs,
+  tip,
   useUrlState,
 } from "@/kit";
 import { Checkpoints } from "./Checkpoints";
@@ -238,8 +239,8 @@ function HeldOut({ training }: { training: TrainingDetail }) {
   const l0 = result?.l0;
   if (training.held_out_tokens === 0 || typeof fvu !== "number") return null;
   return (
-    <span className="text-muted">
-      On {format.figure(training.held_out_tokens)} held-out tokens: FVU {format.figure(fvu)}
+    <span className="text-muted" {...tip(training.expected?.source)}>
+      On held-out tokens: FVU {format.figure(fvu)}
       {typeof l0 === "number" && `, L0 ${format.figure(l0)}`}
     </span>
   );

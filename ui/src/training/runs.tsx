@@ -86,6 +86,7 @@ const WIDTHS: Record<string, string> = {
   dataset: "minmax(110px, 1fr)",
   tokenization: "minmax(110px, 1fr)",
   fvu: "76px",
+  dead_fraction: "72px",
   tokens_per_second: "122px",
   id: "170px",
   disk: "84px",

@@ -115,6 +115,7 @@ export function Chart(props: ChartProps) {
       <Crosshair {...props} marks={marks}>
         <div ref={host} style={{ height }} />
         {(lines.length > BESIDE || lines.some((line) => line.group)) && <Card {...props} />}
+        {lines.length > BESIDE && new Set(lines.map((line) => line.run)).size === 1 && <Terms {...props} />}
       </Crosshair>
     </figure>
   );
@@ -293,6 +294,23 @@ function Card(props: ChartProps & { marks?: Mark[] }) {
         </div>
       ))}
       {sorted.length > LISTED && <div className="text-muted">and {sorted.length - LISTED} more</div>}
+    </div>
+  );
+}
+
+/** What the lines of one run are, over the plot until it is pointed at: the names of runs stand beside all charts. */
+function Terms(props: ChartProps) {
+  const { readings } = useReadings({ ...props, marks: props.marks ?? NONE });
+  const unit = props.unit?.startsWith("bytes") ? props.unit : undefined;
+  return (
+    <div className="pointer-events-none absolute top-1 right-1 rounded-[4px] bg-raised/80 px-1.5 py-1 text-2xs leading-[14px] group-focus-within/plot:hidden group-hover/plot:hidden">
+      {readings.map((one) => (
+        <div key={one.id} className="flex items-center gap-1.5">
+          <Swatch place={one.colour} />
+          <span className="flex-1 text-muted">{one.label}</span>
+          <span>{amount(one.value, unit)}</span>
+        </div>
+      ))}
     </div>
   );
 }
