@@ -8,15 +8,17 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mistudio.engine.changes import read_changes
 from mistudio.errors import StudioError
 from mistudio.settings import Settings
+from mistudio.training.control import change_out
 from mistudio.training.fields import Field as RunField
 from mistudio.training.fields import all_fields
 from mistudio.training.filter_language import Term, render
 from mistudio.training.listing import ListRequest, list_trainings
 from mistudio.training.listing_schemas import ListedTraining, Value
 from mistudio.training.tables import Training
-from mistudio.training.views import get_sweep, get_training
+from mistudio.training.views import get_sweep, get_training, training_folder
 
 MOST_COMPARED = 64
 _COMPARED = ("model", "dataset", "tokenization", "hook", "cache", "held_out_tokens")
@@ -56,6 +58,9 @@ class Comparison(BaseModel):
     settings: list[ComparedSetting] = Field(description="Only those that differ.")
     shared: dict[str, Value] = Field(description="What all have in common, by setting.")
     figures: list[ComparedFigure] = Field(description="Only those that at least one has.")
+    changes: list[str] = Field(
+        description="By training: what was changed while it trained, in words; its settings are those it began with."
+    )
 
 
 def chosen_ids(session: Session, ids: Sequence[str], sweep_id: str | None) -> list[str]:
@@ -112,6 +117,14 @@ def compare(session: Session, settings: Settings, ids: Sequence[str]) -> Compari
             (one for one in figures if any(value is not None for value in one.values)),
             key=lambda one: one.group != "On held-out tokens",
         ),
+        changes=[_changes(settings, id) for id in ids],
+    )
+
+
+def _changes(settings: Settings, training_id: str) -> str:
+    told = map(change_out, read_changes(training_folder(settings, training_id)))
+    return "; ".join(
+        f"{one.title} {one.before:.6g} → {one.after:.6g} after step {one.step:,}" for one in told
     )
 
 

@@ -10,14 +10,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from mistudio.db import utc_now
-from mistudio.engine.changes import Change, read_changes
 from mistudio.engine.evaluation.pareto import Point
 from mistudio.engine.recordings.environment import read_environments
 from mistudio.engine.runs import KINDS
 from mistudio.sae.config import TrainerConfig
 from mistudio.settings import Settings
 from mistudio.training.comparison import ComparedFigure, Comparison, compare
-from mistudio.training.control import change_out
 from mistudio.training.fields import all_fields
 from mistudio.training.listing_schemas import Value
 from mistudio.training.metrics import metric_series
@@ -85,19 +83,7 @@ def make_report(session: Session, settings: Settings, ids: Sequence[str], title:
         shared=_shared(data),
         environment=_environment(settings, data),
         notes=[(name, run.notes) for name, run in zip(names, runs, strict=True) if run.notes.strip()],
-        changes=[
-            (name, said)
-            for name, run in zip(names, runs, strict=True)
-            if (said := _changed(read_changes(training_folder(settings, run.id))))
-        ],
-    )
-
-
-def _changed(changes: Sequence[Change]) -> str:
-    """What was changed while a run trained: the settings of the table are those that it began with."""
-    told = map(change_out, changes)
-    return "; ".join(
-        f"{one.title} {one.before:.6g} → {one.after:.6g} after step {one.step:,}" for one in told
+        changes=[(name, said) for name, said in zip(names, data.changes, strict=True) if said],
     )
 
 

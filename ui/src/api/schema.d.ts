@@ -3834,6 +3834,11 @@ export interface components {
              * @description Only those that at least one has.
              */
             figures: components["schemas"]["ComparedFigure"][];
+            /**
+             * Changes
+             * @description By training: what was changed while it trained, in words; its settings are those it began with.
+             */
+            changes: string[];
         };
         /**
          * ComposedColumnOut

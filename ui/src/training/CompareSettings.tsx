@@ -81,6 +81,25 @@ export function CompareSettings({ data }: { data: Comparison }) {
                 ))}
               </tr>
             ))}
+            {data.changes.some(Boolean) && (
+              <tr>
+                <th
+                  scope="row"
+                  className="sticky left-0 border-b border-line/60 bg-canvas py-1 pr-4 text-left font-medium"
+                  {...tip("The settings above are those that each run began with.")}
+                >
+                  Changed while it trained
+                </th>
+                {data.changes.map((said, place) => (
+                  <td
+                    key={data.trainings[place]?.id}
+                    className="min-w-44 border-b border-line/60 px-3 py-1 align-top"
+                  >
+                    {said || "–"}
+                  </td>
+                ))}
+              </tr>
+            )}
             {shared &&
               same.map(([name, value]) => (
                 <tr key={name} className="text-muted">
@@ -98,7 +117,11 @@ export function CompareSettings({ data }: { data: Comparison }) {
           </tbody>
         </table>
       </section>
-      {data.settings.length === 0 && <p className="py-6 text-muted">These runs have the same settings.</p>}
+      {data.settings.length === 0 && (
+        <p className="py-6 text-muted">
+          These runs {data.changes.some(Boolean) ? "began with" : "have"} the same settings.
+        </p>
+      )}
     </div>
   );
 }
