@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.corpus import FOR_TOKENIZER
+
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # Tiny tensors gain nothing from threads, and several test processes on few cores lose much by them.
@@ -102,7 +104,7 @@ def tiny_llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
-        [Path(__file__).read_text("utf-8")],
+        [FOR_TOKENIZER],
         trainers.BpeTrainer(
             vocab_size=512,
             special_tokens=["<s>", "</s>", "<pad>"],

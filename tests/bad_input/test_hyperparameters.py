@@ -32,7 +32,12 @@ CASES = [
 
 
 def body(tokens: str, changes: dict[str, Any], hook: str = HOOK) -> dict[str, Any]:
-    return {"sources": [{"tokenization_id": tokens}], "hooks": [hook], "config": GOOD | changes}
+    return {
+        "sources": [{"tokenization_id": tokens}],
+        "hooks": [hook],
+        "held_out_tokens": 512,
+        "config": GOOD | changes,
+    }
 
 
 def test_the_api_names_the_field(api: Api, tokens: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.corpus import CORPUS
 from tests.e2e.server import Server
 
 HOOK = "blocks.1.hook_resid_post"
@@ -24,9 +25,8 @@ class TinyData:
 
 def make_tiny_data(folder: Path, model: Path) -> TinyData:
     """Have a server add the model and a text, and tokenize it."""
-    sources = sorted(Path(__file__).parents[1].glob("*.py"))
     text = folder / "text.txt"
-    text.write_text("\n\n".join(path.read_text("utf-8") for path in sources) * 2)
+    text.write_text(f"\n\n{CORPUS}" * 2)
     server = Server(folder, {"import_folders": [str(model.parent), str(folder)]})
     server.start()
     made = server.ask("POST", "/models", {"source": {"kind": "folder", "path": str(model)}})

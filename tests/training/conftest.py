@@ -13,6 +13,7 @@ from mistudio.datasets.library import add_dataset
 from mistudio.datasets.schemas import DatasetCreate, TextSource
 from mistudio.datasets.tokenization_schemas import TokenizationCreate, TokenizationSettings
 from mistudio.datasets.tokenizations import add_tokenization
+from tests.corpus import CORPUS
 from tests.models.conftest import kinds, tiny_model
 from tests.models.job_runs import run_here
 
@@ -25,8 +26,7 @@ HOOK = "blocks.1.hook_resid_post"
 def tokens(settings: Any, database: Any, tiny_model: Any, tmp_path: Path) -> str:
     """The id of a tokenization of about 12,000 tokens in sequences of 32 with a BOS."""
     text = tmp_path / "text.txt"
-    sources = sorted(Path(__file__).parents[1].glob("*.py"))
-    text.write_text("\n\n".join(path.read_text("utf-8") for path in sources) * 2)
+    text.write_text(f"\n\n{CORPUS}" * 2)
     with database.session() as session:
         dataset, job = add_dataset(
             session, settings, DatasetCreate(source=TextSource(path=str(text))), any_folder=True

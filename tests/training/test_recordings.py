@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from mistudio.app import create_app
 from mistudio.console import console_options
 from mistudio.datasets.tables import Tokenization
 from mistudio.datasets.tokenize import open_tokens
+from mistudio.engine.recordings.environment import git_state
 from mistudio.engine.run_folder import METRICS_FILE
 from mistudio.errors import NotFound, StudioError
 from mistudio.settings import LoadedSettings
@@ -56,7 +58,7 @@ def test_a_training_from_a_cache_with_its_model_records_all(
             assert example.token_ids == [-1 if id in special else id for id in there]
             assert example.activations[example.mark] == example.strongest
             assert len(example.tokens) == len(example.activations)
-    assert (ran_in.attempt, ran_in.seed, ran_in.git) == (1, 0, None)
+    assert (ran_in.attempt, ran_in.seed, ran_in.git) == (1, 0, git_state(Path(__file__).parent))
     assert ran_in.settings is not None
     assert ran_in.settings["device"] == settings.device
     assert str(settings.data_dir) not in ran_in.model_dump_json()
