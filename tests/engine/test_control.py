@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import torch
 from mistudio.engine import Progress, Run, RunRefused, TrainedSAE, settings, train_runs
 from mistudio.engine.changes import Wanted, read_changes
 from mistudio.engine.checkpoints import (
+    RESULT_FILE,
     CheckpointMissing,
     best_of,
     find_checkpoint,
@@ -233,6 +235,13 @@ def test_the_newest_and_the_best_checkpoints_are_kept(rows: Rows, tmp_path: Path
 
     none = Run(RESIDUAL, config=settings(CONFIG, keep_checkpoints=1, best_checkpoint="none"), name="one")
     train_runs(rows, [none], folders=[tmp_path / "b"], **asked((20, "k", 1)))
+    (newest,) = list_checkpoints(tmp_path / "b")
+    assert newest.step == 40
+
+    # A kill between the writing of the last one and the deleting of what it takes the place of.
+    shutil.copytree(newest.path, newest.path.with_name(newest.path.name.replace("40", "35")))
+    (tmp_path / "b" / RESULT_FILE).unlink()
+    train_runs(rows, [none], folders=[tmp_path / "b"])
     assert [one.step for one in list_checkpoints(tmp_path / "b")] == [40]
 
 

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from mistudio.engine.changes import Change, Wanted, read_changes, write_changes
-from mistudio.engine.checkpoints import METRICS_FILE, list_checkpoints, sweep_run, write_checkpoint
+from mistudio.engine.checkpoints import (
+    METRICS_FILE,
+    list_checkpoints,
+    sweep_run,
+    thin_checkpoints,
+    write_checkpoint,
+)
 from mistudio.engine.recordings.recorder import Recorder, splice_together
 from mistudio.engine.run_folder import Curves, RunRefused
 from mistudio.engine.runs import Run
@@ -88,6 +94,9 @@ class LiveRun:
         self._point: tuple[dict[str, float], dict[str, float]] | None = None
         if folder is not None and self.trainer.first:
             sweep_run(folder)
+            thin_checkpoints(
+                folder, run.config
+            )  # a kill may have come between the last one's writing and this
         ranks.wait()
         if folder is not None and (found := list_checkpoints(folder)):
             extra = self.trainer.load_checkpoint(found[-1].path)
