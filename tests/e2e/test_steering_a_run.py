@@ -63,6 +63,14 @@ def changes(server: Server, training: str) -> list[dict[str, Any]]:
     return made
 
 
+def several_checkpoints(server: Server, training: str) -> None:
+    """Wait until the run has as many checkpoints as it keeps."""
+    began = time.monotonic()
+    while len(server.get(f"/trainings/{training}")["checkpoints"]) < 3:
+        assert time.monotonic() - began < SOON / 1000, "no checkpoints were written"
+        time.sleep(0.1)
+
+
 def test_a_run_is_steered_from_its_page(browser: Browser, server: Server, training: str) -> None:
     with open_window(browser, server.url) as window:
         page = window.page
@@ -86,6 +94,7 @@ def test_a_run_is_steered_from_its_page(browser: Browser, server: Server, traini
         button(page, "Pause").click()
         expect(button(page, "Resume")).to_be_visible(timeout=SOON)
         button(page, "Resume").click()
+        several_checkpoints(server, training)
         button(page, "Stop and keep").click(timeout=SOON)
         expect(page.get_by_text("The SAE that came out of it")).to_be_visible(timeout=SOON)
 

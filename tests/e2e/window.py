@@ -23,6 +23,13 @@ document.addEventListener("securitypolicyviolation", (event) =>
   window.__refused.push(`${event.violatedDirective} refused ${event.blockedURI}`));
 """
 
+_REACHED = """selector => {
+  const node = document.querySelector(selector);
+  const { left, top, width, height } = node.getBoundingClientRect();
+  const there = document.elementFromPoint(left + width / 2, top + height / 2);
+  return there !== null && (node.contains(there) || there.contains(node));
+}"""
+
 
 class Window:
     """One page and its troubles: console errors, exceptions, and what the Content-Security-Policy refused."""
@@ -76,10 +83,18 @@ class Window:
             ".then(result => result.violations)",
             RULES,
         )
+        for one in found:
+            if (
+                one["id"] == "target-size"
+            ):  # what has been scrolled out of sight is no target, whatever lies over it
+                one["nodes"] = [
+                    node for node in one["nodes"] if self.page.evaluate(_REACHED, node["target"][0])
+                ]
         return [
             f"{one['id']}: {one['help']} at {', '.join(str(node['target'][0]) for node in one['nodes'][:4])}"
             f" {_contrast(one['nodes'][0])}"
             for one in found
+            if one["nodes"]
         ]
 
     def overflow(self) -> int:
