@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -36,6 +37,21 @@ def run_here(
         os.environ.update(before)
     assert code is None or isinstance(code, int), code
     return subprocess.CompletedProcess(list(arguments), code or 0, out.getvalue(), errors.getvalue())
+
+
+def run_apart(
+    arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, as a person has it."""
+    return subprocess.run(
+        [sys.executable, "-m", "mistudio.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=cwd,
+        env=os.environ | dict(environment or {}),
+    )
 
 
 def _forget(options: Any) -> None:

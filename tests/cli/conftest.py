@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import run_here
+from tests.command_line import run_apart, run_here
 
 
 @dataclass
@@ -31,18 +29,8 @@ class CommandLine:
         """Run one command; whatever it says, it says without a traceback, a place of this machine or a secret."""
         words = ["--data-dir", str(self.data_dir), *arguments]
         given = {"COLUMNS": "200", "NO_COLOR": "1"} | self.environment | dict(environment or {})
-        if self.apart:
-            done = subprocess.run(
-                [sys.executable, "-m", "mistudio.cli", *words],
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-                cwd=self.data_dir.parent,
-                env=os.environ | given,
-            )
-        else:
-            done = run_here(words, cwd=self.data_dir.parent, environment=given)
+        run = run_apart if self.apart else run_here
+        done = run(words, cwd=self.data_dir.parent, environment=given)
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         if not {"settings", "monitor"} & set(arguments):  # these are asked for the folder

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.command_line import run_here
+from tests.command_line import run_apart, run_here
 
 pytestmark = pytest.mark.slow
 
@@ -20,17 +19,7 @@ def mistudio(
 ) -> subprocess.CompletedProcess[str]:
     """One command: in this process or, `apart`, in one of its own."""
     words = ["--data-dir", str(data_dir), *arguments]
-    if apart:
-        done = subprocess.run(
-            [sys.executable, "-m", "mistudio.cli", *words],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            cwd=data_dir,
-        )
-    else:
-        done = run_here(words, cwd=data_dir)
+    done = (run_apart if apart else run_here)(words, cwd=data_dir)
     assert done.returncode == expect, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done

@@ -94,9 +94,8 @@ class LiveRun:
         self._point: tuple[dict[str, float], dict[str, float]] | None = None
         if folder is not None and self.trainer.first:
             sweep_run(folder)
-            thin_checkpoints(
-                folder, run.config
-            )  # a kill may have come between the last one's writing and this
+            # A kill may have come between the writing of the last one and this.
+            thin_checkpoints(folder, run.config)
         ranks.wait()
         if folder is not None and (found := list_checkpoints(folder)):
             extra = self.trainer.load_checkpoint(found[-1].path)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mistudio.engine.changes import read_changes
 from mistudio.saes.tables import Sae
-from mistudio.settings import Settings
-from mistudio.store import owner_folder
 from mistudio.templates.schemas import Expected
 from mistudio.training.schemas import TrainingOut
 
 
-def came_to(session: Session, settings: Settings, training: TrainingOut) -> Expected | None:
+def came_to(session: Session, folder: Path, training: TrainingOut) -> Expected | None:
     """L0 and FVU of the run's SAE on held-out tokens or, where none were held out, of its last recorded batch.
 
     None before there are any, and where settings were changed while it trained: what it came to is not what those it
-    began with come to.
+    began with come to. folder: the training's own.
     """
-    if read_changes(owner_folder(settings.data_dir, "trainings", training.id)):
+    if read_changes(folder):
         return None
     made = session.scalars(select(Sae).where(Sae.training_id == training.id)).all()
     ended = next((one for one in made if one.origin.get("tokens") == training.tokens_trained), None)

@@ -191,7 +191,7 @@ def detail(session: Session, settings: Settings, training_id: str) -> TrainingDe
         for checkpoint in list_checkpoints(folder)
     ]
     size = folder_bytes(folder) if folder.exists() else 0
-    expected = came_to(session, settings, view)
+    expected = came_to(session, folder, view)
     return TrainingDetail(**dict(view), bytes=size, checkpoints=checkpoints, expected=expected)
 
 
